@@ -1,0 +1,1 @@
+//! The edge node itself: container spec, JSON-RPC client, key folder, entrypoint shim.

@@ -1,0 +1,99 @@
+//! The one error of the program: what went wrong, what to do next, and why.
+
+use std::fmt;
+
+/// A failure told for a person: `reason` says what is wrong, `hint` what to do next.
+///
+/// A failure is *transient* only where trying the same thing again can help (a timeout, a 503, a held lock);
+/// the retry helper and the engine repeat nothing else.
+#[derive(Debug)]
+pub struct Error {
+    reason: String,
+    hint: String,
+    cause: Option<anyhow::Error>,
+    transient: bool,
+}
+
+/// `Result` with the program's own error.
+pub type Result<T, E = Error> = std::result::Result<T, E>;
+
+impl Error {
+    /// A failure for `reason`; `hint` is one sentence that tells what to do next.
+    pub fn new(reason: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self {
+            reason: reason.into(),
+            hint: hint.into(),
+            cause: None,
+            transient: false,
+        }
+    }
+
+    /// Adds the failure underneath.
+    pub fn because(mut self, cause: impl Into<anyhow::Error>) -> Self {
+        self.cause = Some(cause.into());
+        self
+    }
+
+    /// Marks the failure as worth trying again.
+    pub fn transient(mut self) -> Self {
+        self.transient = true;
+        self
+    }
+
+    /// What went wrong, in one line.
+    pub fn reason(&self) -> &str {
+        &self.reason
+    }
+
+    /// What to do next, in one sentence.
+    pub fn hint(&self) -> &str {
+        &self.hint
+    }
+
+    /// The failures underneath, outermost first.
+    pub fn causes(&self) -> Vec<String> {
+        self.cause
+            .iter()
+            .flat_map(anyhow::Error::chain)
+            .map(ToString::to_string)
+            .collect()
+    }
+
+    /// Whether trying the same thing again can help.
+    pub fn is_transient(&self) -> bool {
+        self.transient
+    }
+}
+
+impl fmt::Display for Error {
+    /// `reason: cause: cause`; the hint is for reports, which show it on a line of its own.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.reason)?;
+        for cause in self.causes() {
+            write!(out, ": {cause}")?;
+        }
+        Ok(())
+    }
+}
+
+impl std::error::Error for Error {}
+
+/// Turns a library's error into ours: `fs::read(p).or_fail(|| format!("cannot read {p}"), "check …")?`.
+pub trait OrFail<T> {
+    /// Keeps the value, or fails for `reason` with `hint`, the original error underneath.
+    fn or_fail<R: Into<String>>(
+        self,
+        reason: impl FnOnce() -> R,
+        hint: impl Into<String>,
+    ) -> Result<T>;
+}
+
+impl<T, E: Into<anyhow::Error>> OrFail<T> for std::result::Result<T, E> {
+    fn or_fail<R: Into<String>>(
+        self,
+        reason: impl FnOnce() -> R,
+        hint: impl Into<String>,
+    ) -> Result<T> {
+        self.map_err(|cause| Error::new(reason(), hint).because(cause))
+    }
+}

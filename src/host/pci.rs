@@ -1,0 +1,1 @@
+//! PCI devices: is there an NVIDIA GPU, and which?

@@ -1,0 +1,16 @@
+//! `bootstrap` turns a bare EC2 instance into a healthy Theta Edge Node, and proves it.
+
+mod aws;
+mod config;
+mod edge;
+mod engine;
+mod error;
+mod health;
+mod host;
+mod node;
+mod phases;
+mod report;
+mod retry;
+mod secret;
+
+fn main() {}

@@ -1,0 +1,53 @@
+//! What every phase works with: the config, the machine, the cloud; resolved once, shared by all.
+
+use tokio::sync::OnceCell;
+
+use crate::aws::imds::{Identity, Imds};
+use crate::config::Config;
+use crate::error::Result;
+use crate::host::Host;
+
+/// The node that is being set up.
+pub struct Node {
+    /// What is wanted.
+    pub config: Config,
+    /// The machine.
+    pub host: Host,
+    /// The metadata service.
+    pub imds: Imds,
+    identity: OnceCell<Identity>,
+    aws: OnceCell<aws_config::SdkConfig>,
+}
+
+impl Node {
+    /// The node that `config` describes, on `host`.
+    pub fn new(config: Config, host: Host, imds: Imds) -> Self {
+        Self {
+            config,
+            host,
+            imds,
+            identity: OnceCell::new(),
+            aws: OnceCell::new(),
+        }
+    }
+
+    /// Who the instance is; asked of the metadata service once.
+    pub async fn identity(&self) -> Result<&Identity> {
+        self.identity.get_or_try_init(|| self.imds.identity()).await
+    }
+
+    /// The region to work in: the config's, or the instance's own.
+    pub async fn region(&self) -> Result<String> {
+        match &self.config.region {
+            Some(region) => Ok(region.clone()),
+            None => Ok(self.identity().await?.region.clone()),
+        }
+    }
+
+    /// What every AWS client is made from: region, credentials, TLS, timeouts, retries.
+    pub async fn aws(&self) -> Result<&aws_config::SdkConfig> {
+        self.aws
+            .get_or_try_init(|| async { Ok(crate::aws::sdk_config(self.region().await?).await) })
+            .await
+    }
+}

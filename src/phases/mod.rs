@@ -1,0 +1,63 @@
+//! The table of phases; one file per phase beside this one.
+
+mod assets;
+mod cloudwatch_agent;
+mod container;
+mod docker;
+mod metrics_cron;
+mod nvidia;
+mod preflight;
+mod secret;
+mod signal;
+mod ssm_agent;
+mod user;
+mod volume;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::engine::{Entry, Phase};
+use crate::node::Node;
+
+/// Every phase, in the order in which reports list them.
+pub fn table(node: &Arc<Node>) -> Vec<Entry> {
+    fn entry(
+        name: &'static str,
+        needs: &'static [&'static str],
+        minutes: u64,
+        packages: bool,
+        phase: impl Phase + 'static,
+    ) -> Entry {
+        Entry {
+            name,
+            needs,
+            deadline: Duration::from_secs(minutes * 60),
+            packages,
+            phase: Box::new(phase),
+        }
+    }
+    const PACKAGES: bool = true;
+    const NONE: bool = false;
+    let n = || Arc::clone(node);
+
+    #[rustfmt::skip]
+    let table = vec![
+        //    name                needs                                    minutes  uses     work
+        entry("preflight",        &[],                                           8, NONE,     preflight::Preflight(n())),
+        entry("ssm-agent",        &["preflight"],                                5, PACKAGES, ssm_agent::SsmAgent(n())),
+        entry("nvidia",           &["preflight"],                               25, PACKAGES, nvidia::Nvidia(n())),
+        entry("docker",           &["preflight", "nvidia"],                     15, PACKAGES, docker::Docker(n())),
+        entry("user",             &["docker"],                                   2, NONE,     user::User(n())),
+        entry("volume",           &["user"],                                    15, NONE,     volume::Volume(n())),
+        entry("assets",           &["preflight"],                                5, NONE,     assets::Assets(n())),
+        entry("secret",           &["preflight"],                                5, NONE,     secret::WalletPassword(n())),
+        entry("cloudwatch-agent", &["assets"],                                  10, PACKAGES, cloudwatch_agent::CloudWatchAgent(n())),
+        entry("container",        &["docker", "user", "volume", "secret", "cloudwatch-agent"],
+                                                                                25, NONE,     container::Container(n())),
+        entry("metrics-cron",     &["container"],                                5, PACKAGES, metrics_cron::MetricsCron(n())),
+        entry("signal",           &["preflight", "ssm-agent", "nvidia", "docker", "user", "volume", "assets", "secret",
+                                    "cloudwatch-agent", "container", "metrics-cron"],
+                                                                                20, NONE,     signal::Signal(n())),
+    ];
+    table
+}

@@ -1,0 +1,107 @@
+//! The one retry helper: bounded, with jitter, and only for failures that say they are transient.
+
+use std::time::Duration;
+
+use crate::error::Result;
+
+/// How often and how patiently to try.
+#[derive(Clone, Copy, Debug)]
+pub struct Policy {
+    /// Tries in all, the first one included.
+    pub attempts: u32,
+    /// Pause after the first failure; doubled after each further one.
+    pub first_pause: Duration,
+    /// No single pause is longer than this.
+    pub longest_pause: Duration,
+}
+
+impl Policy {
+    /// The pause after failure number `failures` (1 for the first), with up to half of it taken off at random so
+    /// that nodes started together do not try together.
+    fn pause(&self, failures: u32) -> Duration {
+        let doubled = self
+            .first_pause
+            .saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
+        doubled
+            .min(self.longest_pause)
+            .mul_f64(1.0 - fastrand::f64() / 2.0)
+    }
+}
+
+/// Repeats `operation` while it fails transiently and `policy` allows; the last failure is the answer.
+pub async fn retry<T>(
+    policy: Policy,
+    what: &str,
+    mut operation: impl AsyncFnMut() -> Result<T>,
+) -> Result<T> {
+    let mut failures = 0;
+    loop {
+        match operation().await {
+            Err(error) if error.is_transient() && failures + 1 < policy.attempts => {
+                failures += 1;
+                let pause = policy.pause(failures);
+                tracing::info!(
+                    "{what}: {error}; trying again in {:.1} s (try {} of {})",
+                    pause.as_secs_f64(),
+                    failures + 1,
+                    policy.attempts
+                );
+                tokio::time::sleep(pause).await;
+            }
+            answer => return answer,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::error::Error;
+
+    const QUICK: Policy = Policy {
+        attempts: 3,
+        first_pause: Duration::from_millis(1),
+        longest_pause: Duration::from_millis(2),
+    };
+
+    async fn tries(transient: bool, succeed_at: u32) -> (u32, bool) {
+        let mut tried = 0;
+        let answer = retry(QUICK, "test", async || {
+            tried += 1;
+            if tried == succeed_at {
+                return Ok(());
+            }
+            let error = Error::new("no", "none");
+            Err(if transient { error.transient() } else { error })
+        })
+        .await;
+        (tried, answer.is_ok())
+    }
+
+    #[tokio::test]
+    async fn repeats_transient_failures_until_success_or_the_bound() {
+        assert_eq!(tries(true, 2).await, (2, true));
+        assert_eq!(tries(true, 9).await, (3, false));
+    }
+
+    #[tokio::test]
+    async fn never_repeats_a_final_failure() {
+        assert_eq!(tries(false, 2).await, (1, false));
+    }
+
+    #[test]
+    fn pauses_double_up_to_the_longest() {
+        let policy = Policy {
+            attempts: 9,
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(5),
+        };
+        for (failures, full) in [(1, 1.0), (2, 2.0), (3, 4.0), (4, 5.0), (40, 5.0)] {
+            let pause = policy.pause(failures).as_secs_f64();
+            assert!(
+                pause > full * 0.499 && pause <= full,
+                "after {failures} failures: {pause}"
+            );
+        }
+    }
+}
