@@ -1,0 +1,207 @@
+//! The container's entrypoint: gives the image's own program the password and becomes it.
+//!
+//! So the password is in no `docker inspect`: it goes from the mounted memory-backed file into the environment of
+//! the one process that needs it.
+
+use std::ffi::{OsStr, OsString};
+use std::fs::{self, File};
+use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
+use std::os::unix::fs::MetadataExt;
+use std::os::unix::process::CommandExt;
+use std::path::Path;
+use std::process::Command;
+
+use rustix::process::{Resource, Rlimit, setrlimit};
+use zeroize::Zeroizing;
+
+use crate::error::{Error, Result};
+use crate::log::printable;
+
+/// No password is longer than this (the longest secret that Secrets Manager keeps).
+const LONGEST: u64 = 65_536;
+
+/// Said when the password file is there but holds nothing.
+pub const EMPTY: &str = "the wallet password is empty";
+/// Said when the password file is not there.
+pub const MISSING: &str = "there is no wallet password";
+/// Said when the data folder would be on the root disk.
+pub const NOT_MOUNTED: &str = "the data volume is not mounted";
+
+const FETCH: &str = "run on the host: bootstrap --phase secret --phase container";
+
+/// Becomes `argv` with the password in its environment; returns only when that fails.
+///
+/// `secret` is `VARIABLE=FILE`. `data` must be on another device than this program, which lies on the root disk: else
+/// the volume is not mounted and the node would make itself a new key there. Print the error as one line: it is read
+/// back from the container's log.
+pub fn exec(secret: &str, data: &Path, argv: &[OsString]) -> Error {
+    match prepare(secret, data, argv, Path::new("/proc/self/exe")) {
+        Ok((variable, password, program, arguments)) => {
+            // A core dump would bring the password to a disk. Where this is refused, the limit is low already.
+            let none = Rlimit {
+                current: Some(0),
+                maximum: Some(0),
+            };
+            let _ = setrlimit(Resource::Core, none);
+            let failure = Command::new(program)
+                .args(arguments)
+                .env(variable, OsStr::from_bytes(&password))
+                .exec();
+            Error::new(
+                format!(
+                    "cannot run {}: {failure}",
+                    printable(&program.to_string_lossy())
+                ),
+                "check edge.image in /etc/bootstrap/config.json: its entrypoint must be an x86_64 program",
+            )
+        }
+        Err(error) => error,
+    }
+}
+
+type Prepared<'a> = (&'a str, Zeroizing<Vec<u8>>, &'a OsString, &'a [OsString]);
+
+fn prepare<'a>(
+    secret: &'a str,
+    data: &Path,
+    argv: &'a [OsString],
+    itself: &Path,
+) -> Result<Prepared<'a>> {
+    let usage = "it is called by Docker only; run on the host: bootstrap --phase container --force";
+    let (variable, file) = secret
+        .split_once('=')
+        .filter(|(variable, file)| !variable.is_empty() && !file.is_empty())
+        .ok_or_else(|| Error::new("--secret is not VARIABLE=FILE", usage))?;
+    let (program, arguments) = argv
+        .split_first()
+        .ok_or_else(|| Error::new("there is no program to run", usage))?;
+    let password = read_password(Path::new(file))?;
+
+    let device = |path: &Path| {
+        fs::metadata(path)
+            .map(|metadata| metadata.dev())
+            .map_err(|error| {
+                Error::new(
+                    format!("cannot look at {}: {error}", path.display()),
+                    "run on the host: bootstrap --phase volume --phase container",
+                )
+            })
+    };
+    if device(data)? == device(itself)? {
+        return Err(Error::new(
+            format!(
+                "{NOT_MOUNTED}: {} is on the root disk, nothing is started",
+                data.display()
+            ),
+            "run on the host: bootstrap --phase volume --phase container",
+        ));
+    }
+    Ok((variable, password, program, arguments))
+}
+
+fn read_password(file: &Path) -> Result<Zeroizing<Vec<u8>>> {
+    let missing = |error: std::io::Error| {
+        Error::new(
+            format!("{MISSING}: cannot read {}: {error}", file.display()),
+            FETCH,
+        )
+    };
+    // Room for all of it from the start: a buffer that grows leaves copies behind.
+    let mut password = Zeroizing::new(Vec::with_capacity(65_537));
+    File::open(file)
+        .map_err(missing)?
+        .take(LONGEST + 1)
+        .read_to_end(&mut password)
+        .map_err(missing)?;
+    let fault = if password.is_empty() {
+        EMPTY
+    } else if password.contains(&0) {
+        "the wallet password has a zero byte, which no environment variable can hold"
+    } else if password.len() as u64 > LONGEST {
+        "the wallet password is longer than 65,536 bytes"
+    } else {
+        return Ok(password);
+    };
+    Err(Error::new(
+        format!("{fault} ({})", file.display()),
+        format!("correct the secret in Secrets Manager, then {FETCH}"),
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    /// The reason why the shim refuses, with the password file's `content` and the data folder on `device`.
+    fn refusal(content: Option<&[u8]>, data: &str) -> String {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        if let Some(content) = content {
+            fs::write(&file, content).unwrap();
+        }
+        let secret = format!("PASSWORD={}", file.display());
+        let data = data.replace("HERE", &folder.path().display().to_string());
+        let itself = folder.path();
+        let error = prepare(&secret, Path::new(&data), &["/bin/start.sh".into()], itself)
+            .unwrap_err()
+            .to_string();
+        error.replace(&folder.path().display().to_string(), "HERE")
+    }
+
+    #[test]
+    fn refuses_a_missing_or_unusable_password() {
+        assert_eq!(
+            refusal(None, "/proc"),
+            "there is no wallet password: cannot read HERE/password: No such file or directory (os error 2)"
+        );
+        assert_eq!(
+            refusal(Some(b""), "/proc"),
+            "the wallet password is empty (HERE/password)"
+        );
+        assert_eq!(
+            refusal(Some(b"a\0b"), "/proc"),
+            "the wallet password has a zero byte, which no environment variable can hold (HERE/password)"
+        );
+        assert_eq!(
+            refusal(Some(&[b'x'; 65_537]), "/proc"),
+            "the wallet password is longer than 65,536 bytes (HERE/password)"
+        );
+    }
+
+    #[test]
+    fn refuses_a_data_folder_on_the_root_disk() {
+        assert_eq!(
+            refusal(Some(b"secret"), "HERE"),
+            "the data volume is not mounted: HERE is on the root disk, nothing is started"
+        );
+        assert_eq!(
+            refusal(Some(b"secret"), "HERE/absent"),
+            "cannot look at HERE/absent: No such file or directory (os error 2)"
+        );
+    }
+
+    #[test]
+    fn keeps_the_password_byte_for_byte() {
+        let folder = tempfile::tempdir().unwrap();
+        let file = folder.path().join("password");
+        fs::write(&file, b" p $x'\"\n").unwrap();
+        let secret = format!("PASSWORD={}", file.display());
+        let argv = ["/bin/start.sh".into(), "--flag".into()];
+        let (variable, password, program, arguments) =
+            prepare(&secret, Path::new("/proc"), &argv, folder.path()).unwrap();
+        assert_eq!((variable, &password[..]), ("PASSWORD", &b" p $x'\"\n"[..]));
+        assert_eq!((program, arguments), (&argv[0], &argv[1..]));
+    }
+
+    #[test]
+    fn refuses_a_wrong_call() {
+        let data = Path::new("/proc");
+        let error = exec("PASSWORD", data, &["/bin/true".into()]);
+        assert_eq!(error.reason(), "--secret is not VARIABLE=FILE");
+        let error = exec("PASSWORD=/x", data, &[]);
+        assert_eq!(error.reason(), "there is no program to run");
+    }
+}

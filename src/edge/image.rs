@@ -1,0 +1,89 @@
+//! The edge image: its reference, and having it on this machine.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::spec::ImageFacts;
+use crate::config::Edge;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::node::Node;
+use crate::retry::{Policy, retry};
+
+/// One pull may take this long; the image has several GB.
+const PULL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+
+/// Docker Hub's answers to too many pulls ask for patience.
+const PULL_POLICY: Policy = Policy {
+    attempts: 6,
+    first_pause: Duration::from_secs(5),
+    longest_pause: Duration::from_secs(90),
+};
+
+/// The image as Docker names it; a digest wins over a tag.
+pub fn reference(edge: &Edge) -> String {
+    let repository = edge
+        .image
+        .clone()
+        .unwrap_or_else(|| format!("thetalabsorg/edgelauncher_{}", edge.network));
+    match &edge.digest {
+        Some(digest) => format!("{repository}@{digest}"),
+        None => format!("{repository}:{}", edge.tag),
+    }
+}
+
+/// What is known about the image here, or `None` where it is not pulled.
+pub async fn facts(host: &Host, edge: &Edge) -> Result<Option<ImageFacts>> {
+    let image = host.docker().image(&reference(edge)).await?;
+    image.as_ref().map(ImageFacts::from_inspect).transpose()
+}
+
+/// Pulls the image where it is missing, or `again` where asked to.
+pub async fn ensure(host: &Host, edge: &Edge, again: bool) -> Result<ImageFacts> {
+    let name = reference(edge);
+    if !again && let Some(facts) = facts(host, edge).await? {
+        return Ok(facts);
+    }
+    tracing::info!("pulling {name}");
+    retry(PULL_POLICY, "docker pull", async || {
+        host.docker().pull(&name, PULL_TIMEOUT).await
+    })
+    .await?;
+    facts(host, edge).await?.ok_or_else(|| {
+        Error::new(
+            format!("{name} was pulled, but Docker does not have it"),
+            format!("run: docker pull {name}"),
+        )
+    })
+}
+
+/// Starts pulling a missing image in the background, so that the pull overlaps with other phases.
+///
+/// Nobody waits for it: the container phase calls [`ensure`], and Docker itself joins two pulls of the same layers.
+/// It ends with the program.
+pub fn prefetch(node: Arc<Node>) {
+    tokio::spawn(async move {
+        if let Err(error) = ensure(&node.host, &node.config.edge, false).await {
+            tracing::debug!("early pull: {error}");
+        }
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_the_image_by_network_tag_and_digest() {
+        let mut edge = Edge::default();
+        assert_eq!(reference(&edge), "thetalabsorg/edgelauncher_mainnet:latest");
+        edge.image = Some("registry.local:5000/edge".into());
+        edge.tag = "v1.3.1".into();
+        assert_eq!(reference(&edge), "registry.local:5000/edge:v1.3.1");
+        edge.digest = Some(format!("sha256:{}", "ab".repeat(32)));
+        assert_eq!(
+            reference(&edge),
+            format!("registry.local:5000/edge@sha256:{}", "ab".repeat(32))
+        );
+    }
+}

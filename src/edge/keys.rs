@@ -1,0 +1,167 @@
+//! The key folder on the volume: what lies there. Only looks; never writes, moves or copies a key.
+
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::MetadataExt;
+
+use crate::error::{OrFail, Result};
+use crate::host::Host;
+use crate::log::printable;
+
+/// What the key folder holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Keys {
+    /// No file: the node makes a key at its first start.
+    None,
+    /// One key, of this address (`0x` and 40 lower-case hex digits).
+    One(String),
+    /// One file whose name is no address.
+    Unknown(String),
+    /// Several files. The node refuses to start ("Multiple encrypted keys detected"), whatever they are.
+    Several(Vec<String>),
+}
+
+/// The key folder.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct KeyFolder {
+    /// Its path on this machine.
+    pub path: String,
+    /// What it holds.
+    pub keys: Keys,
+    /// Permissions that let others read the key, each with the command that mends it.
+    pub unsafe_modes: Vec<(String, String)>,
+    /// Files and folders that the node's user does not own.
+    pub foreign: Vec<String>,
+}
+
+/// Looks into the key folder at `path`; a folder that does not exist holds no key. The owner is checked where given.
+pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
+    let hint = format!("look at it yourself: ls -la {path}");
+    let cannot = || format!("cannot read the key folder {path}");
+    let mut folder = KeyFolder {
+        path: path.to_owned(),
+        keys: Keys::None,
+        unsafe_modes: Vec::new(),
+        foreign: Vec::new(),
+    };
+    let entries = match fs::read_dir(host.path(path)) {
+        Err(error) if error.kind() == ErrorKind::NotFound => return Ok(folder),
+        entries => entries.or_fail(cannot, &hint)?,
+    };
+    let itself = fs::metadata(host.path(path)).or_fail(cannot, &hint)?;
+    folder.note(path, &itself, 0o700, owner);
+
+    let mut names = Vec::new();
+    for entry in entries {
+        let entry = entry.or_fail(cannot, &hint)?;
+        let name = printable(&entry.file_name().to_string_lossy());
+        let metadata = entry.metadata().or_fail(cannot, &hint)?;
+        folder.note(&format!("{path}/{name}"), &metadata, 0o600, owner);
+        names.push(name);
+    }
+    names.sort();
+    folder.keys = match names.as_slice() {
+        [] => Keys::None,
+        [name] => address(name).map_or_else(|| Keys::Unknown(name.clone()), Keys::One),
+        _ => Keys::Several(names),
+    };
+    Ok(folder)
+}
+
+impl KeyFolder {
+    fn note(&mut self, path: &str, metadata: &fs::Metadata, mode: u32, owner: Option<u32>) {
+        if metadata.mode() & 0o077 != 0 {
+            self.unsafe_modes.push((
+                format!("{path} has mode {:04o}", metadata.mode() & 0o7777),
+                format!("chmod {mode:o} {path}"),
+            ));
+        }
+        if owner.is_some_and(|uid| uid != metadata.uid()) {
+            self.foreign
+                .push(format!("{path} is owned by uid {}", metadata.uid()));
+        }
+    }
+}
+
+/// The address that a key file is named after: 40 hex digits of either case, with or without `0x`.
+pub fn address(name: &str) -> Option<String> {
+    let digits = name.strip_prefix("0x").unwrap_or(name);
+    let is_address = digits.len() == 40 && digits.bytes().all(|digit| digit.is_ascii_hexdigit());
+    is_address.then(|| format!("0x{}", digits.to_ascii_lowercase()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::os::unix::fs::PermissionsExt;
+
+    use super::*;
+
+    const A: &str = "2E833968E5bB786Ae419c4d13189fB081Cc43bab";
+
+    fn folder(files: &[(&str, u32)], mode: u32) -> (tempfile::TempDir, Host) {
+        let root = tempfile::tempdir().unwrap();
+        let keys = root.path().join("keys");
+        fs::create_dir(&keys).unwrap();
+        for (name, mode) in files {
+            fs::write(keys.join(name), "{}").unwrap();
+            fs::set_permissions(keys.join(name), fs::Permissions::from_mode(*mode)).unwrap();
+        }
+        fs::set_permissions(&keys, fs::Permissions::from_mode(mode)).unwrap();
+        let host = Host::at(root.path());
+        (root, host)
+    }
+
+    fn keys(files: &[(&str, u32)]) -> Keys {
+        let (_root, host) = folder(files, 0o700);
+        look(&host, "/keys", None).unwrap().keys
+    }
+
+    #[test]
+    fn counts_every_file_as_the_node_does() {
+        let one = Keys::One(format!("0x{}", A.to_lowercase()));
+        assert_eq!(keys(&[]), Keys::None);
+        assert_eq!(keys(&[(A, 0o600)]), one);
+        assert_eq!(keys(&[(&format!("0x{A}"), 0o600)]), one);
+        assert_eq!(keys(&[("key.json", 0o600)]), Keys::Unknown("key.json".into()));
+        let backup = format!("{A}.bak");
+        assert_eq!(
+            keys(&[(&backup, 0o600), (A, 0o600)]),
+            Keys::Several(vec![A.into(), backup.clone()])
+        );
+    }
+
+    #[test]
+    fn a_missing_folder_holds_no_key() {
+        let (_root, host) = folder(&[], 0o700);
+        assert_eq!(look(&host, "/absent", None).unwrap().keys, Keys::None);
+    }
+
+    #[test]
+    fn names_what_others_can_read_and_what_belongs_to_others() {
+        let (_root, host) = folder(&[(A, 0o644)], 0o755);
+        let found = look(&host, "/keys", Some(u32::MAX)).unwrap();
+        assert_eq!(
+            found.unsafe_modes,
+            [
+                ("/keys has mode 0755".into(), "chmod 700 /keys".into()),
+                (
+                    format!("/keys/{A} has mode 0644"),
+                    format!("chmod 600 /keys/{A}")
+                )
+            ]
+        );
+        assert_eq!(found.foreign.len(), 2);
+        let (_root, host) = folder(&[(A, 0o400)], 0o700);
+        let found = look(&host, "/keys", None).unwrap();
+        assert!(found.unsafe_modes.is_empty() && found.foreign.is_empty());
+    }
+
+    #[test]
+    fn an_address_is_forty_hex_digits() {
+        for name in ["", "0x", &A[1..], &format!("{A}0"), &A.replace('2', "g"), "0X"] {
+            assert_eq!(address(name), None, "{name}");
+        }
+    }
+}

@@ -1,0 +1,361 @@
+//! The container spec (`edge.json`): its shape, its rules, and the `docker run` that it leads to.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::fmt::Write as _;
+use std::net::IpAddr;
+use std::path::{Component, Path};
+
+use serde::Deserialize;
+use sha2::{Digest, Sha256};
+
+use super::{PROGRAM, SECRET_FILE, SECRET_FOLDER, SPEC_FILE, SPEC_LABEL, image};
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::log::printable;
+
+/// Where this program lies inside the container.
+const SHIM: &str = "/bootstrap";
+
+/// How the edge container is run: data, so that another image needs no new binary.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Spec {
+    /// Version of this shape; 1.
+    pub version: u32,
+    /// Container name.
+    pub name: String,
+    /// Whom it runs as.
+    pub run_as: RunAs,
+    /// Its environment, without the password.
+    pub environment: BTreeMap<String, String>,
+    /// The variable that the shim sets to the password.
+    pub secret_variable: String,
+    /// The data folder.
+    pub data: Data,
+    /// The key folder, relative to the data folder.
+    pub keys: String,
+    /// TCP ports, the same inside and outside.
+    pub ports: Vec<u16>,
+    /// Which of the ports answers which JSON-RPC.
+    pub rpc: Rpc,
+    /// Whether it gets a terminal.
+    pub tty: bool,
+    /// Seconds to stop in before it is killed.
+    pub stop_seconds: u32,
+    /// Docker's log rotation.
+    pub log: Log,
+}
+
+/// Whom the container runs as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum RunAs {
+    /// The config's user, by id.
+    User,
+    /// The image's own user.
+    Image,
+}
+
+/// The data folder.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Data {
+    /// On the host, relative to the volume's mount point.
+    pub source: String,
+    /// Inside the container, absolute.
+    pub target: String,
+}
+
+/// JSON-RPC ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Rpc {
+    /// Edge core: status, peers, summary.
+    pub core: u16,
+    /// Edge launcher: past jobs.
+    pub launcher: u16,
+    /// Edge encoder.
+    pub encoder: u16,
+}
+
+/// Rotation of the json-file log driver.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Log {
+    /// Size of one file, e.g. `50m`.
+    pub max_size: String,
+    /// How many files.
+    pub max_files: u32,
+}
+
+/// What of the image shapes the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// `sha256:…`
+    pub id: String,
+    /// The image's own entrypoint and command, joined.
+    pub argv: Vec<String>,
+}
+
+/// The container that there should be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Hash of everything wanted; the value of [`SPEC_LABEL`].
+    pub hash: String,
+    /// Arguments of `docker` that make and start it.
+    pub argv: Vec<String>,
+}
+
+impl Spec {
+    /// The spec that the assets hold, or `None` where they are not unpacked yet.
+    pub fn load(host: &Host, config: &Config) -> Result<Option<Self>> {
+        host.read(SPEC_FILE)?
+            .map(|bytes| Self::parse(&bytes, &config.edge.network))
+            .transpose()
+    }
+
+    /// The spec that the assets must hold by now.
+    pub fn require(host: &Host, config: &Config) -> Result<Self> {
+        Self::load(host, config)?.ok_or_else(|| {
+            Error::new(
+                format!("{SPEC_FILE} does not exist"),
+                "run: bootstrap --phase assets",
+            )
+        })
+    }
+
+    /// Reads a spec and replaces `{network}`; any breach of its rules is an error that names the key.
+    pub fn parse(bytes: &[u8], network: &str) -> Result<Self> {
+        let hint = "correct edge.json in the assets archive and deploy it, then run: bootstrap --phase assets --phase container";
+        let mut spec: Self = serde_json::from_slice(bytes).map_err(|error| {
+            Error::new(
+                format!(
+                    "{SPEC_FILE} is not a container spec: {}",
+                    printable(&error.to_string())
+                ),
+                hint,
+            )
+        })?;
+        for text in spec
+            .environment
+            .values_mut()
+            .chain([&mut spec.data.source, &mut spec.data.target])
+        {
+            *text = text.replace("{network}", network);
+        }
+        match spec.fault() {
+            None => Ok(spec),
+            Some(fault) => Err(Error::new(format!("{SPEC_FILE}: {fault}"), hint)),
+        }
+    }
+
+    /// The first broken rule.
+    fn fault(&self) -> Option<String> {
+        let target = Path::new(&self.data.target);
+        let rules = [
+            (self.version == 1, "version must be 1"),
+            (is_container_name(&self.name), "name is not a container name"),
+            (
+                self.environment.keys().all(|name| is_variable(name)),
+                "environment has a name that is not a variable's",
+            ),
+            (
+                !self.environment.values().any(|value| value.contains(char::is_control)),
+                "environment has a value with a control character",
+            ),
+            (is_variable(&self.secret_variable), "secret_variable is not a variable's name"),
+            (
+                !self.environment.contains_key(&self.secret_variable),
+                "environment must not hold the secret variable",
+            ),
+            (is_inner_path(&self.data.source), "data.source must be a path inside the volume"),
+            (
+                self.data.target.strip_prefix('/').is_some_and(is_inner_path),
+                "data.target must be an absolute path below /",
+            ),
+            (
+                !["/run", "/proc", "/sys", "/dev", SHIM].iter().any(|taken| target.starts_with(taken)),
+                "data.target must not be under /run, /proc, /sys, /dev or /bootstrap",
+            ),
+            (is_inner_path(&self.keys), "keys must be a path inside the data folder"),
+            (
+                !self.ports.is_empty() && !self.ports.contains(&0),
+                "ports must be numbers from 1 to 65535",
+            ),
+            (
+                self.ports.iter().collect::<BTreeSet<_>>().len() == self.ports.len(),
+                "ports must differ from each other",
+            ),
+            (
+                [self.rpc.core, self.rpc.launcher, self.rpc.encoder]
+                    .iter()
+                    .all(|port| self.ports.contains(port)),
+                "rpc names a port that is not in ports",
+            ),
+            ((1..=600).contains(&self.stop_seconds), "stop_seconds must be from 1 to 600"),
+            (is_size(&self.log.max_size), "log.max_size must be a number with k, m or g"),
+            ((1..=100).contains(&self.log.max_files), "log.max_files must be from 1 to 100"),
+        ];
+        rules
+            .into_iter()
+            .find(|(holds, _)| !holds)
+            .map(|(_, fault)| fault.to_owned())
+    }
+
+    /// The data folder on the host.
+    pub fn data_folder(&self, config: &Config) -> String {
+        format!(
+            "{}/{}",
+            config.volume.mount.trim_end_matches('/'),
+            self.data.source
+        )
+    }
+
+    /// The key folder on the host.
+    pub fn key_folder(&self, config: &Config) -> String {
+        format!("{}/{}", self.data_folder(config), self.keys)
+    }
+
+    /// The container that `config` and this spec want, made from the image.
+    pub fn wanted(&self, config: &Config, image: &ImageFacts) -> Wanted {
+        let mut argv = self.flags(config);
+        let label_at = argv.len();
+        argv.extend(["--entrypoint".into(), SHIM.into()]);
+        argv.push(image::reference(&config.edge));
+        argv.extend(
+            [
+                "entrypoint",
+                "--secret",
+                &format!("{}={SECRET_FILE}", self.secret_variable),
+                "--data",
+                &self.data.target,
+                "--",
+            ]
+            .map(String::from),
+        );
+        argv.extend(image.argv.iter().cloned());
+
+        let mut hasher = Sha256::new();
+        for part in argv.iter().chain([&image.id]) {
+            hasher.update(part.as_bytes());
+            hasher.update([0]);
+        }
+        let hash = hex(&hasher.finalize());
+        argv.splice(
+            label_at..label_at,
+            ["--label".into(), format!("{SPEC_LABEL}={hash}")],
+        );
+        Wanted { hash, argv }
+    }
+
+    /// `docker run` and its flags, label and entrypoint left out; only flags that Docker 20.10 to 29 share.
+    fn flags(&self, config: &Config) -> Vec<String> {
+        let mut argv: Vec<String> = vec!["run".into(), "--detach".into()];
+        let mut flag = |name: &str, value: String| argv.extend([name.into(), value]);
+        flag("--name", self.name.clone());
+        flag("--restart", "unless-stopped".into());
+        if self.run_as == RunAs::User {
+            flag(
+                "--user",
+                format!("{}:{}", config.user.uid, config.user.gid),
+            );
+        }
+        flag("--log-driver", "json-file".into());
+        flag("--log-opt", format!("max-size={}", self.log.max_size));
+        flag("--log-opt", format!("max-file={}", self.log.max_files));
+        flag("--stop-timeout", self.stop_seconds.to_string());
+        for (name, value) in &self.environment {
+            flag("--env", format!("{name}={value}"));
+        }
+        let bind = match config.edge.rpc_bind {
+            IpAddr::V4(address) => address.to_string(),
+            IpAddr::V6(address) => format!("[{address}]"),
+        };
+        for port in &self.ports {
+            flag("--publish", format!("{bind}:{port}:{port}/tcp"));
+        }
+        // --mount, never --volume: a source that is missing must fail, not be made as root's.
+        let data = self.data_folder(config);
+        flag(
+            "--mount",
+            format!("type=bind,source={data},target={}", self.data.target),
+        );
+        for (source, target) in [(PROGRAM, SHIM), (SECRET_FOLDER, SECRET_FOLDER)] {
+            flag(
+                "--mount",
+                format!("type=bind,source={source},target={target},readonly"),
+            );
+        }
+        if config.gpu {
+            flag("--gpus", "all".into());
+        }
+        if self.tty {
+            argv.push("--tty".into());
+        }
+        argv
+    }
+}
+
+impl ImageFacts {
+    /// Reads what `docker image inspect` says about one image.
+    pub fn from_inspect(image: &serde_json::Value) -> Result<Self> {
+        let words = |key: &str| -> Vec<String> {
+            let list = image.pointer(&format!("/Config/{key}"));
+            list.and_then(serde_json::Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|word| word.as_str().map(String::from))
+                .collect()
+        };
+        let id = image.get("Id").and_then(serde_json::Value::as_str);
+        let argv = [words("Entrypoint"), words("Cmd")].concat();
+        match id {
+            Some(id) if !argv.is_empty() => Ok(Self {
+                id: id.into(),
+                argv,
+            }),
+            _ => Err(Error::new(
+                "the image has no entrypoint and no command",
+                "check edge.image and edge.tag in /etc/bootstrap/config.json: it must be a program's image",
+            )),
+        }
+    }
+}
+
+/// Lower-case hex digits.
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn is_container_name(name: &str) -> bool {
+    name.len() >= 2
+        && name.starts_with(|c: char| c.is_ascii_alphanumeric())
+        && name
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_.-".contains(c))
+}
+
+fn is_variable(name: &str) -> bool {
+    name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+        && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+/// A relative path of plain names; no comma or quote, which mean something in `--mount`.
+fn is_inner_path(path: &str) -> bool {
+    !path.is_empty()
+        && path
+            .chars()
+            .all(|c| c.is_ascii_alphanumeric() || "_.-/".contains(c))
+        && Path::new(path)
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn is_size(size: &str) -> bool {
+    size.strip_suffix(['k', 'm', 'g'])
+        .is_some_and(|number| number.parse::<u32>().is_ok_and(|number| number > 0))
+}
