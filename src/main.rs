@@ -7,6 +7,7 @@ mod engine;
 mod error;
 mod health;
 mod host;
+mod http;
 mod log;
 mod node;
 mod phases;
