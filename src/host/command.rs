@@ -1,54 +1,530 @@
 //! The one command runner: argv quoted in errors, exit code, tail of stderr, timeout, process group killed.
 
-use std::time::Duration;
+use std::collections::VecDeque;
+use std::ffi::{OsStr, OsString};
+use std::os::unix::process::ExitStatusExt;
+use std::path::Path;
+use std::process::{ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::{Duration, Instant};
+
+use rustix::process::{Pid, Signal, kill_process_group};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::Child;
 
 use super::Host;
-use crate::error::Result;
+use crate::error::{Error, OrFail, Result};
+use crate::log::printable;
+
+/// How much of each output stream is kept: the beginning of stdout (it is parsed), the end of stderr (it is shown).
+const KEPT: usize = 1024 * 1024;
+/// How long to read on after the command has ended; a daemon that it left behind may hold the pipes open for ever.
+const GRACE: Duration = Duration::from_millis(500);
+/// How many lines of a failed command's output its error quotes.
+const QUOTED_LINES: usize = 5;
+
+/// Numbers the commands of this run in the log.
+static NUMBER: AtomicU64 = AtomicU64::new(1);
 
 /// A system command to run. No shell is involved.
-pub struct Command {}
+///
+/// It gets a clean environment: `PATH`, a fixed locale, `HOME` and the proxy variables, and what [`Command::env`] adds.
+#[derive(Debug)]
+pub struct Command {
+    host: Host,
+    program: String,
+    args: Vec<OsString>,
+    env: Vec<(String, String)>,
+    stdin: Vec<u8>,
+    timeout: Duration,
+}
 
 /// What a finished command left.
 #[derive(Clone, Debug)]
 pub struct Output {
     /// Exit code; 128 + signal number where a signal ended it.
     pub code: i32,
-    /// Standard output, lossily decoded, bounded.
+    /// Standard output, lossily decoded, the first MiB.
     pub stdout: String,
-    /// Standard error, lossily decoded, bounded.
+    /// Standard error, lossily decoded, the last MiB.
     pub stderr: String,
+    /// The command as it can be pasted into a shell.
+    pub command: String,
+}
+
+impl Output {
+    /// The error for an exit code that is no answer: quotes the command and the last lines of its stderr.
+    pub fn failure(&self) -> Error {
+        let said = last_lines(&self.stderr);
+        let said = if said.is_empty() {
+            last_lines(&self.stdout)
+        } else {
+            said
+        };
+        let colon = if said.is_empty() { "" } else { ": " };
+        Error::new(
+            format!(
+                "`{}` failed with exit code {}{colon}{}",
+                self.command,
+                self.code,
+                printable(&said)
+            ),
+            "Run the command by hand as root to see all it says, put right what it names, then run bootstrap again.",
+        )
+    }
 }
 
 impl Command {
-    pub(super) fn new(_host: &Host, _program: &str) -> Self {
-        todo!()
+    pub(super) fn new(host: &Host, program: &str) -> Self {
+        Self {
+            host: host.clone(),
+            program: program.into(),
+            args: Vec::new(),
+            env: Vec::new(),
+            stdin: Vec::new(),
+            timeout: Duration::from_secs(60),
+        }
     }
+
     /// Adds one argument.
-    pub fn arg(self, _arg: impl Into<std::ffi::OsString>) -> Self {
-        todo!()
+    pub fn arg(mut self, arg: impl Into<OsString>) -> Self {
+        self.args.push(arg.into());
+        self
     }
+
     /// Adds arguments.
-    pub fn args<I: IntoIterator<Item = S>, S: Into<std::ffi::OsString>>(self, _args: I) -> Self {
-        todo!()
+    pub fn args<I: IntoIterator<Item = S>, S: Into<OsString>>(mut self, args: I) -> Self {
+        self.args.extend(args.into_iter().map(Into::into));
+        self
     }
+
     /// Sets an environment variable of the command.
-    pub fn env(self, _name: &str, _value: &str) -> Self {
-        todo!()
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.into(), value.into()));
+        self
     }
+
     /// Bytes for its standard input; empty where not called.
-    pub fn stdin(self, _bytes: Vec<u8>) -> Self {
-        todo!()
+    pub fn stdin(mut self, bytes: Vec<u8>) -> Self {
+        self.stdin = bytes;
+        self
     }
+
     /// Kills it, and its process group, after this long. Default 60 s.
-    pub fn timeout(self, _timeout: Duration) -> Self {
-        todo!()
+    pub fn timeout(mut self, timeout: Duration) -> Self {
+        self.timeout = timeout;
+        self
     }
+
     /// Runs it; an exit code other than 0 is an error that quotes the argv and the tail of stderr.
     pub async fn run(self) -> Result<Output> {
-        todo!()
+        let output = self.output().await?;
+        if output.code == 0 {
+            Ok(output)
+        } else {
+            Err(output.failure())
+        }
     }
-    /// Runs it; any exit code is an answer. Not found, timeout and the like are errors.
+
+    /// Runs it; any exit code is an answer. Not found and the like are errors; a timeout is a transient one.
     pub async fn output(self) -> Result<Output> {
-        todo!()
+        let program = which::which_in(&self.program, Some(&self.host.search_path), "/").or_fail(
+            || format!("cannot find `{}` on this machine", self.program),
+            format!(
+                "Install the package that has `{}`, or put its directory on PATH.",
+                self.program
+            ),
+        )?;
+        let command = self.quoted();
+        let number = NUMBER.fetch_add(1, Ordering::Relaxed);
+        tracing::debug!("op {number}: started {command}");
+        let started = Instant::now();
+        let limit = self.timeout;
+        let result = match tokio::time::timeout(limit, self.execute(&program, &command)).await {
+            Ok(result) => result,
+            Err(_) => Err(Error::new(
+                format!("`{command}` did not finish within {} s", limit.as_secs_f64()),
+                "See what the machine is busy with (`systemctl list-jobs`, `ps`), then run bootstrap again.",
+            )
+            .transient()),
+        };
+        let seconds = started.elapsed().as_secs_f64();
+        match &result {
+            Ok(output) if output.code == 0 => {
+                tracing::debug!("op {number}: finished in {seconds:.1} s");
+            }
+            Ok(output) => tracing::debug!(
+                "op {number}: failed with exit code {} after {seconds:.1} s: {}",
+                output.code,
+                printable(&last_lines(&output.stderr))
+            ),
+            Err(error) => tracing::debug!("op {number}: failed after {seconds:.1} s: {error}"),
+        }
+        result
+    }
+
+    /// From start to exit. Dropping the future kills the process group.
+    async fn execute(self, program: &Path, command: &str) -> Result<Output> {
+        let mut child = self.spawn(program).await.or_fail(
+            || format!("cannot start `{command}`"),
+            format!("See whether {} is whole and executable.", program.display()),
+        )?;
+        let mut group = Group::of(&child);
+        let (stdin, stdout, stderr) =
+            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (mut head, mut tail) = (Vec::new(), VecDeque::new());
+        let streams = async {
+            tokio::join!(
+                feed(stdin, &self.stdin),
+                read(stdout, |bytes| {
+                    let room = KEPT.saturating_sub(head.len()).min(bytes.len());
+                    head.extend(bytes.iter().take(room));
+                }),
+                read(stderr, |bytes| {
+                    tail.extend(bytes);
+                    let excess = tail.len().saturating_sub(KEPT);
+                    tail.drain(..excess);
+                }),
+            );
+        };
+        let status = {
+            tokio::pin!(streams);
+            let mut drained = false;
+            let status = loop {
+                tokio::select! {
+                    status = child.wait() => break status,
+                    () = &mut streams, if !drained => drained = true,
+                }
+            };
+            // It is gone and waited for; its number may now belong to someone else.
+            group.release();
+            if !drained {
+                let _ = tokio::time::timeout(GRACE, streams).await;
+            }
+            status
+        };
+        let status = status.or_fail(
+            || format!("cannot wait for `{command}`"),
+            "Run bootstrap again.",
+        )?;
+        Ok(Output {
+            code: exit_code(status),
+            stdout: String::from_utf8_lossy(&head).into_owned(),
+            stderr: String::from_utf8_lossy(tail.make_contiguous()).into_owned(),
+            command: command.to_owned(),
+        })
+    }
+
+    /// Starts the process as the leader of a group of its own.
+    async fn spawn(&self, program: &Path) -> std::io::Result<Child> {
+        let mut command = tokio::process::Command::new(program);
+        command
+            .args(&self.args)
+            .env_clear()
+            .envs(std::env::vars_os().filter(|(name, _)| is_proxy(name)))
+            .env("PATH", &self.host.search_path)
+            .env("LC_ALL", "C.UTF-8")
+            .env("LANG", "C.UTF-8")
+            .env("HOME", "/root")
+            .current_dir("/")
+            .stdin(if self.stdin.is_empty() {
+                Stdio::null()
+            } else {
+                Stdio::piped()
+            })
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .process_group(0)
+            .kill_on_drop(true);
+        if !self.host.is_real() {
+            command.env("BOOTSTRAP_ROOT", &self.host.root);
+        }
+        command.envs(self.env.iter().map(|(name, value)| (name, value)));
+        // A program file that is just being put in place is "busy" for a moment.
+        for _ in 0..50 {
+            match command.spawn() {
+                Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
+                    tokio::time::sleep(Duration::from_millis(20)).await;
+                }
+                result => return result,
+            }
+        }
+        command.spawn()
+    }
+
+    /// The command as it can be pasted into a shell.
+    fn quoted(&self) -> String {
+        let words = std::iter::once(OsStr::new(&self.program))
+            .chain(self.args.iter().map(OsString::as_os_str))
+            .map(|word| quote(&word.to_string_lossy()));
+        printable(&words.collect::<Vec<_>>().join(" "))
+    }
+}
+
+/// Kills the process group when dropped before it was released.
+struct Group(Option<Pid>);
+
+impl Group {
+    fn of(child: &Child) -> Self {
+        Self(
+            child
+                .id()
+                .and_then(|id| i32::try_from(id).ok())
+                .and_then(Pid::from_raw),
+        )
+    }
+
+    fn release(&mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for Group {
+    fn drop(&mut self) {
+        if let Some(leader) = self.0 {
+            let _ = kill_process_group(leader, Signal::KILL);
+        }
+    }
+}
+
+/// Writes all of `bytes` and closes the pipe; a command that does not read is no failure of ours.
+async fn feed(pipe: Option<impl tokio::io::AsyncWrite + Unpin>, bytes: &[u8]) {
+    if let Some(mut pipe) = pipe {
+        let _ = pipe.write_all(bytes).await;
+        let _ = pipe.shutdown().await;
+    }
+}
+
+/// Hands what comes out of the pipe to `keep` until its end.
+async fn read(pipe: Option<impl AsyncRead + Unpin>, mut keep: impl FnMut(&[u8])) {
+    let Some(mut pipe) = pipe else { return };
+    let mut buffer = vec![0; 16 * 1024];
+    while let Ok(count @ 1..) = pipe.read(&mut buffer).await {
+        keep(buffer.get(..count).unwrap_or_default());
+    }
+}
+
+fn exit_code(status: ExitStatus) -> i32 {
+    status
+        .code()
+        .or_else(|| status.signal().map(|signal| 128 + signal))
+        .unwrap_or(-1)
+}
+
+/// `http_proxy`, `HTTPS_PROXY`, `no_proxy` and their kind.
+fn is_proxy(name: &OsStr) -> bool {
+    name.to_string_lossy().to_lowercase().ends_with("_proxy")
+}
+
+/// The last lines that are not empty, in one line.
+fn last_lines(text: &str) -> String {
+    let lines: Vec<&str> = text
+        .lines()
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .collect();
+    let first = lines.len().saturating_sub(QUOTED_LINES);
+    lines.get(first..).unwrap_or_default().join(" / ")
+}
+
+/// `word` as a shell takes it.
+fn quote(word: &str) -> String {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
+    if !word.is_empty() && word.chars().all(plain) {
+        word.to_owned()
+    } else {
+        format!("'{}'", word.replace('\'', r"'\''"))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+    use crate::host::testing::Tree;
+
+    #[tokio::test]
+    async fn runs_without_a_shell_in_a_clean_environment() {
+        let tree = Tree::new();
+        tree.tool(
+            "show",
+            "printf '%s|' \"$@\"; echo \"$LC_ALL $HOME $EXTRA${CARGO:+leak}\"",
+        );
+        let output = tree
+            .host
+            .command("show")
+            .args(["a b", "$HOME;`id`"])
+            .env("EXTRA", "x")
+            .run()
+            .await
+            .unwrap();
+        assert_eq!(output.stdout, "a b|$HOME;`id`|C.UTF-8 /root x\n");
+        assert_eq!(output.code, 0);
+    }
+
+    #[tokio::test]
+    async fn a_missing_program_is_named() {
+        let tree = Tree::new();
+        let error = tree.host.command("mkfs.ext4").run().await.unwrap_err();
+        assert_eq!(error.reason(), "cannot find `mkfs.ext4` on this machine");
+        assert_eq!(
+            error.hint(),
+            "Install the package that has `mkfs.ext4`, or put its directory on PATH."
+        );
+        assert!(!error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn a_failure_quotes_the_command_and_the_end_of_stderr() {
+        let tree = Tree::new();
+        tree.tool(
+            "broken",
+            "for i in 1 2 3 4 5 6 7; do echo \"line $i\" >&2; done; printf 'bad \\033[1mbyte\\n' >&2; exit 3",
+        );
+        let error = tree
+            .host
+            .command("broken")
+            .args(["-x", "it's"])
+            .run()
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.reason(),
+            r"`broken -x 'it'\''s'` failed with exit code 3: line 4 / line 5 / line 6 / line 7 / bad \u{1b}[1mbyte"
+        );
+        assert!(!error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn an_exit_code_or_a_signal_is_an_answer_of_output() {
+        let tree = Tree::new();
+        tree.tool("three", "exit 3");
+        tree.tool("killed", "kill -9 $$");
+        assert_eq!(tree.host.command("three").output().await.unwrap().code, 3);
+        assert_eq!(
+            tree.host.command("killed").output().await.unwrap().code,
+            137
+        );
+    }
+
+    #[tokio::test]
+    async fn stdin_goes_in_while_output_comes_out() {
+        let tree = Tree::new();
+        tree.tool("copy", "cat; cat");
+        let bytes = vec![b'x'; 300_000];
+        let output = tree.host.command("copy").stdin(bytes).run().await.unwrap();
+        assert_eq!(output.stdout.len(), 300_000);
+        let empty = tree.host.command("copy").run().await.unwrap();
+        assert_eq!(empty.stdout, "");
+    }
+
+    #[tokio::test]
+    async fn keeps_the_head_of_stdout_and_the_tail_of_stderr() {
+        let tree = Tree::new();
+        tree.tool(
+            "flood",
+            "echo first; head -c 2000000 /dev/zero; head -c 2000000 /dev/zero >&2; echo last >&2",
+        );
+        let output = tree.host.command("flood").run().await.unwrap();
+        assert_eq!((output.stdout.len(), output.stderr.len()), (KEPT, KEPT));
+        assert!(output.stdout.starts_with("first\n"));
+        assert!(output.stderr.ends_with("last\n"));
+    }
+
+    /// Whether a process still runs; a zombie does not.
+    fn runs(pid: &str) -> bool {
+        std::fs::read_to_string(format!("/proc/{}/stat", pid.trim()))
+            .is_ok_and(|stat| !stat.contains(") Z "))
+    }
+
+    async fn until(what: impl Fn() -> bool) {
+        tokio::time::timeout(Duration::from_secs(20), async {
+            while !what() {
+                tokio::time::sleep(Duration::from_millis(5)).await;
+            }
+        })
+        .await
+        .unwrap();
+    }
+
+    #[tokio::test]
+    async fn a_timeout_is_transient_and_kills_the_whole_group() {
+        let tree = Tree::new();
+        tree.tool(
+            "hang",
+            "sleep 1000 & echo $! > \"$1.new\"; mv \"$1.new\" \"$1\"; wait",
+        );
+        let file = tree.host.path("/pid");
+        let error = tree
+            .host
+            .command("hang")
+            .arg(&file)
+            .timeout(Duration::from_secs(2))
+            .run()
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.reason(),
+            format!("`hang {}` did not finish within 2 s", file.display())
+        );
+        assert!(error.is_transient());
+        let pid = std::fs::read_to_string(&file).unwrap();
+        until(|| !runs(&pid)).await;
+    }
+
+    #[tokio::test]
+    async fn dropping_it_kills_the_whole_group() {
+        let tree = Tree::new();
+        tree.tool(
+            "hang",
+            "sleep 1000 & echo $! > \"$1.new\"; mv \"$1.new\" \"$1\"; wait",
+        );
+        let file = tree.host.path("/pid");
+        let task = tokio::spawn(tree.host.command("hang").arg(&file).run());
+        until(|| file.exists()).await;
+        let pid = std::fs::read_to_string(&file).unwrap();
+        assert!(runs(&pid));
+        task.abort();
+        assert!(task.await.unwrap_err().is_cancelled());
+        until(|| !runs(&pid)).await;
+    }
+
+    #[tokio::test]
+    async fn a_daemon_that_holds_the_pipe_does_not_hold_us() {
+        let tree = Tree::new();
+        tree.tool("daemon", "sleep 30 & echo $!");
+        let output = tree
+            .host
+            .command("daemon")
+            .timeout(Duration::from_secs(20))
+            .run()
+            .await
+            .unwrap();
+        assert!(
+            runs(&output.stdout),
+            "what a command leaves behind lives on"
+        );
+        let pid = Pid::from_raw(output.stdout.trim().parse().unwrap()).unwrap();
+        rustix::process::kill_process(pid, Signal::KILL).unwrap();
+    }
+
+    #[test]
+    fn quoting_can_be_pasted() {
+        for (word, quoted) in [
+            ("-L", "-L"),
+            ("UUID=a-b/c:d", "UUID=a-b/c:d"),
+            ("", "''"),
+            ("a b", "'a b'"),
+            ("$(x)", "'$(x)'"),
+            ("it's", r"'it'\''s'"),
+        ] {
+            assert_eq!(quote(word), quoted);
+        }
     }
 }

@@ -1,7 +1,12 @@
 //! The one atomic write, and reading that tells absence from failure.
 
+use std::fs::{self, File, Metadata, Permissions};
+use std::io::{self, ErrorKind, Write};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown};
+use std::path::Path;
+
 use super::Host;
-use crate::error::Result;
+use crate::error::{Error, Result};
 
 /// Owner and mode of a file to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -17,33 +22,329 @@ impl Access {
     pub const fn mode(mode: u32) -> Self {
         Self { mode, owner: None }
     }
+
+    /// Whether the file has it already.
+    fn is_of(self, file: &Metadata) -> bool {
+        let owned = match self.owner {
+            Some(owner) => owner == (file.uid(), file.gid()),
+            None => file.uid() == rustix::process::geteuid().as_raw(),
+        };
+        owned && file.mode() & 0o7777 == self.mode
+    }
 }
 
 impl Host {
     /// The file's bytes, or `None` where it does not exist.
-    pub fn read(&self, _path: &str) -> Result<Option<Vec<u8>>> {
-        todo!()
+    pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        match fs::read(self.path(path)) {
+            Ok(bytes) => Ok(Some(bytes)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failure("read", path, error)),
+        }
     }
+
     /// The file's text, or `None` where it does not exist.
-    pub fn read_text(&self, _path: &str) -> Result<Option<String>> {
-        todo!()
+    pub fn read_text(&self, path: &str) -> Result<Option<String>> {
+        self.read(path)?
+            .map(|bytes| {
+                String::from_utf8(bytes).map_err(|error| {
+                    Error::new(
+                        format!("{path} is not UTF-8 text"),
+                        format!("Look at {path} and restore it."),
+                    )
+                    .because(error)
+                })
+            })
+            .transpose()
     }
+
     /// Writes the file so that no reader and no power cut ever sees a part of it: temporary file in the same
-    /// directory, final mode before any byte, fsync of file and directory, rename.
-    pub fn write(&self, _path: &str, _bytes: &[u8], _access: Access) -> Result<()> {
-        todo!()
+    /// directory, final owner and mode before any byte, fsync of file and directory, rename. Missing parents are
+    /// made (0755). A symbolic link or anything else that is no file in its place is an error.
+    ///
+    /// A run that is killed half-way leaves at most a file `.NAME.…` beside it, which nothing reads.
+    pub fn write(&self, path: &str, bytes: &[u8], access: Access) -> Result<()> {
+        self.present(path)?;
+        let target = self.path(path);
+        self.make_parents(path)?;
+        write_atomically(&target, bytes, access).map_err(|error| failure("write", path, error))
     }
+
     /// Like `write`, but only where content or access differ; says whether it wrote.
-    pub fn write_if_changed(&self, _path: &str, _bytes: &[u8], _access: Access) -> Result<bool> {
-        todo!()
+    pub fn write_if_changed(&self, path: &str, bytes: &[u8], access: Access) -> Result<bool> {
+        if let Some(file) = self.present(path)?
+            && access.is_of(&file)
+            && self.read(path)?.as_deref() == Some(bytes)
+        {
+            return Ok(false);
+        }
+        self.write(path, bytes, access)?;
+        Ok(true)
     }
-    /// Makes the directory (and its parents), with this access on the last one; says whether anything changed.
+
+    /// Makes the directory (and its parents, 0755), with this access on the last one; says whether anything changed.
     /// A symbolic link in its place is an error.
-    pub fn make_dir(&self, _path: &str, _access: Access) -> Result<bool> {
-        todo!()
+    pub fn make_dir(&self, path: &str, access: Access) -> Result<bool> {
+        let target = self.path(path);
+        let fail = |error| failure("make the directory", path, error);
+        match fs::symlink_metadata(&target) {
+            Ok(found) if !found.is_dir() => return Err(in_the_way(path, &found, "directory")),
+            Ok(found) if access.is_of(&found) => return Ok(false),
+            Ok(_) => {}
+            Err(error) if error.kind() == ErrorKind::NotFound => {
+                self.make_parents(path)?;
+                make_one(&target, 0o700).map_err(fail)?;
+            }
+            Err(error) => return Err(fail(error)),
+        }
+        let (uid, gid) = access.owner.unwrap_or_else(running_user);
+        // chown first: it can clear mode bits.
+        chown(&target, Some(uid), Some(gid))
+            .and_then(|()| fs::set_permissions(&target, Permissions::from_mode(access.mode)))
+            .and_then(|()| sync_dir(&target))
+            .map_err(fail)?;
+        Ok(true)
     }
+
     /// Removes the file; absent is fine. Says whether it was there.
-    pub fn remove(&self, _path: &str) -> Result<bool> {
-        todo!()
+    pub fn remove(&self, path: &str) -> Result<bool> {
+        let target = self.path(path);
+        match fs::remove_file(&target) {
+            Ok(()) => sync_parent(&target)
+                .map(|()| true)
+                .map_err(|error| failure("remove", path, error)),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
+            Err(error) => Err(failure("remove", path, error)),
+        }
+    }
+
+    /// What is at `path`, links not followed; an error where it is no plain file.
+    fn present(&self, path: &str) -> Result<Option<Metadata>> {
+        match fs::symlink_metadata(self.path(path)) {
+            Ok(found) if found.is_file() => Ok(Some(found)),
+            Ok(found) => Err(in_the_way(path, &found, "file")),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failure("read", path, error)),
+        }
+    }
+
+    /// Makes the directories above `path` that are missing.
+    fn make_parents(&self, path: &str) -> Result<()> {
+        let target = self.path(path);
+        let mut missing: Vec<&Path> = target
+            .ancestors()
+            .skip(1)
+            .take_while(|directory| !directory.exists())
+            .collect();
+        missing.reverse();
+        for directory in missing {
+            make_one(directory, 0o755)
+                .map_err(|error| failure("make the directory of", path, error))?;
+        }
+        Ok(())
+    }
+}
+
+fn write_atomically(target: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
+    let directory = target.parent().unwrap_or(Path::new("/"));
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let mut temporary = tempfile::Builder::new()
+        .prefix(&format!(".{name}."))
+        .tempfile_in(directory)?;
+    let file = temporary.as_file();
+    if let Some((uid, gid)) = access.owner {
+        fchown(file, Some(uid), Some(gid))?;
+    }
+    file.set_permissions(Permissions::from_mode(access.mode))?;
+    temporary.write_all(bytes)?;
+    temporary.as_file().sync_all()?;
+    temporary.persist(target).map_err(|failed| failed.error)?;
+    sync_dir(directory)
+}
+
+/// Makes one directory with exactly this mode; one that has appeared meanwhile is fine.
+fn make_one(directory: &Path, mode: u32) -> io::Result<()> {
+    match fs::create_dir(directory) {
+        Ok(()) => fs::set_permissions(directory, Permissions::from_mode(mode))?,
+        Err(error) if error.kind() == ErrorKind::AlreadyExists && directory.is_dir() => {}
+        Err(error) => return Err(error),
+    }
+    sync_parent(directory)
+}
+
+fn sync_parent(path: &Path) -> io::Result<()> {
+    sync_dir(path.parent().unwrap_or(Path::new("/")))
+}
+
+/// Makes what was created, renamed or removed in the directory survive a power cut.
+fn sync_dir(directory: &Path) -> io::Result<()> {
+    File::open(directory)?.sync_all()
+}
+
+fn running_user() -> (u32, u32) {
+    (
+        rustix::process::geteuid().as_raw(),
+        rustix::process::getegid().as_raw(),
+    )
+}
+
+fn in_the_way(path: &str, found: &Metadata, wanted: &str) -> Error {
+    let kind = if found.is_symlink() {
+        "a symbolic link"
+    } else if found.is_dir() {
+        "a directory"
+    } else if found.is_file() {
+        "a file"
+    } else {
+        "something special"
+    };
+    Error::new(
+        format!("{path} is {kind} where a {wanted} was expected"),
+        format!("See what put it there (`ls -ld {path}`), move it away, then run bootstrap again."),
+    )
+}
+
+fn failure(verb: &str, path: &str, error: io::Error) -> Error {
+    let hint = match error.kind() {
+        ErrorKind::PermissionDenied => "Run bootstrap as root.".into(),
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            format!("Free some space for {path} (`df -h`), then run bootstrap again.")
+        }
+        ErrorKind::ReadOnlyFilesystem => format!(
+            "The filesystem of {path} is read-only, often after a disk error: see `dmesg`, then run bootstrap again."
+        ),
+        _ => format!("Look at {path} (`ls -ld {path}`, `dmesg`), then run bootstrap again."),
+    };
+    Error::new(format!("cannot {verb} {path}"), hint).because(error)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+    use crate::host::testing::Tree;
+
+    fn mode(tree: &Tree, path: &str) -> u32 {
+        fs::metadata(tree.host.path(path)).unwrap().mode() & 0o7777
+    }
+
+    fn names(tree: &Tree, path: &str) -> Vec<String> {
+        let mut names: Vec<String> = fs::read_dir(tree.host.path(path))
+            .unwrap()
+            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+            .collect();
+        names.sort();
+        names
+    }
+
+    #[test]
+    fn absence_is_none_and_anything_else_an_error() {
+        let tree = Tree::new();
+        assert_eq!(tree.host.read("/etc/none").unwrap(), None);
+        assert!(!tree.host.remove("/etc/none").unwrap());
+        tree.file("/etc/bad", [0xff]);
+        let error = tree.host.read_text("/etc/bad").unwrap_err();
+        assert_eq!(error.reason(), "/etc/bad is not UTF-8 text");
+        let error = tree.host.read("/etc").unwrap_err();
+        assert_eq!(error.reason(), "cannot read /etc");
+        let error = tree.host.read("/etc/bad/below").unwrap_err();
+        assert_eq!(error.reason(), "cannot read /etc/bad/below");
+    }
+
+    #[test]
+    fn writes_whole_with_mode_and_parents_and_leaves_nothing_else() {
+        let tree = Tree::new();
+        let host = &tree.host;
+        host.write("/a/b/file", b"one", Access::mode(0o640))
+            .unwrap();
+        host.write("/a/b/file", b"two", Access::mode(0o400))
+            .unwrap();
+        assert_eq!(host.read_text("/a/b/file").unwrap().unwrap(), "two");
+        assert_eq!(mode(&tree, "/a/b/file"), 0o400);
+        assert_eq!(mode(&tree, "/a/b"), 0o755);
+        assert_eq!(names(&tree, "/a/b"), ["file"]);
+        assert!(host.remove("/a/b/file").unwrap());
+        assert_eq!(names(&tree, "/a/b"), [""; 0]);
+    }
+
+    #[test]
+    fn writes_only_what_differs() {
+        let tree = Tree::new();
+        let host = &tree.host;
+        let inode = || fs::metadata(host.path("/f")).unwrap().ino();
+        let access = Access::mode(0o644);
+        assert!(host.write_if_changed("/f", b"x", access).unwrap());
+        let first = inode();
+        assert!(!host.write_if_changed("/f", b"x", access).unwrap());
+        assert_eq!(inode(), first);
+        assert!(
+            host.write_if_changed("/f", b"x", Access::mode(0o600))
+                .unwrap()
+        );
+        assert!(
+            host.write_if_changed("/f", b"y", Access::mode(0o600))
+                .unwrap()
+        );
+        let mine = Access {
+            mode: 0o600,
+            owner: Some(running_user()),
+        };
+        assert!(!host.write_if_changed("/f", b"y", mine).unwrap());
+    }
+
+    #[test]
+    fn never_writes_through_a_link() {
+        let tree = Tree::new();
+        tree.file("/etc/target", "keep");
+        std::os::unix::fs::symlink("target", tree.host.path("/etc/link")).unwrap();
+        let access = Access::mode(0o644);
+        for result in [
+            tree.host.write("/etc/link", b"x", access),
+            tree.host
+                .write_if_changed("/etc/link", b"x", access)
+                .map(drop),
+        ] {
+            assert_eq!(
+                result.unwrap_err().reason(),
+                "/etc/link is a symbolic link where a file was expected"
+            );
+        }
+        assert_eq!(tree.host.read_text("/etc/target").unwrap().unwrap(), "keep");
+        let error = tree.host.make_dir("/etc/link", access).unwrap_err();
+        assert_eq!(
+            error.reason(),
+            "/etc/link is a symbolic link where a directory was expected"
+        );
+        let error = tree.host.write("/etc", b"x", access).unwrap_err();
+        assert_eq!(
+            error.reason(),
+            "/etc is a directory where a file was expected"
+        );
+    }
+
+    #[test]
+    fn a_failed_write_keeps_the_old_file_and_cleans_up() {
+        let tree = Tree::new();
+        tree.file("/d/file", "old");
+        // A directory cannot be replaced by a file: the rename fails after the temporary file was written.
+        fs::create_dir(tree.host.path("/d/full")).unwrap();
+        assert!(write_atomically(&tree.host.path("/d/full"), b"x", Access::mode(0o600)).is_err());
+        assert_eq!(names(&tree, "/d"), ["file", "full"]);
+        assert_eq!(tree.host.read_text("/d/file").unwrap().unwrap(), "old");
+    }
+
+    #[test]
+    fn makes_directories_once() {
+        let tree = Tree::new();
+        assert!(tree.host.make_dir("/x/y", Access::mode(0o700)).unwrap());
+        assert!(!tree.host.make_dir("/x/y", Access::mode(0o700)).unwrap());
+        assert!(tree.host.make_dir("/x/y", Access::mode(0o711)).unwrap());
+        assert_eq!((mode(&tree, "/x"), mode(&tree, "/x/y")), (0o755, 0o711));
     }
 }

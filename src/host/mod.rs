@@ -9,22 +9,46 @@ pub mod os;
 pub mod packages;
 pub mod pci;
 pub mod systemd;
+#[cfg(test)]
+pub mod testing;
 pub mod users;
 
+use std::ffi::OsString;
 use std::path::{Path, PathBuf};
 
 pub use command::Command;
+
+/// Where a real machine keeps its tools, searched after `PATH`: cloud-init and cron start programs with a short one.
+const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The machine.
 #[derive(Clone, Debug)]
 pub struct Host {
     root: PathBuf,
+    search_path: OsString,
 }
 
 impl Host {
     /// The machine whose files lie under `root`: `/`, or a directory tree in a test.
     pub fn at(root: impl Into<PathBuf>) -> Self {
-        Self { root: root.into() }
+        let mut host = Self {
+            root: root.into(),
+            search_path: std::env::var_os("PATH").unwrap_or_default(),
+        };
+        if host.is_real() {
+            if !host.search_path.is_empty() {
+                host.search_path.push(":");
+            }
+            host.search_path.push(SYSTEM_PATH);
+        }
+        host
+    }
+
+    /// The same machine, with its tools looked up in these directories only.
+    #[cfg(test)]
+    pub fn with_search_path(mut self, directories: impl Into<OsString>) -> Self {
+        self.search_path = directories.into();
+        self
     }
 
     /// Where the absolute path `path` of the machine lies.

@@ -1,32 +1,225 @@
 //! systemd units, by systemctl.
 
+use std::time::Duration;
+
 use super::Host;
-use crate::error::Result;
+use super::command::Output;
+use crate::error::{Error, Result};
+use crate::log::printable;
+
+/// Longer than systemd's own start limit (90 s), so that systemd's own verdict is what we hear.
+const START: Duration = Duration::from_secs(300);
 
 impl Host {
     /// Whether the unit is active.
-    pub async fn unit_active(&self, _unit: &str) -> Result<bool> {
-        todo!()
+    pub async fn unit_active(&self, unit: &str) -> Result<bool> {
+        let output = self.systemctl(&["is-active", unit]).output().await?;
+        match output.stdout.trim() {
+            "active" | "reloading" => Ok(true),
+            // No word at all: systemd itself was not reached.
+            "" if output.code != 0 => Err(output.failure()),
+            _ => Ok(output.code == 0),
+        }
     }
+
     /// Whether the unit is enabled (static, generated, alias and indirect units count: they need no enabling).
-    pub async fn unit_enabled(&self, _unit: &str) -> Result<bool> {
-        todo!()
+    pub async fn unit_enabled(&self, unit: &str) -> Result<bool> {
+        let output = self.systemctl(&["is-enabled", unit]).output().await?;
+        // Before systemd 253 a unit that does not exist is told on stderr only; after it, by the word "not-found".
+        if output.stdout.trim().is_empty() && !output.stderr.contains("No such file or directory") {
+            return Err(output.failure());
+        }
+        Ok(matches!(
+            output.stdout.trim(),
+            "enabled" | "static" | "generated" | "alias" | "indirect"
+        ))
     }
+
     /// Enables the unit and starts it; an error quotes the unit's last journal lines.
-    pub async fn enable_and_start(&self, _unit: &str) -> Result<()> {
-        todo!()
+    pub async fn enable_and_start(&self, unit: &str) -> Result<()> {
+        self.enable(unit).await?;
+        self.start_unit(unit).await
     }
-    /// Enables the unit without starting it.
-    pub async fn enable(&self, _unit: &str) -> Result<()> {
-        todo!()
+
+    /// Enables the unit without starting it, where it is not enabled yet.
+    pub async fn enable(&self, unit: &str) -> Result<()> {
+        if !self.unit_enabled(unit).await? {
+            // Enabling reloads systemd unless told not to; see `daemon_reload`.
+            self.systemctl(&["enable", "--no-reload", unit])
+                .run()
+                .await?;
+        }
+        Ok(())
     }
+
+    /// Starts the unit; an error quotes the unit's last journal lines.
+    pub async fn start_unit(&self, unit: &str) -> Result<()> {
+        self.change("start", unit).await
+    }
+
     /// Restarts the unit; an error quotes the unit's last journal lines.
-    pub async fn restart_unit(&self, _unit: &str) -> Result<()> {
-        todo!()
+    pub async fn restart_unit(&self, unit: &str) -> Result<()> {
+        self.change("restart", unit).await
     }
+
     /// Has systemd read its unit files again. Can cut running containers off their GPU
     /// (NVIDIA/nvidia-container-toolkit#48), so never after the container phase.
     pub async fn daemon_reload(&self) -> Result<()> {
-        todo!()
+        self.systemctl(&["daemon-reload"]).run().await.map(drop)
+    }
+
+    fn systemctl(&self, args: &[&str]) -> super::Command {
+        self.command("systemctl").args(args)
+    }
+
+    async fn change(&self, verb: &str, unit: &str) -> Result<()> {
+        let output = self
+            .systemctl(&[verb, unit])
+            .timeout(START)
+            .output()
+            .await?;
+        if output.code == 0 {
+            return Ok(());
+        }
+        let journal = self
+            .command("journalctl")
+            .args(["-u", unit, "-n", "5", "--no-pager", "-o", "cat"])
+            .output()
+            .await;
+        Err(not_started(unit, &output, journal.ok()))
+    }
+}
+
+fn not_started(unit: &str, output: &Output, journal: Option<Output>) -> Error {
+    let lines: Vec<String> = journal
+        .iter()
+        .flat_map(|journal| journal.stdout.lines())
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+        .map(printable)
+        .collect();
+    let lines = if lines.is_empty() {
+        String::new()
+    } else {
+        format!("; its journal ends: {}", lines.join(" / "))
+    };
+    Error::new(
+        format!("{}{lines}", output.failure().reason()),
+        format!(
+            "See `systemctl status {unit}` and `journalctl -u {unit}`, then run bootstrap again."
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+    use crate::host::testing::Tree;
+
+    fn saying(word: &str, code: u8) -> Tree {
+        let tree = Tree::new();
+        tree.tool("systemctl", &format!("{word}; exit {code}"));
+        tree
+    }
+
+    #[tokio::test]
+    async fn active_is_what_systemd_calls_active() {
+        for (word, code, active) in [
+            ("active", 0, true),
+            ("reloading", 0, true),
+            ("inactive", 3, false),
+            ("activating", 3, false),
+            ("failed", 3, false),
+            ("unknown", 4, false),
+        ] {
+            let tree = saying(&format!("echo {word}"), code);
+            assert_eq!(tree.host.unit_active("x").await.unwrap(), active, "{word}");
+        }
+    }
+
+    #[tokio::test]
+    async fn enabled_is_what_survives_a_reboot() {
+        for (word, code, enabled) in [
+            ("enabled", 0, true),
+            ("static", 0, true),
+            ("alias", 0, true),
+            ("indirect", 0, true),
+            ("generated", 0, true),
+            ("enabled-runtime", 0, false),
+            ("disabled", 1, false),
+            ("masked", 1, false),
+            ("not-found", 4, false),
+        ] {
+            let tree = saying(&format!("echo {word}"), code);
+            assert_eq!(
+                tree.host.unit_enabled("x").await.unwrap(),
+                enabled,
+                "{word}"
+            );
+        }
+        let old = saying(
+            "echo 'Failed to get unit file state for x: No such file or directory' >&2",
+            1,
+        );
+        assert!(!old.host.unit_enabled("x").await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn a_systemd_that_does_not_answer_is_an_error() {
+        let tree = saying("echo 'Failed to connect to bus' >&2", 1);
+        let reason = "`systemctl is-active x` failed with exit code 1: Failed to connect to bus";
+        assert_eq!(
+            tree.host.unit_active("x").await.unwrap_err().reason(),
+            reason
+        );
+        let reason = "`systemctl is-enabled x` failed with exit code 1: Failed to connect to bus";
+        assert_eq!(
+            tree.host.unit_enabled("x").await.unwrap_err().reason(),
+            reason
+        );
+    }
+
+    #[tokio::test]
+    async fn enables_only_what_is_not_enabled_and_never_reloads() {
+        let tree = saying("[ $1 = is-enabled ] && echo disabled", 0);
+        tree.host.enable_and_start("docker.service").await.unwrap();
+        assert_eq!(
+            tree.calls(),
+            [
+                "systemctl is-enabled docker.service",
+                "systemctl enable --no-reload docker.service",
+                "systemctl start docker.service"
+            ]
+        );
+        let tree = saying("echo enabled", 0);
+        tree.host.enable("docker.service").await.unwrap();
+        assert_eq!(tree.calls(), ["systemctl is-enabled docker.service"]);
+    }
+
+    #[tokio::test]
+    async fn a_failed_start_quotes_the_journal() {
+        let tree = saying("echo 'Job for docker.service failed.' >&2", 1);
+        tree.tool("journalctl", "echo one; echo; echo two");
+        let error = tree.host.restart_unit("docker.service").await.unwrap_err();
+        assert_eq!(
+            error.reason(),
+            "`systemctl restart docker.service` failed with exit code 1: Job for docker.service failed.; \
+             its journal ends: one / two"
+        );
+        assert_eq!(
+            error.hint(),
+            "See `systemctl status docker.service` and `journalctl -u docker.service`, then run bootstrap again."
+        );
+        assert_eq!(
+            tree.calls()[1],
+            "journalctl -u docker.service -n 5 --no-pager -o cat"
+        );
     }
 }

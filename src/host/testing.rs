@@ -1,0 +1,51 @@
+//! A machine in a temporary directory, with fake tools, for the tests of this crate.
+
+#![allow(clippy::unwrap_used, clippy::missing_panics_doc)]
+
+use std::os::unix::fs::PermissionsExt;
+
+use super::Host;
+
+/// The machine; gone when dropped.
+pub struct Tree {
+    /// Its files, with only the fake tools on its search path.
+    pub host: Host,
+    root: tempfile::TempDir,
+}
+
+impl Tree {
+    /// An empty machine.
+    pub fn new() -> Self {
+        let root = tempfile::tempdir().unwrap();
+        std::fs::create_dir(root.path().join("tools")).unwrap();
+        let host = Host::at(root.path()).with_search_path(root.path().join("tools"));
+        Self { host, root }
+    }
+
+    /// A tool that runs `script` with /bin/sh. Each call is added, one line of arguments, to what [`Self::calls`] gives.
+    pub fn tool(&self, name: &str, script: &str) {
+        let path = self.root.path().join("tools").join(name);
+        let calls = self.root.path().join("calls");
+        let text = format!(
+            "#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\necho \"{name} $*\" >> '{}'\n{script}\n",
+            calls.display()
+        );
+        std::fs::write(&path, text).unwrap();
+        std::fs::set_permissions(&path, std::fs::Permissions::from_mode(0o755)).unwrap();
+    }
+
+    /// The calls of fake tools so far.
+    pub fn calls(&self) -> Vec<String> {
+        let text = std::fs::read_to_string(self.root.path().join("calls")).unwrap_or_default();
+        text.lines()
+            .map(|line| line.trim_end().to_owned())
+            .collect()
+    }
+
+    /// Puts a file there, parents included.
+    pub fn file(&self, path: &str, content: impl AsRef<[u8]>) {
+        let path = self.host.path(path);
+        std::fs::create_dir_all(path.parent().unwrap()).unwrap();
+        std::fs::write(path, content).unwrap();
+    }
+}
