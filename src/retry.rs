@@ -29,10 +29,12 @@ impl Policy {
 }
 
 /// Repeats `operation` while it fails transiently and `policy` allows; the last failure is the answer.
-pub async fn retry<T>(
+///
+/// Not `AsyncFnMut`: the compiler cannot prove such a closure's future `Send`, which phases need (rust-lang/rust#110338).
+pub async fn retry<T, F: Future<Output = Result<T>>>(
     policy: Policy,
     what: &str,
-    mut operation: impl AsyncFnMut() -> Result<T>,
+    mut operation: impl FnMut() -> F,
 ) -> Result<T> {
     let mut failures = 0;
     loop {
@@ -66,13 +68,14 @@ mod tests {
 
     async fn tries(transient: bool, succeed_at: u32) -> (u32, bool) {
         let mut tried = 0;
-        let answer = retry(QUICK, "test", async || {
+        let answer = retry(QUICK, "test", || {
             tried += 1;
-            if tried == succeed_at {
-                return Ok(());
-            }
             let error = Error::new("no", "none");
-            Err(if transient { error.transient() } else { error })
+            std::future::ready(match (tried == succeed_at, transient) {
+                (true, _) => Ok(()),
+                (false, true) => Err(error.transient()),
+                (false, false) => Err(error),
+            })
         })
         .await;
         (tried, answer.is_ok())
