@@ -124,7 +124,10 @@ mod tests {
         assert_eq!(keys(&[]), Keys::None);
         assert_eq!(keys(&[(A, 0o600)]), one);
         assert_eq!(keys(&[(&format!("0x{A}"), 0o600)]), one);
-        assert_eq!(keys(&[("key.json", 0o600)]), Keys::Unknown("key.json".into()));
+        assert_eq!(
+            keys(&[("key.json", 0o600)]),
+            Keys::Unknown("key.json".into())
+        );
         let backup = format!("{A}.bak");
         assert_eq!(
             keys(&[(&backup, 0o600), (A, 0o600)]),
@@ -160,7 +163,14 @@ mod tests {
 
     #[test]
     fn an_address_is_forty_hex_digits() {
-        for name in ["", "0x", &A[1..], &format!("{A}0"), &A.replace('2', "g"), "0X"] {
+        for name in [
+            "",
+            "0x",
+            &A[1..],
+            &format!("{A}0"),
+            &A.replace('2', "g"),
+            "0X",
+        ] {
             assert_eq!(address(name), None, "{name}");
         }
     }

@@ -155,30 +155,50 @@ impl Spec {
         let target = Path::new(&self.data.target);
         let rules = [
             (self.version == 1, "version must be 1"),
-            (is_container_name(&self.name), "name is not a container name"),
+            (
+                is_container_name(&self.name),
+                "name is not a container name",
+            ),
             (
                 self.environment.keys().all(|name| is_variable(name)),
                 "environment has a name that is not a variable's",
             ),
             (
-                !self.environment.values().any(|value| value.contains(char::is_control)),
+                !self
+                    .environment
+                    .values()
+                    .any(|value| value.contains(char::is_control)),
                 "environment has a value with a control character",
             ),
-            (is_variable(&self.secret_variable), "secret_variable is not a variable's name"),
+            (
+                is_variable(&self.secret_variable),
+                "secret_variable is not a variable's name",
+            ),
             (
                 !self.environment.contains_key(&self.secret_variable),
                 "environment must not hold the secret variable",
             ),
-            (is_inner_path(&self.data.source), "data.source must be a path inside the volume"),
             (
-                self.data.target.strip_prefix('/').is_some_and(is_inner_path),
+                is_inner_path(&self.data.source),
+                "data.source must be a path inside the volume",
+            ),
+            (
+                self.data
+                    .target
+                    .strip_prefix('/')
+                    .is_some_and(is_inner_path),
                 "data.target must be an absolute path below /",
             ),
             (
-                !["/run", "/proc", "/sys", "/dev", SHIM].iter().any(|taken| target.starts_with(taken)),
+                !["/run", "/proc", "/sys", "/dev", SHIM]
+                    .iter()
+                    .any(|taken| target.starts_with(taken)),
                 "data.target must not be under /run, /proc, /sys, /dev or /bootstrap",
             ),
-            (is_inner_path(&self.keys), "keys must be a path inside the data folder"),
+            (
+                is_inner_path(&self.keys),
+                "keys must be a path inside the data folder",
+            ),
             (
                 !self.ports.is_empty() && !self.ports.contains(&0),
                 "ports must be numbers from 1 to 65535",
@@ -193,9 +213,18 @@ impl Spec {
                     .all(|port| self.ports.contains(port)),
                 "rpc names a port that is not in ports",
             ),
-            ((1..=600).contains(&self.stop_seconds), "stop_seconds must be from 1 to 600"),
-            (is_size(&self.log.max_size), "log.max_size must be a number with k, m or g"),
-            ((1..=100).contains(&self.log.max_files), "log.max_files must be from 1 to 100"),
+            (
+                (1..=600).contains(&self.stop_seconds),
+                "stop_seconds must be from 1 to 600",
+            ),
+            (
+                is_size(&self.log.max_size),
+                "log.max_size must be a number with k, m or g",
+            ),
+            (
+                (1..=100).contains(&self.log.max_files),
+                "log.max_files must be from 1 to 100",
+            ),
         ];
         rules
             .into_iter()
@@ -256,10 +285,7 @@ impl Spec {
         flag("--name", self.name.clone());
         flag("--restart", "unless-stopped".into());
         if self.run_as == RunAs::User {
-            flag(
-                "--user",
-                format!("{}:{}", config.user.uid, config.user.gid),
-            );
+            flag("--user", format!("{}:{}", config.user.uid, config.user.gid));
         }
         flag("--log-driver", "json-file".into());
         flag("--log-opt", format!("max-size={}", self.log.max_size));
@@ -358,4 +384,212 @@ fn is_inner_path(path: &str) -> bool {
 fn is_size(size: &str) -> bool {
     size.strip_suffix(['k', 'm', 'g'])
         .is_some_and(|number| number.parse::<u32>().is_ok_and(|number| number > 0))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+
+    const SHIPPED: &str = include_str!("../../cloudformation/assets/edge.json");
+
+    fn config(extra: serde_json::Value) -> Config {
+        let mut config = serde_json::json!({
+            "volume": {"id": "vol-0123456789abcdef0"},
+            "assets": {"bucket": "b", "key": "k", "sha256": "00"},
+            "secret": {"arn": "arn"}
+        });
+        for (key, value) in extra.as_object().into_iter().flatten() {
+            config[key] = value.clone();
+        }
+        serde_json::from_value(config).unwrap()
+    }
+
+    fn image() -> ImageFacts {
+        ImageFacts {
+            id: "sha256:aa".into(),
+            argv: vec!["/bin/start.sh".into(), "--all".into()],
+        }
+    }
+
+    fn shipped() -> Spec {
+        Spec::parse(SHIPPED.as_bytes(), "mainnet").unwrap()
+    }
+
+    #[test]
+    fn the_shipped_spec_leads_to_this_container() {
+        let wanted = shipped().wanted(&config(serde_json::json!({"gpu": true})), &image());
+        let argv = wanted.argv.join(" ").replace(&wanted.hash, "HASH");
+        assert_eq!(
+            argv,
+            "run --detach --name edgelauncher --restart unless-stopped --user 1002:1002 \
+             --log-driver json-file --log-opt max-size=50m --log-opt max-file=3 --stop-timeout 60 \
+             --env EDGELAUNCHER_CONFIG_PATH=/edgelauncher/data/mainnet \
+             --publish 127.0.0.1:15888:15888/tcp --publish 127.0.0.1:17888:17888/tcp --publish 127.0.0.1:17935:17935/tcp \
+             --mount type=bind,source=/data/edgelauncher,target=/edgelauncher/data/mainnet \
+             --mount type=bind,source=/usr/local/bin/bootstrap,target=/bootstrap,readonly \
+             --mount type=bind,source=/run/bootstrap/secrets,target=/run/bootstrap/secrets,readonly \
+             --gpus all --label io.theta.bootstrap.spec=HASH --entrypoint /bootstrap \
+             thetalabsorg/edgelauncher_mainnet:latest \
+             entrypoint --secret PASSWORD=/run/bootstrap/secrets/wallet-password --data /edgelauncher/data/mainnet \
+             -- /bin/start.sh --all"
+        );
+    }
+
+    #[test]
+    fn the_hash_follows_everything_that_is_wanted() {
+        let plain = config(serde_json::json!({}));
+        let hash =
+            |spec: &Spec, config: &Config, image: &ImageFacts| spec.wanted(config, image).hash;
+        let first = hash(&shipped(), &plain, &image());
+        assert_eq!(first, hash(&shipped(), &plain, &image()));
+        assert_eq!(first.len(), 64);
+
+        let other_image = ImageFacts {
+            id: "sha256:bb".into(),
+            ..image()
+        };
+        let mut other_spec = shipped();
+        other_spec.stop_seconds = 61;
+        let gpu = config(serde_json::json!({"gpu": true}));
+        let bind = config(serde_json::json!({"edge": {"rpc_bind": "::1"}}));
+        for hash in [
+            hash(&shipped(), &plain, &other_image),
+            hash(&other_spec, &plain, &image()),
+            hash(&shipped(), &gpu, &image()),
+            hash(&shipped(), &bind, &image()),
+        ] {
+            assert_ne!(hash, first);
+        }
+        let argv = shipped().wanted(&bind, &image()).argv;
+        assert!(argv.contains(&"[::1]:17888:17888/tcp".to_owned()));
+    }
+
+    #[test]
+    fn the_image_may_keep_its_own_user_and_get_a_terminal() {
+        let mut spec = shipped();
+        spec.run_as = RunAs::Image;
+        spec.tty = true;
+        let argv = spec.wanted(&config(serde_json::json!({})), &image()).argv;
+        assert!(!argv.contains(&"--user".to_owned()));
+        assert!(argv.contains(&"--tty".to_owned()));
+        assert!(!argv.contains(&"--gpus".to_owned()));
+    }
+
+    #[test]
+    fn a_broken_rule_is_named() {
+        for (from, to, fault) in [
+            ("\"version\": 1", "\"version\": 2", "version must be 1"),
+            (
+                "\"edgelauncher\",\n  \"run",
+                "\"-v\",\n  \"run",
+                "name is not a container name",
+            ),
+            (
+                "EDGELAUNCHER_CONFIG_PATH",
+                "A=B",
+                "environment has a name that is not a variable's",
+            ),
+            (
+                "EDGELAUNCHER_CONFIG_PATH",
+                "PASSWORD",
+                "environment must not hold the secret variable",
+            ),
+            (
+                "\"source\": \"edgelauncher\"",
+                "\"source\": \"../etc\"",
+                "data.source must be a path inside the volume",
+            ),
+            (
+                "\"source\": \"edgelauncher\"",
+                "\"source\": \"/etc\"",
+                "data.source must be a path inside the volume",
+            ),
+            (
+                "\"source\": \"edgelauncher\"",
+                "\"source\": \"a,readonly\"",
+                "data.source must be a path inside the volume",
+            ),
+            (
+                "\"target\": \"/edgelauncher",
+                "\"target\": \"edgelauncher",
+                "data.target must be an absolute path below /",
+            ),
+            (
+                "\"target\": \"/edgelauncher",
+                "\"target\": \"/bootstrap",
+                "data.target must not be under /run, /proc, /sys, /dev or /bootstrap",
+            ),
+            (
+                "edgecore/key/encrypted",
+                "",
+                "keys must be a path inside the data folder",
+            ),
+            (
+                "[15888, ",
+                "[0, 15888, ",
+                "ports must be numbers from 1 to 65535",
+            ),
+            (
+                "[15888, ",
+                "[15888, 15888, ",
+                "ports must differ from each other",
+            ),
+            (
+                "\"core\": 17888",
+                "\"core\": 17889",
+                "rpc names a port that is not in ports",
+            ),
+            (
+                "\"stop_seconds\": 60",
+                "\"stop_seconds\": 0",
+                "stop_seconds must be from 1 to 600",
+            ),
+            ("50m", "50", "log.max_size must be a number with k, m or g"),
+            (
+                "\"max_files\": 3",
+                "\"max_files\": 0",
+                "log.max_files must be from 1 to 100",
+            ),
+        ] {
+            let text = SHIPPED.replacen(from, to, 1);
+            assert_ne!(text, SHIPPED, "{from}");
+            let error = Spec::parse(text.as_bytes(), "mainnet").unwrap_err();
+            assert_eq!(
+                error.reason(),
+                format!("/opt/bootstrap/assets/edge.json: {fault}")
+            );
+        }
+    }
+
+    #[test]
+    fn unknown_keys_and_a_network_that_leaves_its_folder_are_errors() {
+        let text = SHIPPED.replacen("\"tty\"", "\"ttty\"", 1);
+        let error = Spec::parse(text.as_bytes(), "mainnet").unwrap_err();
+        assert!(error.reason().contains("unknown field `ttty`"), "{error}");
+        let error = Spec::parse(SHIPPED.as_bytes(), "../../etc").unwrap_err();
+        assert_eq!(
+            error.reason(),
+            "/opt/bootstrap/assets/edge.json: data.target must be an absolute path below /"
+        );
+    }
+
+    #[test]
+    fn an_image_without_a_program_is_refused() {
+        let facts = |config: serde_json::Value| {
+            ImageFacts::from_inspect(&serde_json::json!({"Id": "sha256:aa", "Config": config}))
+        };
+        let good = facts(serde_json::json!({"Entrypoint": null, "Cmd": ["/bin/start.sh"]}));
+        assert_eq!(good.unwrap().argv, ["/bin/start.sh"]);
+        for config in [
+            serde_json::json!({}),
+            serde_json::json!({"Entrypoint": [], "Cmd": null}),
+        ] {
+            assert_eq!(
+                facts(config).unwrap_err().reason(),
+                "the image has no entrypoint and no command"
+            );
+        }
+    }
 }

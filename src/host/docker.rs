@@ -1,7 +1,16 @@
 //! The Docker engine, by its command line: only flags that Docker 20.10 to 29 share, and only JSON output.
 
+use std::time::Duration;
+
+use serde_json::Value;
+
 use super::Host;
-use crate::error::Result;
+use super::command::{Command, Output};
+use crate::error::{Error, Result};
+use crate::log::printable;
+
+/// How much of a container's log is read, in lines.
+const LOG_LINES: &str = "200";
 
 /// The Docker engine of a machine.
 pub struct Docker<'a> {
@@ -18,11 +27,323 @@ impl Host {
 impl Docker<'_> {
     /// Engine version, or `None` where the engine does not answer.
     pub async fn server_version(&self) -> Result<Option<String>> {
-        let _ = self.host;
-        todo!()
+        let output = self
+            .docker(["version", "--format", "{{json .Server}}"])
+            .timeout(Duration::from_secs(20))
+            .output()
+            .await?;
+        let server: Value = serde_json::from_str(&output.stdout).unwrap_or_default();
+        Ok(server.get("Version").and_then(Value::as_str).map(printable))
     }
+
     /// `docker inspect` of the container, or `None` where there is none of that name.
-    pub async fn container(&self, _name: &str) -> Result<Option<serde_json::Value>> {
-        todo!()
+    pub async fn container(&self, name: &str) -> Result<Option<Value>> {
+        self.inspect("container", name).await
+    }
+
+    /// `docker inspect` of the image, or `None` where it is not on this machine.
+    pub async fn image(&self, reference: &str) -> Result<Option<Value>> {
+        self.inspect("image", reference).await
+    }
+
+    /// Pulls the image. Limits, timeouts and broken connections are transient; an image that does not exist is not.
+    pub async fn pull(&self, reference: &str, timeout: Duration) -> Result<()> {
+        let output = self
+            .docker(["pull", "--quiet", reference])
+            .timeout(timeout)
+            .output()
+            .await?;
+        match output.code {
+            0 => Ok(()),
+            _ => Err(pull_failure(reference, &output)),
+        }
+    }
+
+    /// Runs `docker` with a whole argv of `run …`.
+    pub async fn run(&self, argv: &[String]) -> Result<()> {
+        let command = self.docker(argv).timeout(Duration::from_secs(180));
+        command.run().await.map(drop)
+    }
+
+    /// Starts a container that exists.
+    pub async fn start(&self, name: &str) -> Result<()> {
+        let command = self.docker(["start", name]);
+        let command = command.timeout(Duration::from_secs(180));
+        command.run().await.map(drop)
+    }
+
+    /// Stops the container; it is killed after `seconds`.
+    pub async fn stop(&self, name: &str, seconds: u32) -> Result<()> {
+        let grace = seconds.to_string();
+        let command = self
+            .docker(["stop", "-t", &grace, name])
+            .timeout(Duration::from_secs(u64::from(seconds) + 60));
+        command.run().await.map(drop)
+    }
+
+    /// Renames the container.
+    pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
+        self.docker(["rename", from, to]).run().await.map(drop)
+    }
+
+    /// Removes a container that does not run.
+    pub async fn remove(&self, name: &str) -> Result<()> {
+        self.docker(["rm", name]).run().await.map(drop)
+    }
+
+    /// The end of the container's log, both streams, since `since` (RFC 3339) where given.
+    pub async fn log(&self, name: &str, since: Option<&str>) -> Result<String> {
+        let mut command = self.docker(["logs", "--tail", LOG_LINES]);
+        if let Some(since) = since {
+            command = command.args(["--since", since]);
+        }
+        let output = command
+            .arg(name)
+            .timeout(Duration::from_secs(20))
+            .run()
+            .await?;
+        Ok(format!("{}\n{}", output.stdout, output.stderr))
+    }
+
+    /// Runs a program inside the container; any exit code is an answer.
+    pub async fn exec(&self, name: &str, argv: &[&str]) -> Result<Output> {
+        let command = self.docker(["exec", name]).args(argv.iter().copied());
+        command.timeout(Duration::from_secs(20)).output().await
+    }
+
+    async fn inspect(&self, kind: &str, name: &str) -> Result<Option<Value>> {
+        let output = self
+            .docker([kind, "inspect", name])
+            .timeout(Duration::from_secs(20))
+            .output()
+            .await?;
+        if output.code != 0 {
+            // "Error: No such container: x", since Docker 25 "Error response from daemon: No such container: x".
+            let absent = output.stderr.to_lowercase().contains("no such ");
+            return if absent {
+                Ok(None)
+            } else {
+                Err(output.failure())
+            };
+        }
+        let mut found: Value = serde_json::from_str(&output.stdout).map_err(|error| {
+            Error::new(
+                format!("`{}` printed something that is not JSON", output.command),
+                "run it by hand; an alias or a wrapper named docker may be in the way",
+            )
+            .because(error)
+        })?;
+        Ok(found.get_mut(0).map(Value::take))
+    }
+
+    fn docker<S: Into<std::ffi::OsString> + Clone>(&self, args: impl AsRef<[S]>) -> Command {
+        self.host
+            .command("docker")
+            .args(args.as_ref().iter().cloned())
+    }
+}
+
+/// What Docker's words about a failed pull mean, worst first: part of the text, whether to try again, what to do.
+const PULL_FAILURES: &[(&[&str], bool, &str)] = &[
+    (
+        &["toomanyrequests", "rate limit", "429 too many"],
+        true,
+        "the registry limits pulls from this address: wait, or name a mirror in edge.image",
+    ),
+    (
+        &["no space left on device"],
+        false,
+        "free space on the root disk (docker system df), or give the instance a larger one",
+    ),
+    (
+        &["no matching manifest", "invalid reference format"],
+        false,
+        "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the image must exist for linux/amd64",
+    ),
+    (
+        &[
+            "manifest unknown",
+            "not found: manifest",
+            "does not exist",
+            "repository name not known",
+        ],
+        false,
+        "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the registry has no such image",
+    ),
+    (
+        &[
+            "access denied",
+            "denied:",
+            "unauthorized",
+            "authentication required",
+            "no basic auth",
+        ],
+        false,
+        "check edge.image in /etc/bootstrap/config.json: it must be an image that can be pulled without logging in",
+    ),
+    (
+        &[
+            "timeout",
+            "timed out",
+            "deadline exceeded",
+            "connection reset",
+            "connection refused",
+            "broken pipe",
+            "eof",
+            "no such host",
+            "server misbehaving",
+            "temporary failure",
+            "network is unreachable",
+            "no route to host",
+            "bad gateway",
+            "service unavailable",
+            "internal server error",
+            "gateway time",
+        ],
+        true,
+        "check that the instance reaches the registry by HTTPS: subnet route, NAT, security group, DNS",
+    ),
+    (
+        &["not found"],
+        false,
+        "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the registry has no such image",
+    ),
+];
+
+fn pull_failure(reference: &str, output: &Output) -> Error {
+    let said = output.stderr.to_lowercase();
+    let known = PULL_FAILURES
+        .iter()
+        .find(|(texts, _, _)| texts.iter().any(|text| said.contains(text)));
+    let hint = known.map_or("run docker pull by hand to see all it says", |known| {
+        known.2
+    });
+    let last = output.stderr.trim().lines().last().unwrap_or_default();
+    let error = Error::new(
+        format!("cannot pull {reference}: {}", printable(last)),
+        hint,
+    );
+    match known {
+        Some((_, true, _)) => error.transient(),
+        _ => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::host::testing::Tree;
+
+    fn docker(script: &str) -> Tree {
+        let tree = Tree::new();
+        tree.tool("docker", script);
+        tree
+    }
+
+    #[tokio::test]
+    async fn the_version_is_the_engines() {
+        let up = docker(r#"echo '{"Version":"20.10.24+dfsg1","Os":"linux"}'"#);
+        let version = up.host.docker().server_version().await.unwrap();
+        assert_eq!(version.unwrap(), "20.10.24+dfsg1");
+        assert_eq!(up.calls(), ["docker version --format {{json .Server}}"]);
+        let down = docker("echo null; echo 'Cannot connect to the Docker daemon' >&2; exit 1");
+        assert_eq!(down.host.docker().server_version().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn an_absent_container_differs_from_a_failure() {
+        for text in [
+            "Error: No such container: x",
+            "Error response from daemon: No such container: x",
+            "error: no such object: x",
+        ] {
+            let tree = docker(&format!("echo '[]'; echo '{text}' >&2; exit 1"));
+            assert_eq!(tree.host.docker().container("x").await.unwrap(), None);
+        }
+        let tree = docker("echo 'permission denied' >&2; exit 1");
+        assert_eq!(
+            tree.host
+                .docker()
+                .container("x")
+                .await
+                .unwrap_err()
+                .reason(),
+            "`docker container inspect x` failed with exit code 1: permission denied"
+        );
+        let tree = docker("echo hello");
+        assert_eq!(
+            tree.host.docker().image("i").await.unwrap_err().reason(),
+            "`docker image inspect i` printed something that is not JSON"
+        );
+        let tree = docker(r#"echo '[{"Id":"sha256:aa"}]'"#);
+        assert_eq!(
+            tree.host.docker().image("i").await.unwrap().unwrap()["Id"],
+            "sha256:aa"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_failed_pull_is_tried_again_only_where_that_can_help() {
+        for (text, transient, hint) in [
+            (
+                "toomanyrequests: You have reached your pull rate limit.",
+                true,
+                "name a mirror",
+            ),
+            (
+                "Error response from daemon: manifest for a/b:c not found: manifest unknown: manifest unknown",
+                false,
+                "no such image",
+            ),
+            (
+                "pull access denied for a/b, repository does not exist or may require docker login",
+                false,
+                "no such image",
+            ),
+            (
+                "denied: requested access to the resource is denied",
+                false,
+                "without logging in",
+            ),
+            (
+                "read tcp 10.0.0.1:4->1.2.3.4:443: read: connection reset by peer",
+                true,
+                "reaches the registry",
+            ),
+            (
+                "Get https://registry-1.docker.io/v2/: net/http: TLS handshake timeout",
+                true,
+                "reaches the registry",
+            ),
+            (
+                "dial tcp: lookup registry-1.docker.io on 10.0.0.2:53: no such host",
+                true,
+                "reaches the registry",
+            ),
+            (
+                "write /var/lib/docker/tmp/x: no space left on device",
+                false,
+                "free space",
+            ),
+            (
+                "no matching manifest for linux/amd64 in the manifest list entries",
+                false,
+                "linux/amd64",
+            ),
+            ("something new", false, "by hand"),
+        ] {
+            let tree = docker(&format!("echo 'Trying' >&2; echo '{text}' >&2; exit 1"));
+            let error = tree
+                .host
+                .docker()
+                .pull("a/b:c", Duration::from_secs(9))
+                .await
+                .unwrap_err();
+            assert_eq!(error.reason(), format!("cannot pull a/b:c: {text}"));
+            assert_eq!(error.is_transient(), transient, "{text}");
+            assert!(error.hint().contains(hint), "{}", error.hint());
+        }
     }
 }
