@@ -1,6 +1,12 @@
-//! The config file: its shape, its defaults and how it is read.
+//! The config file: its shape and its defaults. `table` says what each key may hold, `check` says what is wrong.
+
+mod check;
+mod syntax;
+mod table;
 
 use serde::{Deserialize, Serialize};
+
+pub use check::{Problem, render};
 
 /// `/etc/bootstrap/config.json`. Holds no secret. Unknown keys are errors.
 #[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
@@ -34,6 +40,27 @@ pub struct Config {
     /// The whole run's deadline in seconds; keep it below CloudFormation's timeout.
     #[serde(default = "default_deadline")]
     pub deadline_seconds: u64,
+}
+
+impl Config {
+    /// Reads a config file's text; every mistake in it is reported, not only the first.
+    pub fn load(text: &str) -> Result<Self, Vec<Problem>> {
+        let value = check::checked(text)?;
+        // The table and the structs agree (a test holds them to it), so this fails only on a defect of ours.
+        serde_json::from_value(value).map_err(|error| {
+            vec![Problem::new(
+                "$",
+                format!("the config cannot be read: {error}"),
+                "compare it with `bootstrap config schema`",
+            )]
+        })
+    }
+
+    /// The JSON Schema of the file, pretty-printed: shapes and descriptions from the structs, patterns and bounds
+    /// from the table.
+    pub fn schema() -> String {
+        format!("{:#}\n", table::schema())
+    }
 }
 
 /// The stack that waits.
@@ -223,4 +250,63 @@ fn default_deadline() -> u64 {
 
 fn default_mount() -> String {
     "/data".into()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use super::*;
+
+    const SMALLEST: &str = r#"{
+        "volume": {"id": "vol-0123456789abcdef0"},
+        "assets": {"bucket": "assets", "key": "edge.tar.gz",
+                   "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+        "secret": {"arn": "wallet-password"}
+    }"#;
+
+    #[test]
+    fn the_smallest_config_has_safe_defaults() {
+        let config = Config::load(SMALLEST).unwrap();
+        assert_eq!(
+            (config.user.name.as_str(), config.user.uid, config.user.gid),
+            ("bcuser", 1002, 1002)
+        );
+        assert_eq!(config.volume.kind, VolumeKind::Ebs);
+        assert_eq!(config.volume.mount, "/data");
+        assert_eq!(config.edge.rpc_bind.to_string(), "127.0.0.1");
+        assert_eq!(config.deadline_seconds, 3000);
+        assert!(!config.gpu && config.stack.is_none() && config.region.is_none());
+        assert_eq!(config.system.update, Update::None);
+    }
+
+    #[test]
+    fn what_it_writes_it_reads() {
+        let full = Config::load(
+            r#"{
+            "region": "us-gov-west-1",
+            "stack": {"name": "edge", "resource": "Node", "wait_handle": "https://s3.example/h?x=1"},
+            "gpu": true,
+            "user": {"name": "theta", "uid": 2000, "gid": 2001},
+            "volume": {"kind": "instance-store", "mount": "/data", "filesystem": "xfs"},
+            "assets": {"bucket": "assets", "key": "a/b.tar.gz",
+                       "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
+            "secret": {"arn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:wallet-AbCdEf"},
+            "edge": {"network": "testnet", "image": "registry:5000/theta/edge", "tag": "v1.2",
+                     "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+                     "rpc_bind": "::1"},
+            "metrics": {"namespace": "Theta", "per_peer": true, "schedule": "systemd-timer"},
+            "system": {"update": "security"},
+            "deadline_seconds": 60
+        }"#,
+        )
+        .unwrap();
+        assert_eq!(full.metrics.schedule, Schedule::SystemdTimer);
+        assert_eq!(full.stack.unwrap().resource.unwrap(), "Node");
+        assert_eq!(full.volume.filesystem, Filesystem::Xfs);
+    }
 }
