@@ -15,6 +15,8 @@ pub mod users;
 
 use std::ffi::OsString;
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 
 pub use command::Command;
 
@@ -26,6 +28,8 @@ const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 pub struct Host {
     root: PathBuf,
     search_path: OsString,
+    /// Whether apt's package lists have been read anew since this program started.
+    lists_are_fresh: Arc<AtomicBool>,
 }
 
 impl Host {
@@ -34,6 +38,7 @@ impl Host {
         let mut host = Self {
             root: root.into(),
             search_path: std::env::var_os("PATH").unwrap_or_default(),
+            lists_are_fresh: Arc::default(),
         };
         if host.is_real() {
             if !host.search_path.is_empty() {

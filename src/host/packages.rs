@@ -1,15 +1,469 @@
-//! Package managers: dnf and apt, with their locks waited for.
+//! Package managers: dnf and apt, with their locks waited for. Signature checks are never turned off.
+
+use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::Host;
-use crate::error::Result;
+use super::command::{Command, Output};
+use super::files::Access;
+use super::os::Manager;
+use crate::error::{Error, Result};
+use crate::retry::{Policy, retry};
+
+/// A lock held by an update that runs at first boot, or a mirror that has not caught up, is gone after some minutes.
+/// (amazon-linux-2023#397: the SSM agent's own update; canonical/cloud-init#2908: apt-daily.)
+const POLICY: Policy = Policy {
+    attempts: 6,
+    first_pause: Duration::from_secs(5),
+    longest_pause: Duration::from_secs(60),
+};
+/// Drivers are hundreds of MB, and DKMS compiles them while the package is installed.
+const INSTALL: Duration = Duration::from_secs(20 * 60);
+const LISTS: Duration = Duration::from_secs(5 * 60);
 
 impl Host {
     /// Whether the package is installed, whole (half-installed counts as not).
-    pub async fn package_installed(&self, _package: &str) -> Result<bool> {
-        todo!()
+    pub async fn package_installed(&self, package: &str) -> Result<bool> {
+        let (code, answer) = match self.os()?.manager {
+            Manager::Dnf => {
+                let output = self.command("rpm").args(["-q", package]).output().await?;
+                (output.code, output.stdout)
+            }
+            Manager::Apt => {
+                let output = self
+                    .command("dpkg-query")
+                    .args(["--show", "--showformat=${db:Status-Status}", package])
+                    .output()
+                    .await?;
+                (output.code, output.stdout)
+            }
+        };
+        Ok(code == 0 && (self.os()?.manager == Manager::Dnf || answer.trim() == "installed"))
     }
-    /// Installs the packages; mirror and lock failures are transient errors and are retried.
-    pub async fn install_packages(&self, _packages: &[&str]) -> Result<()> {
-        todo!()
+
+    /// Whether the repositories have a package of exactly this name.
+    pub async fn package_known(&self, package: &str) -> Result<bool> {
+        retry(POLICY, "looking for a package", async || {
+            let output = match self.os()?.manager {
+                Manager::Dnf => {
+                    let query = ["-q", "repoquery", "--latest-limit=1", package];
+                    self.dnf(&query).timeout(LISTS).output().await?
+                }
+                Manager::Apt => {
+                    self.refresh_lists().await?;
+                    let query = ["show", "--quiet", "--no-all-versions", package];
+                    let output = self.command("apt-cache").args(query).output().await?;
+                    return Ok(output.code == 0 && output.stdout.contains("Package:"));
+                }
+            };
+            if output.code == 0 {
+                Ok(!output.stdout.trim().is_empty())
+            } else {
+                Err(explained(&output))
+            }
+        })
+        .await
+    }
+
+    /// Installs the packages: names, or absolute paths of package files. Mirror and lock failures are retried.
+    pub async fn install_packages(&self, packages: &[&str]) -> Result<()> {
+        let manager = self.os()?.manager;
+        tracing::info!("installing {}", packages.join(" "));
+        retry(POLICY, "installing packages", async || {
+            let install = match manager {
+                Manager::Dnf => self.dnf(&["--setopt=install_weak_deps=False", "install"]),
+                Manager::Apt => {
+                    self.mend_packages().await?;
+                    self.refresh_lists().await?;
+                    self.apt(&["install", "--no-install-recommends"])
+                }
+            };
+            let install = packages.iter().fold(install, |install, package| {
+                if package.starts_with('/') {
+                    install.arg(self.path(package))
+                } else {
+                    install.arg(*package)
+                }
+            });
+            self.succeed(install).await
+        })
+        .await
+    }
+
+    /// Installs the first of these sets of packages that the repositories have whole.
+    pub async fn install_first_known(&self, sets: &[Vec<String>]) -> Result<()> {
+        'sets: for set in sets {
+            for package in set {
+                if !self.package_known(package).await? {
+                    tracing::info!("the repositories have no {package}");
+                    continue 'sets;
+                }
+            }
+            let packages: Vec<&str> = set.iter().map(String::as_str).collect();
+            return self.install_packages(&packages).await;
+        }
+        let sets: Vec<_> = sets.iter().map(|set| set.join(" ")).collect();
+        Err(Error::new(
+            format!("the repositories have none of: {}", sets.join(" | ")),
+            "Use a newer AMI of the same system: repositories keep packages for recent kernels only.",
+        ))
+    }
+
+    /// Adds a repository (or its key) by writing its file; the package lists are then read anew.
+    pub fn add_repository_file(&self, path: &str, bytes: &[u8]) -> Result<()> {
+        if self.write_if_changed(path, bytes, Access::mode(0o644))? {
+            self.lists_are_fresh.store(false, Ordering::Relaxed);
+        }
+        Ok(())
+    }
+
+    /// Installs the security updates that the distribution has now.
+    pub async fn install_security_updates(&self) -> Result<()> {
+        match self.os()?.manager {
+            // Amazon Linux pins its repositories to the AMI's release: without `latest` there is nothing newer
+            // (docs.aws.amazon.com/linux/al2023/ug/deterministic-upgrades.html).
+            Manager::Dnf => {
+                retry(POLICY, "security updates", async || {
+                    let upgrade = ["upgrade", "--security", "--releasever=latest"];
+                    self.succeed(self.dnf(&upgrade)).await
+                })
+                .await
+            }
+            // The distribution's own tool: it knows which archives are security, and leaves changed config alone.
+            Manager::Apt => {
+                if !self.package_installed("unattended-upgrades").await? {
+                    self.install_packages(&["unattended-upgrades"]).await?;
+                }
+                retry(POLICY, "security updates", async || {
+                    self.mend_packages().await?;
+                    self.refresh_lists().await?;
+                    self.succeed(quietly(self.command("unattended-upgrade")))
+                        .await
+                })
+                .await
+            }
+        }
+    }
+
+    /// Has the package manager leave the installed ones of these packages as they are.
+    pub async fn hold_packages(&self, packages: &[&str]) -> Result<()> {
+        match self.os()?.manager {
+            Manager::Dnf => {
+                let lock = ["versionlock", "add"].iter().chain(packages);
+                let lock: Vec<&str> = lock.copied().collect();
+                self.succeed(self.dnf(&lock)).await
+            }
+            Manager::Apt => {
+                let mut installed = Vec::new();
+                for package in packages {
+                    if self.package_installed(package).await? {
+                        installed.push(*package);
+                    }
+                }
+                if installed.is_empty() {
+                    return Ok(());
+                }
+                self.succeed(self.command("apt-mark").arg("hold").args(installed))
+                    .await
+            }
+        }
+    }
+
+    /// apt's package lists, read once in a process.
+    async fn refresh_lists(&self) -> Result<()> {
+        if self.lists_are_fresh.load(Ordering::Relaxed) {
+            return Ok(());
+        }
+        // Without this an index that could not be had is only a warning.
+        let update = self.apt(&["-o", "APT::Update::Error-Mode=any", "update"]);
+        self.succeed(update.timeout(LISTS)).await?;
+        self.lists_are_fresh.store(true, Ordering::Relaxed);
+        Ok(())
+    }
+
+    /// Finishes what a killed dpkg left half-configured; nothing can be installed before.
+    async fn mend_packages(&self) -> Result<()> {
+        let audit = self.command("dpkg").arg("--audit").output().await?;
+        if audit.stdout.trim().is_empty() {
+            return Ok(());
+        }
+        tracing::info!("finishing the packages that an interrupted dpkg left behind");
+        let configure =
+            self.command("dpkg")
+                .args(["--force-confdef", "--force-confold", "--configure", "-a"]);
+        self.succeed(quietly(configure)).await
+    }
+
+    /// dnf waits for its own lock by itself.
+    fn dnf(&self, args: &[&str]) -> Command {
+        self.command("dnf").arg("-y").args(args).timeout(INSTALL)
+    }
+
+    fn apt(&self, args: &[&str]) -> Command {
+        let always = [
+            "-y",
+            "-o",
+            "DPkg::Lock::Timeout=300",
+            "-o",
+            "Dpkg::Options::=--force-confdef",
+            "-o",
+            "Dpkg::Options::=--force-confold",
+        ];
+        quietly(self.command("apt-get").args(always).args(args))
+    }
+
+    /// Runs it; a failure that is worth another try is transient.
+    async fn succeed(&self, command: Command) -> Result<()> {
+        let output = command.output().await?;
+        if output.code == 0 {
+            return Ok(());
+        }
+        let error = explained(&output);
+        if error.is_transient() {
+            // A "404 Not Found" means that the mirror has moved on since the lists were read.
+            self.lists_are_fresh.store(false, Ordering::Relaxed);
+        }
+        Err(error)
+    }
+}
+
+/// Asks no questions, and restarts no services: needrestart would restart the SSM agent under the very command that
+/// runs us, or Docker under the node.
+fn quietly(command: Command) -> Command {
+    command
+        .env("DEBIAN_FRONTEND", "noninteractive")
+        .env("NEEDRESTART_MODE", "l")
+        .timeout(INSTALL)
+}
+
+/// What the words of a package manager mean.
+enum Meaning {
+    Transient,
+    Final,
+}
+
+use Meaning::{Final, Transient};
+
+/// The first row whose words the output contains decides; so what never gets better comes before what may.
+#[rustfmt::skip]
+const MEANINGS: &[(&str, Meaning, &str)] = &[
+    ("No space left on device",              Final, "Make room on the root disk, or give the instance a larger one."),
+    ("need more space than available",       Final, "Make room on the root disk, or give the instance a larger one."),
+    ("You don't have enough free space",     Final, "Make room on the root disk, or give the instance a larger one."),
+    ("NO_PUBKEY",                            Final, "The repository is signed with a key that this machine does not trust: restore the repository's key."),
+    ("EXPKEYSIG",                            Final, "The repository's key has expired: install its new key."),
+    ("BADSIG",                               Final, "The repository's signature is wrong: check which mirror or proxy answers."),
+    ("is not signed",                        Final, "Packages without a valid signature are never installed: check the repository's key."),
+    ("cannot be authenticated",              Final, "Packages without a valid signature are never installed: check the repository's key."),
+    ("GPG check FAILED",                     Final, "Packages without a valid signature are never installed: check the repository's key."),
+    ("Public key for",                       Final, "Packages without a valid signature are never installed: check the repository's key."),
+    ("Can't create transaction lock",        Transient, LOCKED),
+    ("can't create transaction lock",        Transient, LOCKED),
+    ("Failed to obtain the transaction lock", Transient, LOCKED),
+    ("Could not get lock",                   Transient, LOCKED),
+    ("Unable to acquire the dpkg",           Transient, LOCKED),
+    ("Unable to lock",                       Transient, LOCKED),
+    ("Lock file is already taken",           Transient, LOCKED),
+    ("Lock could not be acquired",           Transient, LOCKED),
+    ("dpkg was interrupted",                 Transient, "Run `dpkg --configure -a`, then run bootstrap again."),
+    ("Temporary failure resolving",          Transient, NETWORK),
+    ("Could not resolve",                    Transient, NETWORK),
+    ("Failed to fetch",                      Transient, NETWORK),
+    ("Some index files failed to download",  Transient, NETWORK),
+    ("Hash Sum mismatch",                    Transient, NETWORK),
+    ("Mirror sync in progress",              Transient, NETWORK),
+    ("Failed to download metadata",          Transient, NETWORK),
+    ("Cannot download",                      Transient, NETWORK),
+    ("All mirrors were tried",               Transient, NETWORK),
+    ("No more mirrors to try",               Transient, NETWORK),
+    ("Curl error",                           Transient, NETWORK),
+    ("Unable to locate package",             Final, MISSING),
+    ("has no installation candidate",        Final, MISSING),
+    ("Unable to find a match",               Final, MISSING),
+    ("No match for argument",                Final, MISSING),
+    ("unmet dependencies",                   Final, "Look at held packages (`apt-mark showhold`) and foreign repositories, then run bootstrap again."),
+];
+
+const LOCKED: &str = "Another package manager runs: wait for it to end, then run bootstrap again.";
+const NETWORK: &str = "Check that the instance reaches its package mirrors (route, NAT, DNS, S3 endpoint), then run bootstrap again.";
+const MISSING: &str = "Check that the system's repositories are all enabled, or use a newer AMI.";
+
+fn explained(output: &Output) -> Error {
+    for (words, meaning, hint) in MEANINGS {
+        let Some(line) = [&output.stderr, &output.stdout]
+            .iter()
+            .flat_map(|text| text.lines())
+            .find(|line| line.contains(words))
+        else {
+            continue;
+        };
+        let error = Error::new(
+            format!(
+                "`{}` failed: {}",
+                output.command,
+                crate::log::printable(line)
+            ),
+            *hint,
+        );
+        return match meaning {
+            Transient => error.transient(),
+            Final => error,
+        };
+    }
+    output.failure()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use super::*;
+    use crate::host::testing::Tree;
+
+    const DEBIAN: &str = "ID=debian\nVERSION_ID=\"12\"\n";
+    const AMAZON: &str = "ID=\"amzn\"\nVERSION_ID=\"2023\"\n";
+
+    fn output(stderr: &str) -> Output {
+        Output {
+            code: 100,
+            stdout: String::new(),
+            stderr: stderr.into(),
+            command: "apt-get install x".into(),
+        }
+    }
+
+    #[test]
+    fn tells_what_may_get_better_from_what_will_not() {
+        let transient = [
+            "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unattended-upgr)",
+            "error: can't create transaction lock on /var/lib/rpm/.rpm.lock (Resource temporarily unavailable)",
+            "Error: Failed to obtain the transaction lock (logged in as: root).",
+            "E: Failed to fetch http://deb.debian.org/x.deb  404  Not Found [IP: 1.2.3.4 80]",
+            "Err:1 http://deb.debian.org bookworm InRelease\n  Temporary failure resolving 'deb.debian.org'",
+            "Curl error (28): Timeout was reached for https://cdn.amazonlinux.com/repomd.xml",
+            "E: Failed to fetch store:/x  Hash Sum mismatch",
+        ];
+        for text in transient {
+            assert!(explained(&output(text)).is_transient(), "{text}");
+        }
+        let lasting = [
+            (
+                "Reading...\nE: Unable to locate package docker.oi",
+                "`apt-get install x` failed: E: Unable to locate package docker.oi",
+                MISSING,
+            ),
+            (
+                "No match for argument: dockr\nError: Unable to find a match: dockr",
+                "`apt-get install x` failed: Error: Unable to find a match: dockr",
+                MISSING,
+            ),
+            (
+                "W: GPG error: https://nvidia.github.io  InRelease: NO_PUBKEY DDCAE044F796ECB0\nE: Failed to fetch it",
+                "`apt-get install x` failed: W: GPG error: https://nvidia.github.io  InRelease: NO_PUBKEY DDCAE044F796ECB0",
+                "The repository is signed with a key that this machine does not trust: restore the repository's key.",
+            ),
+            (
+                "dpkg: error: cannot copy: No space left on device",
+                "`apt-get install x` failed: dpkg: error: cannot copy: No space left on device",
+                "Make room on the root disk, or give the instance a larger one.",
+            ),
+        ];
+        for (text, reason, hint) in lasting {
+            let error = explained(&output(text));
+            assert_eq!((error.reason(), error.hint()), (reason, hint));
+            assert!(!error.is_transient());
+        }
+        assert!(!explained(&output("segfault")).is_transient());
+    }
+
+    #[tokio::test]
+    async fn half_installed_is_not_installed() {
+        for (status, code, installed) in [
+            ("installed", 0, true),
+            ("half-configured", 0, false),
+            ("not-installed", 0, false),
+            ("", 1, false),
+        ] {
+            let tree = Tree::new();
+            tree.file("/etc/os-release", DEBIAN);
+            tree.tool("dpkg-query", &format!("printf %s '{status}'; exit {code}"));
+            assert_eq!(
+                tree.host.package_installed("docker.io").await.unwrap(),
+                installed,
+                "{status}"
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn dnf_installs_without_weak_dependencies_and_with_signatures() {
+        let tree = Tree::new();
+        tree.file("/etc/os-release", AMAZON);
+        tree.tool("dnf", "exit 0");
+        tree.host
+            .install_packages(&["docker", "cronie"])
+            .await
+            .unwrap();
+        assert_eq!(
+            tree.calls(),
+            ["dnf -y --setopt=install_weak_deps=False install docker cronie"]
+        );
+    }
+
+    #[tokio::test]
+    async fn apt_mends_first_then_reads_the_lists_once() {
+        let tree = Tree::new();
+        tree.file("/etc/os-release", DEBIAN);
+        tree.tool("dpkg", "case $1 in --audit) echo half; esac");
+        tree.tool("apt-get", "[ \"$DEBIAN_FRONTEND\" = noninteractive ]");
+        tree.host
+            .add_repository_file("/etc/apt/x.list", b"x")
+            .unwrap();
+        tree.host.install_packages(&["docker.io"]).await.unwrap();
+        tree.host.install_packages(&["/var/x.deb"]).await.unwrap();
+        let options = "-y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold";
+        let mend = "dpkg --force-confdef --force-confold --configure -a".to_owned();
+        let install = format!("apt-get {options} install --no-install-recommends");
+        let file = tree.host.path("/var/x.deb");
+        assert_eq!(
+            tree.calls(),
+            [
+                "dpkg --audit".to_owned(),
+                mend.clone(),
+                format!("apt-get {options} -o APT::Update::Error-Mode=any update"),
+                format!("{install} docker.io"),
+                "dpkg --audit".to_owned(),
+                mend,
+                format!("{install} {}", file.display()),
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn the_first_set_that_the_repositories_have_whole_is_installed() {
+        let tree = Tree::new();
+        tree.file("/etc/os-release", AMAZON);
+        tree.tool(
+            "dnf",
+            "case \"$*\" in *repoquery*missing*) ;; *) echo found ;; esac",
+        );
+        let sets = [
+            vec!["good".to_owned(), "missing".to_owned()],
+            vec!["other".to_owned()],
+        ];
+        tree.host.install_first_known(&sets).await.unwrap();
+        assert_eq!(
+            tree.calls().last().unwrap(),
+            "dnf -y --setopt=install_weak_deps=False install other"
+        );
+        let error = tree.host.install_first_known(&sets[..1]).await.unwrap_err();
+        assert_eq!(
+            error.reason(),
+            "the repositories have none of: good missing"
+        );
     }
 }
