@@ -1,13 +1,12 @@
-//! The edge node itself: container spec, image, JSON-RPC client, key folder, its log, entrypoint shim.
+//! The edge node itself: container spec, image, JSON-RPC client, key folder, log, entrypoint.
 
+pub mod container;
 pub mod entrypoint;
 pub mod image;
 pub mod keys;
 pub mod rpc;
 pub mod spec;
 pub mod trouble;
-
-pub use spec::Spec;
 
 /// The container spec, as the `assets` phase unpacks it.
 pub const SPEC_FILE: &str = "/opt/bootstrap/assets/edge.json";

@@ -1,24 +1,166 @@
-//! Phase `metrics-cron`.
+//! Phase `metrics-cron`: the metrics tick is started every minute, by cron or by a systemd timer.
 
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use super::container::restore_gpu;
+use crate::config::Schedule;
 use crate::engine::{Applied, Phase, State};
 use crate::error::Result;
+use crate::host::Host;
+use crate::host::files::Access;
 use crate::node::Node;
 
-/// See the table in DESIGN: to be written.
+/// The cron table; its name has no dot, or cron would skip it.
+pub const CRON_FILE: &str = "/etc/cron.d/bootstrap-metrics";
+/// The timer, and the unit that checks and enables it.
+pub const TIMER: &str = "bootstrap-metrics.timer";
+/// The timer's file.
+pub const TIMER_FILE: &str = "/etc/systemd/system/bootstrap-metrics.timer";
+const SERVICE_FILE: &str = "/etc/systemd/system/bootstrap-metrics.service";
+
+const CRON_TABLE: &str = "\
+# Written by bootstrap (phase metrics-cron).
+MAILTO=\"\"
+PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+* * * * * root /usr/local/bin/bootstrap metrics
+";
+
+const TIMER_UNIT: &str = "\
+# Written by bootstrap (phase metrics-cron).
+[Unit]
+Description=Edge node metrics, every minute
+
+[Timer]
+OnCalendar=minutely
+AccuracySec=1s
+
+[Install]
+WantedBy=timers.target
+";
+
+/// Exit code 3 says that another tick still runs.
+const SERVICE_UNIT: &str = "\
+# Written by bootstrap (phase metrics-cron).
+[Unit]
+Description=Edge node metrics
+
+[Service]
+Type=oneshot
+ExecStart=/usr/local/bin/bootstrap metrics
+SuccessExitStatus=3
+";
+
+const UNITS: [(&str, &str); 2] = [(SERVICE_FILE, SERVICE_UNIT), (TIMER_FILE, TIMER_UNIT)];
+
+/// See the module.
 pub struct MetricsCron(pub Arc<Node>);
 
 #[async_trait]
 impl Phase for MetricsCron {
     async fn check(&self) -> Result<State> {
-        let _ = &self.0;
-        todo!()
+        let Node { host, config, .. } = &*self.0;
+        let missing = match config.metrics.schedule {
+            Schedule::Cron => cron_missing(host).await?,
+            Schedule::SystemdTimer => timer_missing(host).await?,
+        };
+        Ok(match missing {
+            Some(missing) => State::Needed(missing),
+            None => State::Done("a metrics tick is started every minute".into()),
+        })
     }
 
     async fn apply(&self) -> Result<Applied> {
-        todo!()
+        let Node { host, config, .. } = &*self.0;
+        match config.metrics.schedule {
+            Schedule::Cron => {
+                remove_timer(host).await?;
+                apply_cron(host).await?;
+            }
+            Schedule::SystemdTimer => {
+                host.remove(CRON_FILE)?;
+                apply_timer(host).await?;
+            }
+        }
+        // Installing a package, or changing a unit that systemd knows, has it read its units again.
+        if config.gpu {
+            restore_gpu(&self.0).await?;
+        }
+        Ok(Applied::Finished)
     }
+}
+
+async fn cron_missing(host: &Host) -> Result<Option<String>> {
+    let (package, unit) = host.os()?.cron;
+    Ok(if !host.package_installed(package).await? {
+        Some(format!("{package} is not installed"))
+    } else if !host.unit_enabled(unit).await? || !host.unit_active(unit).await? {
+        Some(format!("{unit} does not run"))
+    } else if host.read(CRON_FILE)?.as_deref() != Some(CRON_TABLE.as_bytes()) {
+        Some(format!("{CRON_FILE} is not as wanted"))
+    } else if host.read(TIMER_FILE)?.is_some() {
+        Some(format!("{TIMER_FILE} would start a second tick"))
+    } else {
+        None
+    })
+}
+
+async fn apply_cron(host: &Host) -> Result<()> {
+    let (package, unit) = host.os()?.cron;
+    if !host.package_installed(package).await? {
+        host.install_packages(&[package]).await?;
+    }
+    if !host.unit_enabled(unit).await? || !host.unit_active(unit).await? {
+        host.enable_and_start(unit).await?;
+    }
+    host.write_if_changed(CRON_FILE, CRON_TABLE.as_bytes(), Access::mode(0o644))?;
+    Ok(())
+}
+
+async fn timer_missing(host: &Host) -> Result<Option<String>> {
+    for (file, content) in UNITS {
+        if host.read(file)?.as_deref() != Some(content.as_bytes()) {
+            return Ok(Some(format!("{file} is not as wanted")));
+        }
+    }
+    Ok(
+        if !host.unit_enabled(TIMER).await? || !host.unit_active(TIMER).await? {
+            Some(format!("{TIMER} does not run"))
+        } else if host.read(CRON_FILE)?.is_some() {
+            Some(format!("{CRON_FILE} would start a second tick"))
+        } else {
+            None
+        },
+    )
+}
+
+async fn apply_timer(host: &Host) -> Result<()> {
+    let mut known_changed = false;
+    for (file, content) in UNITS {
+        let known = host.read(file)?.is_some();
+        let changed = host.write_if_changed(file, content.as_bytes(), Access::mode(0o644))?;
+        known_changed |= known && changed;
+    }
+    // A unit that is new to systemd is read when it is started, without a reload.
+    if known_changed {
+        host.daemon_reload().await?;
+    }
+    host.enable_and_start(TIMER).await
+}
+
+async fn remove_timer(host: &Host) -> Result<()> {
+    if host.read(TIMER_FILE)?.is_some() {
+        host.command("systemctl")
+            .args(["disable", "--no-reload", TIMER])
+            .run()
+            .await?;
+        host.command("systemctl")
+            .args(["stop", TIMER])
+            .run()
+            .await?;
+    }
+    host.remove(TIMER_FILE)?;
+    host.remove(SERVICE_FILE)?;
+    Ok(())
 }
