@@ -2,6 +2,7 @@
 
 mod aws;
 mod config;
+mod digest;
 mod edge;
 mod engine;
 mod error;

@@ -1,0 +1,279 @@
+//! EC2: what is known about a volume, and attaching it.
+
+use aws_config::SdkConfig;
+
+use super::query::{Service, call};
+use super::refusal::Refusal;
+use super::xml::Element;
+use crate::error::{Error, Result};
+
+const EC2: Service = Service {
+    name: "ec2",
+    version: "2016-11-15",
+    variable: "AWS_ENDPOINT_URL_EC2",
+};
+
+/// What `DescribeVolumes` says about a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeInfo {
+    /// `creating`, `available`, `in-use`, `deleting`, `deleted` or `error`.
+    pub state: String,
+    /// Whether it is encrypted.
+    pub encrypted: bool,
+    /// The snapshot it was made from, if any.
+    pub snapshot_id: Option<String>,
+    /// Availability zone.
+    pub zone: String,
+    /// Where it is attached.
+    pub attachments: Vec<Attachment>,
+    /// Size in GiB.
+    pub size_gib: u64,
+}
+
+/// One attachment of a volume.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Attachment {
+    /// Instance id.
+    pub instance: String,
+    /// Device name as asked for, e.g. `/dev/sdf`; not the name that the kernel gives.
+    pub device: String,
+    /// `attaching`, `attached`, `detaching`, `detached` or `busy`.
+    pub state: String,
+}
+
+/// What EC2 knows about the volume `id`. A volume that does not exist in this region is an error.
+pub async fn describe_volume(aws: &SdkConfig, id: &str) -> Result<VolumeInfo> {
+    match call(aws, &EC2, "DescribeVolumes", &[("VolumeId.1", id)]).await? {
+        Ok(answer) => volume(&answer).ok_or_else(|| {
+            Error::new(
+                format!("DescribeVolumes says nothing readable about {id}"),
+                "run `bootstrap` again; if it stays, compare with `aws ec2 describe-volumes`",
+            )
+        }),
+        Err(refusal) => Err(refused(
+            refusal,
+            aws,
+            &format!("DescribeVolumes of {id}"),
+            id,
+        )),
+    }
+}
+
+/// Attaches the volume to the instance under the device name. Attached to it already (or on its way) is fine.
+///
+/// A device name that something else on the instance holds gives the reason "the device name /dev/sdX is taken on
+/// i-…" (see [`is_device_taken`]). Transient: a volume or an instance that is between two states.
+pub async fn attach_volume(
+    aws: &SdkConfig,
+    volume: &str,
+    instance: &str,
+    device: &str,
+) -> Result<()> {
+    let parameters = [
+        ("VolumeId", volume),
+        ("InstanceId", instance),
+        ("Device", device),
+    ];
+    let Err(refusal) = call(aws, &EC2, "AttachVolume", &parameters).await? else {
+        return Ok(());
+    };
+    let what = format!("AttachVolume of {volume} to {instance}");
+    match refusal.code.as_str() {
+        "VolumeInUse" => {
+            let known = describe_volume(aws, volume).await?;
+            let holder = known
+                .attachments
+                .first()
+                .map_or("another instance", |attachment| {
+                    attachment.instance.as_str()
+                });
+            if holder == instance {
+                return Ok(());
+            }
+            Err(Error::new(
+                format!("{volume} is attached to {holder}"),
+                format!("wait until {holder} is terminated, or detach the volume from it"),
+            )
+            .transient())
+        }
+        "InvalidParameterValue" if refusal.message.contains("already in use") => Err(Error::new(
+            taken(device, instance),
+            "free the device name, or let `bootstrap` take the next one",
+        )),
+        "IncorrectState" | "IncorrectInstanceState" => Err(Error::new(
+            format!("{what} is not possible now ({})", refusal.text()),
+            "wait until the volume is available and the instance is running, then run `bootstrap` again",
+        )
+        .transient()),
+        "InvalidVolume.ZoneMismatch" => Err(Error::new(
+            format!("{volume} is in another availability zone than {instance}"),
+            "start the node in the volume's zone, or make a snapshot and a volume from it in the node's zone",
+        )),
+        _ => Err(refused(refusal, aws, &what, volume)),
+    }
+}
+
+/// Whether `attach_volume` failed only because the device name is taken: the next letter can do.
+pub fn is_device_taken(error: &Error, device: &str, instance: &str) -> bool {
+    error.reason() == taken(device, instance)
+}
+
+fn taken(device: &str, instance: &str) -> String {
+    format!("the device name {device} is taken on {instance}")
+}
+
+fn refused(refusal: Refusal, aws: &SdkConfig, what: &str, id: &str) -> Error {
+    let region = aws.region().map_or("this region", AsRef::as_ref);
+    match refusal.code.as_str() {
+        "InvalidVolume.NotFound" | "InvalidVolumeID.Malformed" | "InvalidParameterValue"
+            if refusal.message.contains(id) || refusal.code == "InvalidVolume.NotFound" =>
+        {
+            Error::new(
+                format!(
+                    "the volume {id} does not exist in {region} ({})",
+                    refusal.text()
+                ),
+                "set volume.id in the config to the id of the node's data volume",
+            )
+        }
+        _ => refusal.into_error(what, "ec2:DescribeVolumes and ec2:AttachVolume"),
+    }
+}
+
+fn volume(answer: &Element) -> Option<VolumeInfo> {
+    let item = answer.child("volumeSet")?.child("item")?;
+    let attachments = item.child("attachmentSet").map(|set| {
+        set.children("item")
+            .filter_map(|item| {
+                Some(Attachment {
+                    instance: item.text_of("instanceId")?.into(),
+                    device: item.text_of("device").unwrap_or_default().into(),
+                    state: item.text_of("status").unwrap_or_default().into(),
+                })
+            })
+            .collect()
+    });
+    Some(VolumeInfo {
+        state: item.text_of("status")?.into(),
+        encrypted: item.text_of("encrypted") == Some("true"),
+        snapshot_id: item.text_of("snapshotId").map(Into::into),
+        zone: item.text_of("availabilityZone")?.into(),
+        attachments: attachments.unwrap_or_default(),
+        size_gib: item.text_of("size")?.parse().ok()?,
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use super::*;
+    use crate::aws::tests::config;
+    use crate::http::stand_in::script;
+
+    const IN_USE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
+        <DescribeVolumesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId><volumeSet><item>
+        <volumeId>vol-1</volumeId><size>80</size><snapshotId/><availabilityZone>us-east-1a</availabilityZone>
+        <attachmentSet><item><volumeId>vol-1</volumeId><instanceId>i-1</instanceId><device>/dev/sdf</device>
+        <status>attached</status></item></attachmentSet><status>in-use</status><encrypted>true</encrypted></item>
+        </volumeSet></DescribeVolumesResponse>"#;
+    const VOLUME_IN_USE: &str = "<Response><Errors><Error><Code>VolumeInUse</Code><Message>vol-1 is already attached to an instance</Message></Error></Errors></Response>";
+
+    #[tokio::test]
+    async fn a_volume_is_described() {
+        let server = script(vec![(200, IN_USE)]);
+        let known = describe_volume(&config(&server.url).await, "vol-1")
+            .await
+            .unwrap();
+        assert_eq!(
+            known,
+            VolumeInfo {
+                state: "in-use".into(),
+                encrypted: true,
+                snapshot_id: None,
+                zone: "us-east-1a".into(),
+                attachments: vec![Attachment {
+                    instance: "i-1".into(),
+                    device: "/dev/sdf".into(),
+                    state: "attached".into(),
+                }],
+                size_gib: 80,
+            }
+        );
+        assert_eq!(
+            server.received()[0].text(),
+            "Action=DescribeVolumes&Version=2016-11-15&VolumeId.1=vol-1"
+        );
+    }
+
+    #[tokio::test]
+    async fn attaching_what_is_attached_here_is_fine() {
+        let server = script(vec![(400, VOLUME_IN_USE), (200, IN_USE)]);
+        attach_volume(&config(&server.url).await, "vol-1", "i-1", "/dev/sdf")
+            .await
+            .unwrap();
+        assert_eq!(
+            server.received()[0].text(),
+            "Action=AttachVolume&Version=2016-11-15&VolumeId=vol-1&InstanceId=i-1&Device=%2Fdev%2Fsdf"
+        );
+        let server = script(vec![(400, VOLUME_IN_USE), (200, IN_USE)]);
+        let error = attach_volume(&config(&server.url).await, "vol-1", "i-2", "/dev/sdf")
+            .await
+            .unwrap_err();
+        assert_eq!(error.reason(), "vol-1 is attached to i-1");
+        assert!(error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn each_refusal_has_its_own_reason() {
+        for (code, message, reason, transient) in [
+            (
+                "InvalidVolume.NotFound",
+                "The volume 'vol-1' does not exist.",
+                "the volume vol-1 does not exist in us-east-1 (InvalidVolume.NotFound: The volume 'vol-1' does not exist.)",
+                false,
+            ),
+            (
+                "UnauthorizedOperation",
+                "You are not authorized",
+                "AttachVolume of vol-1 to i-1 was refused (UnauthorizedOperation: You are not authorized)",
+                false,
+            ),
+            (
+                "InvalidVolume.ZoneMismatch",
+                "x",
+                "vol-1 is in another availability zone than i-1",
+                false,
+            ),
+            (
+                "IncorrectState",
+                "vol-1 is not 'available'.",
+                "AttachVolume of vol-1 to i-1 is not possible now (IncorrectState: vol-1 is not 'available'.)",
+                true,
+            ),
+            (
+                "InvalidParameterValue",
+                "Invalid value '/dev/sdf' for unixDevice. Attachment point /dev/sdf is already in use",
+                "the device name /dev/sdf is taken on i-1",
+                false,
+            ),
+        ] {
+            let body = format!(
+                "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"
+            );
+            let server = script(vec![(400, body.leak())]);
+            let error = attach_volume(&config(&server.url).await, "vol-1", "i-1", "/dev/sdf")
+                .await
+                .unwrap_err();
+            assert_eq!((error.reason(), error.is_transient()), (reason, transient));
+            assert_eq!(
+                is_device_taken(&error, "/dev/sdf", "i-1"),
+                code == "InvalidParameterValue"
+            );
+        }
+    }
+}

@@ -1,0 +1,134 @@
+//! What AWS says instead of doing what was asked, whichever client asked.
+
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
+
+use crate::error::Error;
+use crate::log::printable;
+
+/// Where the role's permissions are looked up.
+pub(super) const CREDENTIALS_HINT: &str = "check that the instance has an instance profile with its role, and that its route and security group reach AWS";
+
+/// A service's "no".
+#[derive(Debug)]
+pub(super) struct Refusal {
+    /// HTTP status.
+    pub(super) status: u16,
+    /// The service's error code, e.g. `AccessDenied`; empty where it gave none.
+    pub(super) code: String,
+    /// The service's words.
+    pub(super) message: String,
+}
+
+/// Why a call did not do what was asked.
+pub(super) enum Trouble {
+    /// The service answered no.
+    Refused(Refusal),
+    /// There was no (readable) answer.
+    Silent(Error),
+}
+
+impl Refusal {
+    /// Whether it passes by itself: throttling, or the service's own trouble.
+    pub(super) fn is_transient(&self) -> bool {
+        const PASSING: [&str; 11] = [
+            "Throttling",
+            "ThrottlingException",
+            "ThrottledException",
+            "RequestThrottled",
+            "RequestLimitExceeded",
+            "SlowDown",
+            "TooManyRequestsException",
+            "ServiceUnavailable",
+            "Unavailable",
+            "InternalError",
+            "InternalFailure",
+        ];
+        self.status >= 500 || self.status == 429 || PASSING.contains(&self.code.as_str())
+    }
+
+    /// Whether the role lacks a permission.
+    pub(super) fn is_denied(&self) -> bool {
+        const DENIED: [&str; 4] = [
+            "AccessDenied",
+            "AccessDeniedException",
+            "UnauthorizedOperation",
+            "Forbidden",
+        ];
+        DENIED.contains(&self.code.as_str())
+    }
+
+    /// The code and the words, safe to print.
+    pub(super) fn text(&self) -> String {
+        match (self.code.as_str(), self.message.as_str()) {
+            ("", "") => format!("HTTP status {}", self.status),
+            (code, "") => printable(code),
+            ("", message) => printable(message),
+            (code, message) => printable(&format!("{code}: {message}")),
+        }
+    }
+
+    /// The failure to do `what` for any reason that the caller does not know better.
+    pub(super) fn into_error(self, what: &str, permission: &str) -> Error {
+        let reason = format!("{what} was refused ({})", self.text());
+        if self.is_transient() {
+            return Error::new(reason, "AWS is busy or in trouble; run `bootstrap` again")
+                .transient();
+        }
+        if self.is_denied() {
+            return Error::new(
+                reason,
+                format!("allow {permission} in the policy of the instance's role"),
+            );
+        }
+        let hint = match self.code.as_str() {
+            "RequestExpired" | "SignatureDoesNotMatch" | "AuthFailure" | "RequestTimeTooSkewed" => {
+                "check the instance's clock (`timedatectl`) and its credentials"
+            }
+            "ExpiredToken"
+            | "ExpiredTokenException"
+            | "InvalidClientTokenId"
+            | "UnrecognizedClientException" => CREDENTIALS_HINT,
+            _ => "correct what AWS names here, then run `bootstrap` again",
+        };
+        Error::new(reason, hint)
+    }
+}
+
+/// Sorts an SDK's error. Never quotes a request or an answer, which can hold secrets.
+pub(super) fn trouble<E>(what: &str, error: SdkError<E, HttpResponse>) -> Trouble
+where
+    E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
+{
+    match &error {
+        SdkError::ServiceError(context) => Trouble::Refused(Refusal {
+            status: context.raw().status().as_u16(),
+            code: context.err().code().unwrap_or_default().into(),
+            message: context.err().message().unwrap_or_default().into(),
+        }),
+        SdkError::ResponseError(context) => Trouble::Refused(Refusal {
+            status: context.raw().status().as_u16(),
+            code: String::new(),
+            message: "its answer could not be read".into(),
+        }),
+        _ => Trouble::Silent(
+            Error::new(format!("{what} got no answer from AWS"), CREDENTIALS_HINT)
+                .because(anyhow::Error::msg(chain(&error)))
+                .transient(),
+        ),
+    }
+}
+
+/// The causes in one line, each once.
+fn chain(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        let inner_text = inner.to_string();
+        if !text.contains(&inner_text) {
+            text = format!("{text}: {inner_text}");
+        }
+        cause = inner.source();
+    }
+    printable(&text)
+}
