@@ -1,10 +1,13 @@
 //! AWS: the metadata service, S3, Secrets Manager, CloudWatch, the signed Query calls, the wait handle.
 
 pub mod cloudformation;
+pub mod cloudwatch;
 pub mod ec2;
 pub mod imds;
 mod query;
 mod refusal;
+pub mod s3;
+pub mod secrets;
 pub mod wait_handle;
 mod xml;
 

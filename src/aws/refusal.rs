@@ -55,12 +55,13 @@ impl Refusal {
             "UnauthorizedOperation",
             "Forbidden",
         ];
-        DENIED.contains(&self.code.as_str())
+        DENIED.contains(&self.code.as_str()) || (self.status == 403 && self.code.is_empty())
     }
 
     /// The code and the words, safe to print.
     pub(super) fn text(&self) -> String {
         match (self.code.as_str(), self.message.as_str()) {
+            ("", "") if self.status == 200 => "its answer could not be read".into(),
             ("", "") => format!("HTTP status {}", self.status),
             (code, "") => printable(code),
             ("", message) => printable(message),
@@ -109,7 +110,7 @@ where
         SdkError::ResponseError(context) => Trouble::Refused(Refusal {
             status: context.raw().status().as_u16(),
             code: String::new(),
-            message: "its answer could not be read".into(),
+            message: String::new(),
         }),
         _ => Trouble::Silent(
             Error::new(format!("{what} got no answer from AWS"), CREDENTIALS_HINT)

@@ -1,0 +1,493 @@
+//! S3: one checked download.
+
+use std::fs::File;
+use std::io::Write as _;
+use std::path::Path;
+use std::time::Duration;
+
+use aws_config::SdkConfig;
+use aws_sdk_s3::Client;
+use aws_sdk_s3::config::http::HttpResponse;
+use aws_sdk_s3::config::{Builder, ResponseChecksumValidation};
+use aws_sdk_s3::error::SdkError;
+use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use tempfile::NamedTempFile;
+
+use super::query::policy;
+use super::refusal::{Refusal, Trouble, trouble};
+use crate::digest::Hasher;
+use crate::error::{Error, OrFail, Result};
+use crate::retry::retry;
+
+/// Largest object that is taken, in bytes.
+const LARGEST: u64 = 64 * 1024 * 1024;
+
+/// A download that brings no byte for this long is taken up again.
+const STALLED: Duration = Duration::from_secs(30);
+
+const PUBLISH: &str = "publish the assets again with scripts/publish, and give the node the bucket, key and SHA-256 that it prints";
+
+/// Fetches `s3://bucket/key` to `to`, which appears only whole and with this SHA-256 (lower-case hex).
+///
+/// A connection that breaks is taken up where it stopped, as long as the object is the same. The temporary file lies
+/// beside `to`; a killed run leaves it there.
+pub async fn download(
+    aws: &SdkConfig,
+    bucket: &str,
+    key: &str,
+    sha256: &str,
+    to: &Path,
+) -> Result<()> {
+    let source = Source {
+        client: client(aws),
+        region: aws.region().map_or("", AsRef::as_ref),
+        bucket,
+        key,
+        name: crate::log::printable(&format!("s3://{bucket}/{key}")),
+    };
+    let folder = to.parent().unwrap_or(Path::new("/"));
+    let mut partial = Partial::new(folder)?;
+    retry(policy(aws), &source.name, async || {
+        partial.proceed(&source).await
+    })
+    .await?;
+    partial.finish(&source.name, sha256, to)
+}
+
+/// Path-style names only where an endpoint is named: `bucket.localhost` seldom resolves.
+fn client(aws: &SdkConfig) -> Client {
+    let named = aws.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+    let config = Builder::from(aws)
+        .force_path_style(named)
+        // The SHA-256 that the caller wants is the check; S3 has none for the rest of an object.
+        .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
+        .build();
+    Client::from_conf(config)
+}
+
+struct Source<'a> {
+    client: Client,
+    region: &'a str,
+    bucket: &'a str,
+    key: &'a str,
+    name: String,
+}
+
+struct Partial {
+    file: NamedTempFile,
+    hasher: Hasher,
+    length: u64,
+    etag: Option<String>,
+}
+
+impl Partial {
+    fn new(folder: &Path) -> Result<Self> {
+        let file = tempfile::Builder::new()
+            .prefix(".download-")
+            .tempfile_in(folder)
+            .or_fail(
+                || format!("cannot make a temporary file in {}", folder.display()),
+                "check that the root disk has space and is not read-only",
+            )?;
+        Ok(Self {
+            file,
+            hasher: Hasher::default(),
+            length: 0,
+            etag: None,
+        })
+    }
+
+    fn restart(&mut self) -> Result<()> {
+        let file = self.file.as_file_mut();
+        truncate(file).or_fail(
+            || "cannot empty the temporary file of a download",
+            "check that the root disk has space and is not read-only",
+        )?;
+        self.hasher = Hasher::default();
+        self.length = 0;
+        self.etag = None;
+        Ok(())
+    }
+
+    async fn proceed(&mut self, source: &Source<'_>) -> Result<()> {
+        let mut request = source
+            .client
+            .get_object()
+            .bucket(source.bucket)
+            .key(source.key);
+        if self.length > 0 {
+            request = request
+                .range(format!("bytes={}-", self.length))
+                .set_if_match(self.etag.clone());
+        }
+        let answer = match request.send().await {
+            Ok(answer) => answer,
+            Err(error) => {
+                let (status, error) = source.explain(error);
+                if matches!(status, Some(412 | 416)) && self.length > 0 {
+                    self.restart()?;
+                    return Err(Error::new(
+                        format!("{} changed while it was read", source.name),
+                        "run `bootstrap` again",
+                    )
+                    .transient());
+                }
+                return Err(error);
+            }
+        };
+        let goes_on = format!("bytes {}-", self.length);
+        if self.length > 0
+            && !answer
+                .content_range()
+                .is_some_and(|range| range.starts_with(&goes_on))
+        {
+            self.restart()?;
+        }
+        self.etag = answer.e_tag().map(Into::into);
+        self.take(source, answer).await
+    }
+
+    async fn take(&mut self, source: &Source<'_>, answer: GetObjectOutput) -> Result<()> {
+        let name = &source.name;
+        let too_large = || {
+            Error::new(
+                format!("{name} is larger than {LARGEST} bytes"),
+                "set assets.bucket and assets.key in the config to the assets archive, which is small",
+            )
+        };
+        let cut = |detail: String| {
+            Error::new(
+                format!("the download of {name} broke off ({detail})"),
+                "check the instance's network, then run `bootstrap` again",
+            )
+            .transient()
+        };
+        let rest = answer
+            .content_length()
+            .and_then(|length| u64::try_from(length).ok());
+        let wanted = rest.map(|rest| self.length.saturating_add(rest));
+        if wanted.is_some_and(|wanted| wanted > LARGEST) {
+            return Err(too_large());
+        }
+        let mut body = answer.body;
+        loop {
+            let chunk = tokio::time::timeout(STALLED, body.next())
+                .await
+                .map_err(|_| cut(format!("no byte for {} s", STALLED.as_secs())))?;
+            let Some(chunk) = chunk else { break };
+            let chunk = chunk
+                .map_err(|error| cut(crate::log::printable(&error.to_string())).because(error))?;
+            self.length = self.length.saturating_add(chunk.len() as u64);
+            if self.length > LARGEST {
+                return Err(too_large());
+            }
+            self.file.write_all(&chunk).or_fail(
+                || format!("cannot write {name} to {}", self.file.path().display()),
+                "check that the root disk has space and is not read-only",
+            )?;
+            self.hasher.update(&chunk);
+        }
+        match wanted {
+            Some(wanted) if wanted != self.length => {
+                Err(cut(format!("{} of {wanted} bytes", self.length)))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    fn finish(self, name: &str, sha256: &str, to: &Path) -> Result<()> {
+        if self.length == 0 {
+            return Err(Error::new(format!("{name} is empty (0 bytes)"), PUBLISH));
+        }
+        let actual = self.hasher.hex();
+        if actual != sha256 {
+            return Err(Error::new(
+                format!("{name} has SHA-256 {actual}, expected {sha256}"),
+                PUBLISH,
+            ));
+        }
+        let keep = || -> std::io::Result<()> {
+            self.file.as_file().sync_all()?;
+            self.file.persist(to)?;
+            File::open(to.parent().unwrap_or(Path::new("/")))?.sync_all()
+        };
+        keep().or_fail(
+            || format!("cannot keep {name} as {}", to.display()),
+            "check that the root disk has space and is not read-only",
+        )
+    }
+}
+
+fn truncate(file: &mut File) -> std::io::Result<()> {
+    use std::io::Seek as _;
+    file.set_len(0)?;
+    file.rewind()
+}
+
+impl Source<'_> {
+    fn explain(&self, error: SdkError<GetObjectError, HttpResponse>) -> (Option<u16>, Error) {
+        let home = error
+            .raw_response()
+            .and_then(|response| response.headers().get("x-amz-bucket-region"))
+            .filter(|home| super::imds::is_region(home) && *home != self.region)
+            .map(str::to_owned);
+        match trouble(&format!("the download of {}", self.name), error) {
+            Trouble::Refused(refusal) => (Some(refusal.status), self.refused(refusal, home)),
+            Trouble::Silent(error) => (None, error),
+        }
+    }
+
+    fn refused(&self, refusal: Refusal, home: Option<String>) -> Error {
+        let Self {
+            region,
+            bucket,
+            name,
+            ..
+        } = self;
+        // S3 answers a wrong region with 301 without Location, which nothing follows (aws-sdk-rust#183).
+        let is_elsewhere = matches!(refusal.status, 301 | 307)
+            || matches!(
+                refusal.code.as_str(),
+                "PermanentRedirect"
+                    | "AuthorizationHeaderMalformed"
+                    | "IllegalLocationConstraintException"
+            );
+        if let (true, Some(home)) = (is_elsewhere, &home) {
+            return Error::new(
+                format!("the bucket {bucket} is in {home}, not in {region}"),
+                format!("publish the assets to a bucket in {region} (scripts/publish)"),
+            );
+        }
+        match refusal.code.as_str() {
+            "NoSuchBucket" => Error::new(format!("the bucket {bucket} does not exist"), PUBLISH),
+            "NoSuchKey" => Error::new(format!("{name} does not exist"), PUBLISH),
+            _ if refusal.is_denied() => Error::new(
+                format!("{name} may not be read ({})", refusal.text()),
+                "allow s3:GetObject on it in the policy of the instance's role; without s3:ListBucket a missing object \
+                 is answered like this too, so also check assets.key",
+            ),
+            _ => refusal.into_error(&format!("the download of {name}"), "s3:GetObject"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use super::*;
+    use crate::aws::tests::config;
+    use crate::digest::sha256;
+    use crate::http::stand_in::{Received, Reply, Server, serve};
+
+    async fn fetch(server: &Server, sha256: &str) -> (Result<()>, Vec<(String, Vec<u8>)>) {
+        let folder = tempfile::tempdir().unwrap();
+        let result = download(
+            &config(&server.url).await,
+            "b",
+            "a/k.tgz",
+            sha256,
+            &folder.path().join("k.tgz"),
+        )
+        .await;
+        let files = std::fs::read_dir(folder.path())
+            .unwrap()
+            .map(|file| {
+                let file = file.unwrap();
+                (
+                    file.file_name().into_string().unwrap(),
+                    std::fs::read(file.path()).unwrap(),
+                )
+            })
+            .collect();
+        (result, files)
+    }
+
+    fn bytes() -> Vec<u8> {
+        (0..100_000u32).map(|n| (n % 251) as u8).collect()
+    }
+
+    /// Serves the rest of `content` from where the request asks, `step` bytes a time.
+    fn stingy(content: Vec<u8>, etag: &'static str, step: usize) -> Server {
+        serve(move |request: &Received| {
+            let start: usize = request.header("range").map_or(0, |range| {
+                range
+                    .trim_start_matches("bytes=")
+                    .trim_end_matches('-')
+                    .parse()
+                    .unwrap()
+            });
+            let last = content.len() - 1;
+            Reply::new(
+                if start == 0 { 200 } else { 206 },
+                content[start..].to_vec(),
+            )
+            .header("ETag", etag)
+            .header(
+                "Content-Range",
+                &format!("bytes {start}-{last}/{}", content.len()),
+            )
+            .cut(step)
+        })
+    }
+
+    #[tokio::test]
+    async fn a_cut_download_goes_on_where_it_stopped() {
+        let content = bytes();
+        let server = stingy(content.clone(), "\"v1\"", 40_000);
+        let (result, files) = fetch(&server, &sha256(&content)).await;
+        result.unwrap();
+        assert_eq!(files, [("k.tgz".to_owned(), content)]);
+        let requests = server.received();
+        let ranges: Vec<_> = requests
+            .iter()
+            .map(|request| (request.header("range"), request.header("if-match")))
+            .collect();
+        assert_eq!(
+            ranges,
+            [
+                (None, None),
+                (Some("bytes=40000-"), Some("\"v1\"")),
+                (Some("bytes=80000-"), Some("\"v1\""))
+            ]
+        );
+        assert!(requests[0].target.starts_with("/b/a/k.tgz"));
+    }
+
+    #[tokio::test]
+    async fn a_server_that_always_cuts_is_given_up_and_leaves_nothing() {
+        let server = stingy(bytes(), "\"v1\"", 10);
+        let (result, files) = fetch(&server, "00").await;
+        let error = result.unwrap_err();
+        assert!(
+            error
+                .reason()
+                .starts_with("the download of s3://b/a/k.tgz broke off ("),
+            "{error}"
+        );
+        assert!(error.is_transient());
+        assert_eq!(server.received().len(), 4);
+        assert!(files.is_empty());
+    }
+
+    #[tokio::test]
+    async fn an_object_that_changes_in_between_is_read_afresh() {
+        let content = bytes();
+        let served = content.clone();
+        let mut request = 0;
+        let server = serve(move |_| {
+            request += 1;
+            match request {
+                1 => Reply::new(200, vec![0; 1000])
+                    .header("ETag", "\"old\"")
+                    .cut(500),
+                2 => Reply::new(412, "<Error><Code>PreconditionFailed</Code></Error>"),
+                _ => Reply::new(200, served.clone()).header("ETag", "\"new\""),
+            }
+        });
+        let (result, files) = fetch(&server, &sha256(&content)).await;
+        result.unwrap();
+        assert_eq!(files, [("k.tgz".to_owned(), content)]);
+    }
+
+    #[tokio::test]
+    async fn what_is_wrong_never_appears() {
+        let other = sha256(b"other");
+        let ours = sha256(b"mine");
+        for (reply, reason) in [
+            (
+                (200, "other"),
+                format!("s3://b/a/k.tgz has SHA-256 {other}, expected {ours}"),
+            ),
+            ((200, ""), "s3://b/a/k.tgz is empty (0 bytes)".into()),
+            (
+                (
+                    404,
+                    "<Error><Code>NoSuchKey</Code><Message>m</Message></Error>",
+                ),
+                "s3://b/a/k.tgz does not exist".into(),
+            ),
+            (
+                (
+                    404,
+                    "<Error><Code>NoSuchBucket</Code><Message>m</Message></Error>",
+                ),
+                "the bucket b does not exist".into(),
+            ),
+            (
+                (
+                    403,
+                    "<Error><Code>AccessDenied</Code><Message>Access Denied</Message></Error>",
+                ),
+                "s3://b/a/k.tgz may not be read (AccessDenied: Access Denied)".into(),
+            ),
+            (
+                (
+                    400,
+                    "<Error><Code>ExpiredToken</Code><Message>old</Message></Error>",
+                ),
+                "the download of s3://b/a/k.tgz was refused (ExpiredToken: old)".into(),
+            ),
+        ] {
+            let server = serve(move |_| Reply::new(reply.0, reply.1));
+            let (result, files) = fetch(&server, &ours).await;
+            let error = result.unwrap_err();
+            assert_eq!(error.reason(), reason);
+            assert!(!error.is_transient());
+            assert!(files.is_empty());
+            assert_eq!(server.received().len(), 1, "{reason}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_bucket_elsewhere_is_named_with_its_region() {
+        let server = serve(|_| {
+            Reply::new(
+                301,
+                "<Error><Code>PermanentRedirect</Code><Message>m</Message></Error>",
+            )
+            .header("x-amz-bucket-region", "eu-west-1")
+        });
+        let (result, _) = fetch(&server, "00").await;
+        let error = result.unwrap_err();
+        assert_eq!(
+            error.reason(),
+            "the bucket b is in eu-west-1, not in us-east-1"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_busy_service_is_tried_again_then_named() {
+        let server = serve(|_| {
+            Reply::new(
+                503,
+                "<Error><Code>SlowDown</Code><Message>Reduce</Message></Error>",
+            )
+        });
+        let (result, files) = fetch(&server, "00").await;
+        let error = result.unwrap_err();
+        assert_eq!(
+            error.reason(),
+            "the download of s3://b/a/k.tgz was refused (SlowDown: Reduce)"
+        );
+        assert!(error.is_transient() && files.is_empty());
+        assert!(server.received().len() >= 4);
+    }
+
+    #[tokio::test]
+    async fn an_object_that_is_too_large_is_not_read() {
+        let server = serve(|_| {
+            Reply::raw(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 67108865\r\n\r\n")
+        });
+        let (result, files) = fetch(&server, "00").await;
+        assert_eq!(
+            result.unwrap_err().reason(),
+            "s3://b/a/k.tgz is larger than 67108864 bytes"
+        );
+        assert!(files.is_empty());
+    }
+}

@@ -1,0 +1,226 @@
+//! Secrets Manager: the wallet password. Nothing here prints, logs or quotes it.
+
+use aws_config::SdkConfig;
+use aws_sdk_secretsmanager::Client;
+use zeroize::Zeroize as _;
+
+use super::refusal::{Refusal, Trouble, trouble};
+use crate::error::{Error, Result};
+use crate::secret::Secret;
+
+/// The wallet password that the secret `arn` (or name) holds, as text or as bytes.
+///
+/// One newline at the end is taken off, since editors and `echo` leave one. Empty, or with a NUL (no environment
+/// variable can hold it) or another newline (very probably a mistake, and the key would be encrypted with it) it is
+/// an error.
+pub async fn wallet_password(aws: &SdkConfig, arn: &str) -> Result<Secret> {
+    let answer = Client::new(aws)
+        .get_secret_value()
+        .secret_id(arn)
+        .send()
+        .await;
+    let mut answer = answer.map_err(|error| match trouble("reading the secret", error) {
+        Trouble::Refused(refusal) => refused(refusal, arn),
+        Trouble::Silent(error) => error,
+    })?;
+    let bytes = match (answer.secret_string.take(), answer.secret_binary.take()) {
+        (Some(text), _) => text.into_bytes(),
+        (None, Some(blob)) => blob.into_inner(),
+        (None, None) => Vec::new(),
+    };
+    password(bytes, arn)
+}
+
+fn password(mut bytes: Vec<u8>, arn: &str) -> Result<Secret> {
+    if bytes.last() == Some(&b'\n') {
+        bytes.pop();
+    }
+    let fault = if bytes.is_empty() {
+        "is empty"
+    } else if bytes.contains(&0) {
+        "contains a NUL byte"
+    } else if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
+        "contains a line break"
+    } else {
+        return Ok(Secret::new(bytes));
+    };
+    bytes.zeroize();
+    Err(Error::new(
+        format!(
+            "the wallet password {fault} ({})",
+            crate::log::printable(arn)
+        ),
+        "store the wallet password itself, one line of text, as the value of the secret (aws secretsmanager put-secret-value)",
+    ))
+}
+
+fn refused(refusal: Refusal, arn: &str) -> Error {
+    let name = crate::log::printable(arn);
+    match refusal.code.as_str() {
+        "ResourceNotFoundException" if refusal.message.contains("AWSCURRENT") => Error::new(
+            format!("the secret {name} has no value"),
+            "give it one: aws secretsmanager put-secret-value",
+        ),
+        "ResourceNotFoundException" => Error::new(
+            format!("the secret {name} does not exist"),
+            "set secret.arn in the config to the ARN of the secret with the wallet password, in this region",
+        ),
+        "InvalidRequestException" if refusal.message.contains("deletion") => Error::new(
+            format!("the secret {name} is scheduled for deletion"),
+            "restore it before it is gone, since the wallet key cannot be opened without it: aws secretsmanager restore-secret",
+        ),
+        "DecryptionFailure" => Error::new(
+            format!("the secret {name} cannot be decrypted ({})", refusal.text()),
+            "check that its KMS key is enabled, and allow kms:Decrypt with it in the policy of the instance's role",
+        ),
+        _ if refusal.is_denied() => Error::new(
+            format!("the secret {name} may not be read ({})", refusal.text()),
+            "allow secretsmanager:GetSecretValue on it (and kms:Decrypt, if it has its own key) in the policy of the \
+             instance's role",
+        ),
+        _ => refusal.into_error(
+            &format!("reading the secret {name}"),
+            "secretsmanager:GetSecretValue",
+        ),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use super::*;
+    use crate::aws::tests::config;
+    use crate::http::stand_in::{Reply, script, serve};
+
+    #[test]
+    fn one_newline_at_the_end_is_not_part_of_the_password() {
+        for (stored, wanted) in [("pass word ", "pass word "), ("p\n", "p"), ("ü€", "ü€")] {
+            assert_eq!(
+                password(stored.into(), "x").unwrap().expose(),
+                wanted.as_bytes()
+            );
+        }
+    }
+
+    #[test]
+    fn what_cannot_be_a_password_is_refused_without_being_quoted() {
+        for (stored, fault) in [
+            ("", "is empty"),
+            ("\n", "is empty"),
+            ("hunter\n\n", "contains a line break"),
+            ("hunter\r\n", "contains a line break"),
+            ("hun\nter", "contains a line break"),
+            ("hun\0ter", "contains a NUL byte"),
+        ] {
+            let error = password(stored.into(), "arn:x").unwrap_err();
+            assert_eq!(
+                error.to_string(),
+                format!("the wallet password {fault} (arn:x)")
+            );
+            assert!(!format!("{error:?}").contains("hun"));
+        }
+        assert_eq!(
+            format!("{:?}", password("hunter2".into(), "x").unwrap()),
+            "Secret(…)"
+        );
+    }
+
+    #[tokio::test]
+    async fn text_and_bytes_are_both_taken() {
+        for body in [
+            r#"{"Name":"s","SecretString":"hunter2\n"}"#,
+            r#"{"Name":"s","SecretBinary":"aHVudGVyMg=="}"#,
+        ] {
+            let server = script(vec![(200, body)]);
+            let secret = wallet_password(&config(&server.url).await, "arn:x")
+                .await
+                .unwrap();
+            assert_eq!(secret.expose(), b"hunter2");
+            assert_eq!(server.received()[0].text(), r#"{"SecretId":"arn:x"}"#);
+        }
+        let server = script(vec![(200, r#"{"Name":"s"}"#)]);
+        let error = wallet_password(&config(&server.url).await, "arn:x")
+            .await
+            .unwrap_err();
+        assert_eq!(error.reason(), "the wallet password is empty (arn:x)");
+    }
+
+    #[tokio::test]
+    async fn each_refusal_has_its_own_reason() {
+        for (code, message, reason) in [
+            (
+                "ResourceNotFoundException",
+                "Secrets Manager can't find the specified secret.",
+                "the secret arn:x does not exist",
+            ),
+            (
+                "ResourceNotFoundException",
+                "Secrets Manager can't find the specified secret value for staging label: AWSCURRENT",
+                "the secret arn:x has no value",
+            ),
+            (
+                "InvalidRequestException",
+                "You can't perform this operation on the secret because it was marked for deletion.",
+                "the secret arn:x is scheduled for deletion",
+            ),
+            (
+                "AccessDeniedException",
+                "not authorized",
+                "the secret arn:x may not be read (AccessDeniedException: not authorized)",
+            ),
+            (
+                "DecryptionFailure",
+                "disabled",
+                "the secret arn:x cannot be decrypted (DecryptionFailure: disabled)",
+            ),
+            (
+                "InvalidParameterException",
+                "bad",
+                "reading the secret arn:x was refused (InvalidParameterException: bad)",
+            ),
+        ] {
+            let server = serve(move |_| {
+                Reply::new(
+                    400,
+                    format!(r#"{{"__type":"{code}","Message":"{message}"}}"#),
+                )
+            });
+            let error = wallet_password(&config(&server.url).await, "arn:x")
+                .await
+                .unwrap_err();
+            assert_eq!((error.reason(), error.is_transient()), (reason, false));
+        }
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_answer_is_not_quoted() {
+        let server = script(vec![(200, r#"{"SecretString":hunter2"#)]);
+        let error = wallet_password(&config(&server.url).await, "arn:x")
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.to_string(),
+            "reading the secret arn:x was refused (its answer could not be read)"
+        );
+        assert!(!format!("{error:?}").contains("hunter2"));
+    }
+
+    #[tokio::test]
+    async fn throttling_passes() {
+        let server = script(vec![
+            (400, r#"{"__type":"ThrottlingException","message":"slow"}"#),
+            (500, ""),
+            (200, r#"{"SecretString":"p"}"#),
+        ]);
+        assert!(
+            wallet_password(&config(&server.url).await, "arn:x")
+                .await
+                .is_ok()
+        );
+    }
+}
