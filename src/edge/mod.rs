@@ -8,6 +8,8 @@ pub mod rpc;
 pub mod spec;
 pub mod trouble;
 
+pub use spec::Spec;
+
 /// The container spec, as the `assets` phase unpacks it.
 pub const SPEC_FILE: &str = "/opt/bootstrap/assets/edge.json";
 /// Folder of the wallet password, in memory-backed storage; the container sees it under the same path.

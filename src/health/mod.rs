@@ -1,1 +1,49 @@
-//! Is the node healthy? Probes shared by `verify` and `metrics`, and the checks made of them.
+//! The health check: probes gather facts, checks judge them, the report tells.
+
+mod checks;
+mod facts;
+pub mod probes;
+pub mod progress;
+mod report;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use report::{Report, Verdict};
+
+use crate::node::Node;
+
+/// The cron table that starts the metrics tick; its name has no dot, or cron would skip it.
+pub const CRON_FILE: &str = "/etc/cron.d/bootstrap-metrics";
+/// The systemd timer that starts it instead where the config says so.
+pub const TIMER: &str = "bootstrap-metrics.timer";
+/// The timer's file.
+pub const TIMER_FILE: &str = "/etc/systemd/system/bootstrap-metrics.timer";
+
+/// Pause between two looks while waiting.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Looks at everything once. Changes nothing.
+pub async fn verify(node: &Node) -> Report {
+    let facts = facts::gather(node).await;
+    Report::of(checks::judge(&facts, &node.config), facts.address())
+}
+
+/// Looks again and again until the node is healthy or `patience` is over; the last report is the answer.
+pub async fn verify_within(node: &Node, patience: Duration) -> Report {
+    let until = Instant::now() + patience;
+    let mut told = None;
+    loop {
+        let report = verify(node).await;
+        if report.verdict == Verdict::Healthy || Instant::now() + PAUSE > until {
+            return report;
+        }
+        let line = report.headline();
+        if told.as_ref() != Some(&line) {
+            tracing::info!("{line}");
+            told = Some(line);
+        }
+        tokio::time::sleep(PAUSE).await;
+    }
+}

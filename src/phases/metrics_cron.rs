@@ -8,16 +8,11 @@ use super::container::restore_gpu;
 use crate::config::Schedule;
 use crate::engine::{Applied, Phase, State};
 use crate::error::Result;
+use crate::health::{CRON_FILE, TIMER, TIMER_FILE};
 use crate::host::Host;
 use crate::host::files::Access;
 use crate::node::Node;
 
-/// The cron table; its name has no dot, or cron would skip it.
-pub const CRON_FILE: &str = "/etc/cron.d/bootstrap-metrics";
-/// The timer, and the unit that checks and enables it.
-pub const TIMER: &str = "bootstrap-metrics.timer";
-/// The timer's file.
-pub const TIMER_FILE: &str = "/etc/systemd/system/bootstrap-metrics.timer";
 const SERVICE_FILE: &str = "/etc/systemd/system/bootstrap-metrics.service";
 
 const CRON_TABLE: &str = "\

@@ -1,0 +1,402 @@
+//! Everything that the health check judges, gathered once and side by side. Failures are values here.
+
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use serde_json::Value;
+
+use super::probes::{Live, live};
+use super::progress::Progress;
+use super::{CRON_FILE, TIMER, TIMER_FILE};
+use crate::aws::ec2;
+use crate::config::{Config, Schedule, VolumeKind};
+use crate::edge::keys::{self, KeyFolder};
+use crate::edge::rpc::{Client, Fault};
+use crate::edge::spec::{RunAs, Spec};
+use crate::edge::{image, trouble};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::host::disk::VolumeId;
+use crate::host::mounts::Mount;
+use crate::host::users::{Account, Missing};
+use crate::node::Node;
+use crate::secret::Secret;
+
+/// How long AWS may take to answer; what it would say is not vital.
+const AWS_PATIENCE: Duration = Duration::from_secs(10);
+
+/// Blocks come every 6 seconds or so: how often, and how long in between, to look for the next one.
+const HEIGHT_LOOKS: u32 = 6;
+const HEIGHT_PAUSE: Duration = Duration::from_secs(2);
+
+/// A value, or why it could not be had.
+pub type Answer<T> = std::result::Result<T, String>;
+
+/// Room on a filesystem.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Space {
+    /// Bytes that can still be used.
+    pub free: u64,
+    /// Bytes in all that can be used.
+    pub size: u64,
+}
+
+/// The state of a unit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Unit {
+    /// It runs.
+    Active,
+    /// It should run, but does not.
+    Inactive,
+    /// It is not installed, or nobody wants it to run.
+    Unwanted,
+}
+
+/// What is known about the node.
+#[derive(Debug)]
+pub struct Facts {
+    /// When all this was seen.
+    pub now: Timestamp,
+    /// Seconds since boot.
+    pub uptime: i64,
+    /// Name of the operating system.
+    pub os: Answer<String>,
+    /// Whether `bootstrap.service` runs at every boot.
+    pub boot_service: Answer<bool>,
+    /// The SSM agent.
+    pub ssm_agent: Answer<Unit>,
+    /// The GPUs that the driver sees; `None` where none is wanted.
+    pub driver: Option<Answer<String>>,
+    /// Version of the Docker engine, where it answers.
+    pub docker: Answer<Option<String>>,
+    /// What the node's account still lacks.
+    pub account: Answer<Missing>,
+    /// What is mounted where the volume belongs.
+    pub mount: Answer<Option<Mount>>,
+    /// Owner of the mounted volume.
+    pub owner: Answer<(u32, u32)>,
+    /// `major:minor` of the EBS volume; `None` where it is an instance store.
+    pub device: Option<Answer<Option<String>>>,
+    /// Whether the EBS volume is encrypted, where AWS says; `None` where it is an instance store.
+    pub encrypted: Option<Answer<bool>>,
+    /// Room on the root disk, which also holds images and logs.
+    pub root_space: Answer<Space>,
+    /// Room on the volume.
+    pub data_space: Answer<Space>,
+    /// The key folder.
+    pub keys: Answer<KeyFolder>,
+    /// The container spec.
+    pub spec: Answer<Spec>,
+    /// Hash of the container that there should be.
+    pub wanted: Answer<String>,
+    /// Container, RPC, peers, GPU.
+    pub live: Live,
+    /// A later height than the one in `live`, where one came while looking.
+    pub next_height: Option<u64>,
+    /// The node's version.
+    pub version: Option<String>,
+    /// What the owner needs for staking.
+    pub summary: Option<String>,
+    /// The known fatal line of the container's log: what it means, what to do.
+    pub trouble: Option<(String, String)>,
+    /// The end of the container's log, where it is not well.
+    pub log_end: Option<String>,
+    /// Whether `docker inspect` shows the password; `None` where there is none to look for.
+    pub exposed: Option<bool>,
+    /// The CloudWatch agent.
+    pub cloudwatch_agent: Answer<bool>,
+    /// Since when (Unix seconds) the tick is scheduled; `None` where it is not.
+    pub scheduled_since: Answer<Option<i64>>,
+    /// What the last tick left.
+    pub progress: Progress,
+}
+
+impl Facts {
+    /// The node's address, by its RPC or by its key.
+    pub fn address(&self) -> Option<String> {
+        let by_rpc = self.live.status.as_ref().ok();
+        by_rpc
+            .and_then(|status| status.address.clone())
+            .or_else(|| match &self.keys {
+                Ok(folder) => match &folder.keys {
+                    keys::Keys::One(address) => Some(address.clone()),
+                    _ => None,
+                },
+                Err(_) => None,
+            })
+    }
+}
+
+/// Looks at everything.
+pub async fn gather(node: &Node) -> Facts {
+    let Node { host, config, .. } = node;
+    let progress = Progress::load(host);
+    let spec = told(Spec::require(host, config));
+    let account = Account {
+        name: config.user.name.clone(),
+        uid: config.user.uid,
+        gid: config.user.gid,
+    };
+    let (boot_service, ssm_agent, driver, docker, encrypted, cloudwatch_agent, scheduled_since, edge) = tokio::join!(
+        host.unit_enabled("bootstrap.service"),
+        ssm_agent(host),
+        driver(host, config),
+        async { told(host.docker().server_version().await) },
+        encrypted(node),
+        host.unit_active("amazon-cloudwatch-agent.service"),
+        scheduled_since(host, config),
+        edge(host, config, &spec, &progress),
+    );
+    Facts {
+        now: Timestamp::now(),
+        uptime: uptime(host),
+        os: told(host.os().map(|os| os.name.to_owned())),
+        boot_service: told(boot_service),
+        ssm_agent: told(ssm_agent),
+        driver,
+        docker,
+        account: told(host.account_missing(&account, "docker")),
+        mount: told(host.mounted_at(&config.volume.mount)),
+        owner: fs::metadata(host.path(&config.volume.mount))
+            .map(|metadata| (metadata.uid(), metadata.gid()))
+            .map_err(|error| error.to_string()),
+        device: device(host, config),
+        encrypted,
+        root_space: space(host, "/"),
+        data_space: space(host, &config.volume.mount),
+        keys: spec.as_ref().map_err(Clone::clone).and_then(|spec| {
+            let owner = (spec.run_as == RunAs::User).then_some(config.user.uid);
+            told(keys::look(host, &spec.key_folder(config), owner))
+        }),
+        spec,
+        wanted: edge.wanted,
+        live: edge.live,
+        next_height: edge.next_height,
+        version: edge.version,
+        summary: edge.summary,
+        trouble: edge.trouble,
+        log_end: edge.log_end,
+        exposed: edge.exposed,
+        cloudwatch_agent: told(cloudwatch_agent),
+        scheduled_since: told(scheduled_since),
+        progress,
+    }
+}
+
+/// The part of the facts that needs the container spec.
+struct Edge {
+    wanted: Answer<String>,
+    live: Live,
+    next_height: Option<u64>,
+    version: Option<String>,
+    summary: Option<String>,
+    trouble: Option<(String, String)>,
+    log_end: Option<String>,
+    exposed: Option<bool>,
+}
+
+async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Progress) -> Edge {
+    let spec = match spec {
+        Ok(spec) => spec,
+        Err(why) => {
+            return Edge {
+                wanted: Err(why.clone()),
+                live: Live {
+                    container: Err(why.clone()),
+                    status: Err(Fault::Broken(why.clone())),
+                    peers: Err(Fault::Broken(why.clone())),
+                    gpus: config.gpu.then(|| Err(why.clone())),
+                },
+                next_height: None,
+                version: None,
+                summary: None,
+                trouble: None,
+                log_end: None,
+                exposed: None,
+            };
+        }
+    };
+    let live = live(host, config, spec).await;
+    let rpc = Client::at(config.edge.rpc_bind, spec.rpc.core);
+    let answers = live.status.is_ok();
+    let (wanted, next_height, version, summary, log) = tokio::join!(
+        image::facts(host, &config.edge),
+        next_height(&rpc, &live, progress),
+        async { if answers { rpc.version().await.ok().flatten() } else { None } },
+        async { if answers { rpc.summary().await.ok().flatten() } else { None } },
+        log(host, &spec.name, &live),
+    );
+    let wanted = told(wanted).and_then(|image| match image {
+        Some(image) => Ok(spec.wanted(config, &image).hash),
+        None => Err(format!(
+            "the image {} is not on this machine",
+            image::reference(&config.edge)
+        )),
+    });
+    let password = trouble::password(host);
+    let found = live.container.as_ref().ok().and_then(Option::as_ref);
+    Edge {
+        wanted,
+        next_height,
+        version,
+        summary,
+        trouble: log
+            .as_deref()
+            .and_then(trouble::known)
+            .map(|error| (error.reason().to_owned(), error.hint().to_owned())),
+        log_end: log.map(|log| trouble::last_lines(&log, password.as_ref())),
+        exposed: password
+            .filter(|password| !password.expose().is_empty())
+            .zip(found)
+            .map(|(password, found)| shows(&found.document, &password)),
+        live,
+    }
+}
+
+/// The container's log where the node is not well: of this run, or of the runs before where it starts again and again.
+async fn log(host: &Host, name: &str, live: &Live) -> Option<String> {
+    let found = live.container.as_ref().ok()?.as_ref()?;
+    if found.is_up() && live.status.is_ok() {
+        return None;
+    }
+    let steady = found.is_up() && found.restarts == 0;
+    let since = found.started.filter(|_| steady).map(|time| time.to_string());
+    host.docker().log(name, since.as_deref()).await.ok()
+}
+
+/// Waits a little for the next block, unless the last tick has seen another height within minutes.
+async fn next_height(rpc: &Client, live: &Live, progress: &Progress) -> Option<u64> {
+    let height = live.status.as_ref().ok()?.height?;
+    let now = Timestamp::now().as_second();
+    let recent = progress
+        .last_success
+        .is_some_and(|time| (0..600).contains(&(now - time)));
+    if recent && progress.last_height.is_some_and(|last| last != height) {
+        return Some(height);
+    }
+    for _ in 0..HEIGHT_LOOKS {
+        tokio::time::sleep(HEIGHT_PAUSE).await;
+        let next = rpc.status().await.ok().and_then(|status| status.height);
+        if next.is_some_and(|next| next != height) {
+            return next;
+        }
+    }
+    None
+}
+
+async fn ssm_agent(host: &Host) -> Result<Unit> {
+    let mut state = Unit::Unwanted;
+    for unit in host.os()?.ssm_units {
+        if host.unit_active(unit).await? {
+            return Ok(Unit::Active);
+        }
+        if host.unit_enabled(unit).await? {
+            state = Unit::Inactive;
+        }
+    }
+    Ok(state)
+}
+
+async fn driver(host: &Host, config: &Config) -> Option<Answer<String>> {
+    if !config.gpu {
+        return None;
+    }
+    let query = ["--query-gpu=name,driver_version", "--format=csv,noheader"];
+    let command = host.command("nvidia-smi").args(query);
+    let output = command.timeout(Duration::from_secs(20)).run().await;
+    Some(told(output.map(|output| {
+        crate::log::printable(&output.stdout.trim().replace('\n', "; "))
+    })))
+}
+
+async fn encrypted(node: &Node) -> Option<Answer<bool>> {
+    let id = node.config.volume.id.as_ref()?;
+    if node.config.volume.kind != VolumeKind::Ebs {
+        return None;
+    }
+    let ask = async { ec2::describe_volume(node.aws().await?, id).await };
+    Some(match tokio::time::timeout(AWS_PATIENCE, ask).await {
+        Ok(answer) => told(answer.map(|volume| volume.encrypted)),
+        Err(_) => Err(format!("no answer within {} s", AWS_PATIENCE.as_secs())),
+    })
+}
+
+async fn scheduled_since(host: &Host, config: &Config) -> Result<Option<i64>> {
+    let (file, unit) = match config.metrics.schedule {
+        Schedule::Cron => (CRON_FILE, host.os()?.cron.1),
+        Schedule::SystemdTimer => (TIMER_FILE, TIMER),
+    };
+    let active = host.unit_active(unit).await?;
+    let written = fs::metadata(host.path(file)).map(|metadata| metadata.mtime());
+    Ok(written.ok().filter(|_| active))
+}
+
+fn device(host: &Host, config: &Config) -> Option<Answer<Option<String>>> {
+    let id = config.volume.id.as_ref()?;
+    let find = || host.volume_device(&VolumeId::parse(id)?);
+    (config.volume.kind == VolumeKind::Ebs)
+        .then(|| told(find().map(|device| device.map(|device| device.number))))
+}
+
+fn space(host: &Host, path: &str) -> Answer<Space> {
+    let stat = rustix::fs::statvfs(&host.path(path)).map_err(|error| error.to_string())?;
+    // As df counts: what is reserved for root counts neither as free nor as used.
+    let free = stat.f_bavail * stat.f_frsize;
+    let used = stat.f_blocks.saturating_sub(stat.f_bfree) * stat.f_frsize;
+    Ok(Space {
+        free,
+        size: free + used,
+    })
+}
+
+fn uptime(host: &Host) -> i64 {
+    let text = host.read_text("/proc/uptime").ok().flatten();
+    text.as_deref()
+        .and_then(|text| text.split(['.', ' ']).next()?.parse().ok())
+        .unwrap_or(i64::MAX)
+}
+
+/// Whether the password stands in what Docker shows. One shorter than 8 bytes is looked for only as a variable's whole
+/// value, since it can stand anywhere by chance.
+fn shows(document: &Value, password: &Secret) -> bool {
+    let password = String::from_utf8_lossy(password.expose());
+    let mut open = vec![document];
+    while let Some(value) = open.pop() {
+        match value {
+            Value::String(text) if password.len() >= 8 && text.contains(&*password) => return true,
+            Value::String(text) if text.split_once('=').is_some_and(|(_, value)| value == password) => {
+                return true;
+            }
+            Value::Array(items) => open.extend(items),
+            Value::Object(items) => open.extend(items.values()),
+            _ => {}
+        }
+    }
+    false
+}
+
+fn told<T>(result: Result<T, Error>) -> Answer<T> {
+    result.map_err(|error| error.to_string())
+}
+
+#[cfg(test)]
+mod tests {
+    use serde_json::json;
+
+    use super::*;
+
+    #[test]
+    fn finds_the_password_wherever_docker_shows_it() {
+        let long = Secret::new(b"correct horse".to_vec());
+        let short = Secret::new(b"e".to_vec());
+        let quiet = json!({"Config": {"Env": ["EDGE=e2", "X=y"], "Cmd": ["edge"]}, "Args": ["correct"]});
+        assert!(!shows(&quiet, &long) && !shows(&quiet, &short));
+        let leaky = json!({"Config": {"Env": ["A=b", "PASSWORD=correct horse"]}});
+        assert!(shows(&leaky, &long));
+        let argument = json!({"Args": ["-c", "run --pw=\"correct horse\""]});
+        assert!(shows(&argument, &long));
+        assert!(shows(&json!({"Config": {"Env": ["PASSWORD=e"]}}), &short));
+    }
+}

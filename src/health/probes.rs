@@ -1,0 +1,39 @@
+//! Probes of the edge node that the health check and the metrics tick share.
+
+use crate::config::Config;
+use crate::edge::Spec;
+use crate::edge::container::{Container, find, gpus};
+use crate::edge::rpc::{Client, Fault, Status};
+use crate::host::Host;
+
+/// The edge node right now. Failures are values.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// The container.
+    pub container: Result<Option<Container>, String>,
+    /// What its RPC says about itself.
+    pub status: Result<Status, Fault>,
+    /// Its peers.
+    pub peers: Result<Vec<String>, Fault>,
+    /// The GPUs that it sees; `None` where none is wanted.
+    pub gpus: Option<Result<String, String>>,
+}
+
+/// Looks at the container, the RPC and the GPU inside, side by side.
+pub async fn live(host: &Host, config: &Config, spec: &Spec) -> Live {
+    let rpc = Client::at(config.edge.rpc_bind, spec.rpc.core);
+    let gpus = async {
+        match config.gpu {
+            true => Some(gpus(host, &spec.name).await),
+            false => None,
+        }
+    };
+    let (container, status, peers, gpus) =
+        tokio::join!(find(host, &spec.name), rpc.status(), rpc.peers(), gpus);
+    Live {
+        container: container.map_err(|error| error.to_string()),
+        status,
+        peers,
+        gpus,
+    }
+}

@@ -1,0 +1,130 @@
+//! What the last metrics tick knew (`metrics.json`): how far the chain had come and when, and who the instance is.
+
+use serde::{Deserialize, Serialize};
+
+use crate::error::Result;
+use crate::host::Host;
+use crate::host::files::Access;
+
+const FILE: &str = "/var/lib/bootstrap/metrics.json";
+
+/// A height that has not moved for longer, in seconds, is a stall: checkpoints come every 100 blocks, about 10 minutes.
+pub const STALL_SECONDS: i64 = 15 * 60;
+
+/// No age is believed beyond this, in seconds: the clock has jumped.
+const ABSURD_SECONDS: i64 = 30 * 24 * 3600;
+
+/// The tick's memory. Times are Unix seconds.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Progress {
+    /// Version of this shape; 1.
+    pub version: u32,
+    /// The last height that was known.
+    pub last_height: Option<u64>,
+    /// When the height was last seen to differ from the one before.
+    pub height_moved_at: Option<i64>,
+    /// When a tick last published.
+    pub last_success: Option<i64>,
+    /// Whether the node was up then.
+    pub up: Option<bool>,
+    /// Who the instance is; asked again after a reboot.
+    pub identity: Option<Identity>,
+}
+
+/// What the metadata service said, kept so that it is not asked every minute.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Identity {
+    /// Boot during which it was asked.
+    pub boot: String,
+    /// `i-…`
+    pub instance: String,
+    /// The Auto Scaling group, where the instance has one and its tags can be read.
+    pub asg: Option<String>,
+    /// Region.
+    pub region: String,
+}
+
+impl Progress {
+    /// What the last tick left; nothing where there was none, or where the file is damaged: the next tick mends it.
+    pub fn load(host: &Host) -> Self {
+        host.read(FILE)
+            .ok()
+            .flatten()
+            .and_then(|bytes| serde_json::from_slice(&bytes).ok())
+            .filter(|progress: &Self| progress.version == 1)
+            .unwrap_or_default()
+    }
+
+    /// Keeps it for the next tick.
+    pub fn save(&self, host: &Host) -> Result<()> {
+        let bytes = serde_json::to_vec(self).unwrap_or_default();
+        host.write_if_changed(FILE, &bytes, Access::mode(0o600))
+            .map(drop)
+    }
+
+    /// Takes in the height seen `now`. Any change counts as moving: a node that syncs anew goes back first.
+    pub fn observe(&mut self, height: Option<u64>, now: i64) {
+        self.version = 1;
+        let moved = height.is_some() && height != self.last_height;
+        let age = self.height_moved_at.map(|moved_at| now - moved_at);
+        if moved || !age.is_some_and(|age| (0..=ABSURD_SECONDS).contains(&age)) {
+            self.height_moved_at = Some(now);
+        }
+        self.last_height = height.or(self.last_height);
+    }
+
+    /// Seconds since the height last moved.
+    pub fn height_age(&self, now: i64) -> Option<i64> {
+        self.height_moved_at.map(|moved_at| (now - moved_at).max(0))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::host::testing::Tree;
+
+    fn after(seen: &[(Option<u64>, i64)]) -> Progress {
+        let mut progress = Progress::default();
+        for (height, now) in seen {
+            progress.observe(*height, *now);
+        }
+        progress
+    }
+
+    #[test]
+    fn the_age_grows_until_the_height_moves() {
+        assert_eq!(after(&[(Some(5), 100), (Some(5), 160)]).height_age(220), Some(120));
+        assert_eq!(after(&[(Some(5), 100), (Some(6), 160)]).height_age(220), Some(60));
+        assert_eq!(after(&[(Some(5), 100), (Some(4), 160)]).height_age(220), Some(60));
+        // A node that does not answer has not moved.
+        let silent = after(&[(Some(5), 100), (None, 160), (Some(5), 220)]);
+        assert_eq!((silent.height_age(220), silent.last_height), (Some(120), Some(5)));
+        // A node that never knew its height counts from the first look.
+        assert_eq!(after(&[(None, 100), (None, 160)]).height_age(160), Some(60));
+    }
+
+    #[test]
+    fn a_clock_that_jumps_starts_the_age_anew() {
+        assert_eq!(after(&[(Some(5), 1000), (Some(5), 10)]).height_age(10), Some(0));
+        let year = 365 * 24 * 3600;
+        assert_eq!(after(&[(Some(5), 10), (Some(5), year)]).height_age(year), Some(0));
+        assert_eq!(after(&[(Some(5), 1000)]).height_age(10), Some(0));
+    }
+
+    #[test]
+    fn a_damaged_or_foreign_file_is_forgotten() {
+        let tree = Tree::new();
+        assert_eq!(Progress::load(&tree.host), Progress::default());
+        for content in ["", "{", r#"{"version":2,"last_height":7}"#, r#"{"version":"1"}"#] {
+            tree.file(FILE, content);
+            assert_eq!(Progress::load(&tree.host), Progress::default(), "{content}");
+        }
+        let progress = after(&[(Some(5), 100)]);
+        progress.save(&tree.host).unwrap();
+        assert_eq!(Progress::load(&tree.host), progress);
+    }
+}

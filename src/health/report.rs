@@ -1,0 +1,295 @@
+//! What the health check found, as JSON for programs and as a table for people.
+
+use serde::Serialize;
+use std::fmt::Write as _;
+
+/// How one check went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Status {
+    /// Wrong; needs someone.
+    Fail,
+    /// Not as it should be, or not yet.
+    Warn,
+    /// As it should be.
+    Pass,
+    /// Means nothing here, or cannot be known.
+    Skip,
+}
+
+/// One check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Check {
+    /// Its name; part of the interface.
+    pub name: &'static str,
+    /// How it went.
+    pub status: Status,
+    /// The evidence.
+    pub detail: String,
+    /// What to do; present where the check failed or warns.
+    pub hint: Option<String>,
+}
+
+/// All checks in one word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Verdict {
+    /// The node does its work.
+    Healthy,
+    /// Nothing fails; height or peers are still coming.
+    Syncing,
+    /// The node works, but something around it fails.
+    Degraded,
+    /// The node does not work, or its key is in danger.
+    Unhealthy,
+}
+
+/// How many checks went how.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
+pub struct Summary {
+    pass: usize,
+    fail: usize,
+    warn: usize,
+    skip: usize,
+}
+
+/// The whole health check.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+pub struct Report {
+    /// All checks in one word.
+    pub verdict: Verdict,
+    /// Every check, in the order of setting up.
+    pub checks: Vec<Check>,
+    /// How many went how.
+    pub summary: Summary,
+    /// The node's wallet address, where known.
+    #[serde(skip)]
+    pub address: Option<String>,
+}
+
+/// Checks whose failure means that the node itself does not work, or that its key is in danger.
+const VITAL: &[&str] = &[
+    "docker", "volume", "key", "container", "rpc", "gpu-driver", "gpu-container", "password",
+];
+
+/// Checks that warn while the network is still being joined.
+const SYNC: &[&str] = &["height", "peers"];
+
+impl Check {
+    /// As it should be.
+    pub fn pass(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(name, Status::Pass, detail, None)
+    }
+
+    /// Means nothing here, or cannot be known.
+    pub fn skip(name: &'static str, detail: impl Into<String>) -> Self {
+        Self::new(name, Status::Skip, detail, None)
+    }
+
+    /// Not as it should be, or not yet.
+    pub fn warn(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(name, Status::Warn, detail, Some(hint.into()))
+    }
+
+    /// Wrong.
+    pub fn fail(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
+        Self::new(name, Status::Fail, detail, Some(hint.into()))
+    }
+
+    fn new(
+        name: &'static str,
+        status: Status,
+        detail: impl Into<String>,
+        hint: Option<String>,
+    ) -> Self {
+        Self {
+            name,
+            status,
+            detail: detail.into(),
+            hint,
+        }
+    }
+}
+
+impl Verdict {
+    /// Exit code of `bootstrap verify`.
+    pub fn exit_code(self) -> u8 {
+        match self {
+            Self::Healthy => 0,
+            Self::Syncing => 5,
+            Self::Degraded | Self::Unhealthy => 1,
+        }
+    }
+
+    /// The word.
+    pub fn word(self) -> &'static str {
+        match self {
+            Self::Healthy => "healthy",
+            Self::Syncing => "syncing",
+            Self::Degraded => "degraded",
+            Self::Unhealthy => "unhealthy",
+        }
+    }
+
+    fn of(checks: &[Check]) -> Self {
+        let any = |status: Status, names: &[&str]| {
+            checks
+                .iter()
+                .any(|check| check.status == status && names.contains(&check.name))
+        };
+        if any(Status::Fail, VITAL) {
+            Self::Unhealthy
+        } else if checks.iter().any(|check| check.status == Status::Fail) {
+            Self::Degraded
+        } else if any(Status::Warn, SYNC) {
+            Self::Syncing
+        } else {
+            Self::Healthy
+        }
+    }
+}
+
+impl Report {
+    /// The report of these checks.
+    pub fn of(checks: Vec<Check>, address: Option<String>) -> Self {
+        let count = |status| checks.iter().filter(|check| check.status == status).count();
+        Self {
+            verdict: Verdict::of(&checks),
+            summary: Summary {
+                pass: count(Status::Pass),
+                fail: count(Status::Fail),
+                warn: count(Status::Warn),
+                skip: count(Status::Skip),
+            },
+            address,
+            checks,
+        }
+    }
+
+    /// The verdict and what stands behind it, in one line.
+    pub fn headline(&self) -> String {
+        let Summary {
+            pass,
+            fail,
+            warn,
+            skip,
+        } = self.summary;
+        let mut line = format!(
+            "{}: {pass} passed, {fail} failed, {warn} warned, {skip} skipped",
+            self.verdict.word()
+        );
+        if let Some(address) = &self.address {
+            let _ = write!(line, "; node {address}");
+        }
+        if let Some(worst) = self.by_severity().first()
+            && matches!(worst.status, Status::Fail | Status::Warn)
+        {
+            let _ = write!(line, "; {}: {}", worst.name, worst.detail);
+        }
+        line
+    }
+
+    /// The verdict in the first line, then what fails, because SSM cuts long output at its end.
+    pub fn text(&self) -> String {
+        let width = self.checks.iter().map(|check| check.name.len()).max();
+        let width = width.unwrap_or_default();
+        let mut text = format!("{}\n", self.headline());
+        for check in self.by_severity() {
+            let word = match check.status {
+                Status::Pass => "pass",
+                Status::Fail => "FAIL",
+                Status::Warn => "warn",
+                Status::Skip => "skip",
+            };
+            let _ = writeln!(text, "{word}  {:width$}  {}", check.name, check.detail);
+            if let Some(hint) = &check.hint {
+                let _ = writeln!(text, "      {:width$}  -> {hint}", "");
+            }
+        }
+        text
+    }
+
+    /// The report as `verify --json` prints it.
+    pub fn json(&self) -> String {
+        serde_json::to_string_pretty(self).unwrap_or_default()
+    }
+
+    fn by_severity(&self) -> Vec<&Check> {
+        let mut checks: Vec<&Check> = self.checks.iter().collect();
+        checks.sort_by_key(|check| check.status);
+        checks
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+
+    fn verdict(checks: &[Check]) -> (Verdict, u8) {
+        let verdict = Report::of(checks.to_vec(), None).verdict;
+        (verdict, verdict.exit_code())
+    }
+
+    #[test]
+    fn the_worst_check_decides() {
+        let pass = Check::pass("os", "Debian 12");
+        let skip = Check::skip("gpu-driver", "gpu is false");
+        let warn = Check::warn("disk-root", "12 % free", "h");
+        let peers = Check::warn("peers", "none yet", "h");
+        let minor = Check::fail("cloudwatch-agent", "not active", "h");
+        let vital = Check::fail("rpc", "refused", "h");
+        for (checks, wanted) in [
+            (vec![&pass, &skip], (Verdict::Healthy, 0)),
+            (vec![&pass, &warn], (Verdict::Healthy, 0)),
+            (vec![&pass, &warn, &peers], (Verdict::Syncing, 5)),
+            (vec![&peers, &minor], (Verdict::Degraded, 1)),
+            (vec![&peers, &minor, &vital], (Verdict::Unhealthy, 1)),
+            (vec![], (Verdict::Healthy, 0)),
+        ] {
+            let checks: Vec<Check> = checks.into_iter().cloned().collect();
+            assert_eq!(verdict(&checks), wanted);
+        }
+        for name in VITAL {
+            let checks = [Check::fail(name, "", "")];
+            assert_eq!(verdict(&checks), (Verdict::Unhealthy, 1), "{name}");
+        }
+        for name in SYNC {
+            let checks = [Check::fail(name, "", "")];
+            assert_eq!(verdict(&checks), (Verdict::Degraded, 1), "{name}");
+        }
+    }
+
+    #[test]
+    fn programs_and_people_get_the_same() {
+        let report = Report::of(
+            vec![
+                Check::pass("os", "Debian 12"),
+                Check::fail("rpc", "refused", "run: docker logs edgelauncher"),
+                Check::skip("gpu-driver", "gpu is false"),
+            ],
+            Some("0xab".into()),
+        );
+        assert_eq!(
+            report.text(),
+            "unhealthy: 1 passed, 1 failed, 0 warned, 1 skipped; node 0xab; rpc: refused\n\
+             FAIL  rpc         refused\n\
+             \x20                 -> run: docker logs edgelauncher\n\
+             pass  os          Debian 12\n\
+             skip  gpu-driver  gpu is false\n"
+        );
+        assert_eq!(
+            serde_json::from_str::<serde_json::Value>(&report.json()).unwrap(),
+            serde_json::json!({
+                "verdict": "unhealthy",
+                "checks": [
+                    {"name": "os", "status": "pass", "detail": "Debian 12", "hint": null},
+                    {"name": "rpc", "status": "fail", "detail": "refused", "hint": "run: docker logs edgelauncher"},
+                    {"name": "gpu-driver", "status": "skip", "detail": "gpu is false", "hint": null}
+                ],
+                "summary": {"pass": 1, "fail": 1, "warn": 0, "skip": 1}
+            })
+        );
+    }
+}
