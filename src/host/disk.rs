@@ -1,1 +1,404 @@
 //! Block devices: found by EBS volume id, probed for every signature, formatted, grown.
+
+mod filesystem;
+mod probe;
+
+use std::fmt;
+use std::fs;
+use std::io::ErrorKind;
+use std::os::unix::fs::{FileTypeExt, MetadataExt};
+use std::path::{Component, Path, PathBuf};
+
+pub use filesystem::Kind;
+pub use probe::{Contents, Finding};
+
+use super::Host;
+use crate::error::{Error, OrFail, Result};
+use crate::log::printable;
+
+/// NVMe model of an instance's own disks (EC2 guide, block-device-mapping-concepts).
+const INSTANCE_STORE: &str = "Amazon EC2 NVMe Instance Storage";
+
+const LOOK: &str = "Look at the device (`lsblk`, `dmesg`), then run bootstrap again.";
+
+/// Id of an EBS volume, `vol-` and 8 to 17 hex digits.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VolumeId(String);
+
+impl VolumeId {
+    /// The id in `text`; anything else is an error.
+    pub fn parse(text: &str) -> Result<Self> {
+        let digits = text.strip_prefix("vol-").unwrap_or_default();
+        let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
+        if (8..=17).contains(&digits.len()) && digits.chars().all(hex) {
+            Ok(Self(text.to_owned()))
+        } else {
+            Err(Error::new(
+                format!("`{}` is no EBS volume id", printable(text)),
+                "Set volume.id in the config to an id like vol-0123456789abcdef0.",
+            ))
+        }
+    }
+
+    /// As EC2 writes it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+
+    /// The NVMe serial of the volume: its id without the hyphen (EC2 guide, nvme-ebs-volumes).
+    fn serial(&self) -> String {
+        self.0.replace('-', "")
+    }
+}
+
+impl fmt::Display for VolumeId {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(&self.0)
+    }
+}
+
+/// A whole block device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Device {
+    /// Its node, e.g. `/dev/nvme1n1`. NVMe names change between boots: never keep one.
+    pub path: String,
+    /// `major:minor`.
+    pub number: String,
+    /// Size in bytes.
+    pub size: u64,
+    /// Its directory in sysfs.
+    pub(super) sysfs: String,
+}
+
+impl Host {
+    /// The device of the EBS volume, or `None` while it is not attached. Found by id only: names, sizes and order
+    /// say nothing about which disk is which.
+    pub fn volume_device(&self, id: &VolumeId) -> Result<Option<Device>> {
+        let serial = id.serial();
+        let link = format!("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{serial}");
+        if let Some(device) = self.device(&self.resolve(&link)?)? {
+            // A stale or wrong link was seen in amazonlinux/amazon-ec2-utils#37.
+            return match self.device_attribute(&device, "device/serial")? {
+                Some(other) if other != serial => Err(Error::new(
+                    format!(
+                        "{link} leads to {}, whose serial is {}",
+                        device.path,
+                        printable(&other)
+                    ),
+                    "Run `udevadm trigger --subsystem-match=block` to renew the links, then run bootstrap again.",
+                )),
+                _ => Ok(Some(device)),
+            };
+        }
+        let found = self.nvme_disks_with("serial", &serial)?;
+        found.first().map_or(Ok(None), |path| self.device(path))
+    }
+
+    /// The instance's own NVMe disk; `None` where it has none, an error where it has several.
+    pub fn instance_store_device(&self) -> Result<Option<Device>> {
+        match self.nvme_disks_with("model", INSTANCE_STORE)?.as_slice() {
+            [] => Ok(None),
+            [one] => self.device(one),
+            several => Err(Error::new(
+                format!(
+                    "the instance has several instance store disks: {}",
+                    several.join(", ")
+                ),
+                "Choose an instance type with one instance store disk, or an EBS volume (volume.kind `ebs`).",
+            )),
+        }
+    }
+
+    /// The block device behind the node at `path`; `None` where there is no such node.
+    fn device(&self, path: &str) -> Result<Option<Device>> {
+        let Some(number) = self.device_number(path)? else {
+            return Ok(None);
+        };
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let sysfs = self.sysfs_of(&number, name)?;
+        let size = self
+            .attribute(&sysfs, "size")?
+            .and_then(|sectors| sectors.parse::<u64>().ok())
+            .filter(|sectors| *sectors > 0)
+            .ok_or_else(|| Error::new(format!("{path} has no size"), LOOK))?;
+        Ok(Some(Device {
+            path: path.to_owned(),
+            number,
+            // The kernel counts in sectors of 512 bytes whatever the device's own are.
+            size: size * 512,
+            sysfs,
+        }))
+    }
+
+    /// `major:minor` of the block device node at `path`; `None` where there is no such node. In a test's tree,
+    /// where it is a plain file, what sysfs says of a device of that name.
+    fn device_number(&self, path: &str) -> Result<Option<String>> {
+        let node = match fs::metadata(self.path(path)) {
+            Ok(node) => node,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(None),
+            Err(error) => {
+                return Err(Error::new(format!("cannot look at {path}"), LOOK).because(error));
+            }
+        };
+        if node.file_type().is_block_device() {
+            let (major, minor) = (
+                rustix::fs::major(node.rdev()),
+                rustix::fs::minor(node.rdev()),
+            );
+            return Ok(Some(format!("{major}:{minor}")));
+        }
+        let name = path.rsplit('/').next().unwrap_or_default();
+        let number = if self.is_real() {
+            None
+        } else {
+            self.attribute(&format!("/sys/class/block/{name}"), "dev")?
+        };
+        number
+            .map(Some)
+            .ok_or_else(|| Error::new(format!("{path} is not a block device"), LOOK))
+    }
+
+    /// The directory of the device in sysfs. By number first: in a container the node's name may be another device's.
+    fn sysfs_of(&self, number: &str, name: &str) -> Result<String> {
+        let places = [
+            format!("/sys/dev/block/{number}"),
+            format!("/sys/class/block/{name}"),
+        ];
+        for place in places {
+            if self.attribute(&place, "dev")?.as_deref() == Some(number) {
+                return Ok(place);
+            }
+        }
+        Err(Error::new(
+            format!("sysfs does not know the block device {number} ({name})"),
+            LOOK,
+        ))
+    }
+
+    /// Paths of the NVMe disks whose controller has this attribute.
+    fn nvme_disks_with(&self, attribute: &str, value: &str) -> Result<Vec<String>> {
+        const CLASS: &str = "/sys/class/block";
+        let mut found = Vec::new();
+        for name in self.names_in(CLASS)? {
+            let is_disk = name
+                .strip_prefix("nvme")
+                .and_then(|rest| rest.strip_suffix("n1"))
+                .is_some_and(|digits| {
+                    !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
+                });
+            if is_disk
+                && self
+                    .attribute(&format!("{CLASS}/{name}"), &format!("device/{attribute}"))?
+                    .as_deref()
+                    == Some(value)
+            {
+                found.push(format!("/dev/{name}"));
+            }
+        }
+        Ok(found)
+    }
+
+    fn device_attribute(&self, device: &Device, name: &str) -> Result<Option<String>> {
+        self.attribute(&device.sysfs, name)
+    }
+
+    /// An attribute in sysfs; NVMe pads serial and model with spaces.
+    fn attribute(&self, directory: &str, name: &str) -> Result<Option<String>> {
+        let text = self.read_text(&format!("{directory}/{name}"))?;
+        Ok(text.map(|text| text.trim().to_owned()))
+    }
+
+    /// Names in a directory, sorted; none where there is no such directory.
+    fn names_in(&self, directory: &str) -> Result<Vec<String>> {
+        let fail = || format!("cannot list {directory}");
+        let entries = match fs::read_dir(self.path(directory)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(Error::new(fail(), LOOK).because(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            names.push(
+                entry
+                    .or_fail(fail, LOOK)?
+                    .file_name()
+                    .to_string_lossy()
+                    .into_owned(),
+            );
+        }
+        names.sort();
+        Ok(names)
+    }
+
+    /// Follows symbolic links as the machine would see them, also in a test's tree.
+    fn resolve(&self, path: &str) -> Result<String> {
+        let mut path = path.to_owned();
+        for _ in 0..8 {
+            match fs::read_link(self.path(&path)) {
+                Ok(target) => path = join(&path, &target),
+                // No link, or nothing there: the end of the way.
+                Err(_) => return Ok(path),
+            }
+        }
+        Err(Error::new(
+            format!("{path} is a chain of too many links"),
+            LOOK,
+        ))
+    }
+}
+
+/// What the link at `link` to `target` leads to.
+fn join(link: &str, target: &Path) -> String {
+    let mut path = PathBuf::from("/");
+    let directory = Path::new(link).parent().unwrap_or(Path::new("/"));
+    for part in directory.join(target).components() {
+        match part {
+            Component::ParentDir => {
+                path.pop();
+            }
+            Component::Normal(name) => path.push(name),
+            _ => {}
+        }
+    }
+    path.to_string_lossy().into_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+    use crate::host::testing::Tree;
+
+    const BY_ID: &str = "/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_vol0abc1234";
+
+    fn id() -> VolumeId {
+        VolumeId::parse("vol-0abc1234").unwrap()
+    }
+
+    fn link(tree: &Tree, to: &str) {
+        let link = tree.host.path(BY_ID);
+        fs::create_dir_all(link.parent().unwrap()).unwrap();
+        std::os::unix::fs::symlink(to, link).unwrap();
+    }
+
+    #[test]
+    fn volume_ids_are_exact() {
+        for good in ["vol-0abc1234", "vol-0123456789abcdef0"] {
+            assert_eq!(VolumeId::parse(good).unwrap().as_str(), good);
+        }
+        for bad in [
+            "",
+            "vol-",
+            "vol-0abc123",
+            "vol-0ABC1234",
+            "vol-0123456789abcdef01",
+            "vol-../../../x",
+            "0abc1234",
+        ] {
+            let error = VolumeId::parse(bad).unwrap_err();
+            assert_eq!(error.reason(), format!("`{bad}` is no EBS volume id"));
+        }
+    }
+
+    #[test]
+    fn a_volume_is_found_by_its_link_relative_or_absolute() {
+        for to in ["../../nvme1n1", "/dev/nvme1n1"] {
+            let tree = Tree::new();
+            tree.disk("nvme1n1", "259:3", 1 << 20);
+            link(&tree, to);
+            let device = tree.host.volume_device(&id()).unwrap().unwrap();
+            assert_eq!(device.path, "/dev/nvme1n1");
+            assert_eq!(device.number, "259:3");
+            assert_eq!(device.size, 1 << 20);
+        }
+    }
+
+    #[test]
+    fn without_a_link_the_serial_decides_not_order_or_name() {
+        let tree = Tree::new();
+        tree.disk("nvme0n1", "259:0", 1 << 20);
+        tree.disk("nvme2n1", "259:3", 1 << 20);
+        assert_eq!(tree.host.volume_device(&id()).unwrap(), None);
+        tree.file(
+            "/sys/class/block/nvme0n1/device/serial",
+            "vol0ffffffff      \n",
+        );
+        tree.file(
+            "/sys/class/block/nvme2n1/device/serial",
+            "vol0abc1234       \n",
+        );
+        // A partition and a hidden multipath node show their disk's serial, too.
+        tree.file("/sys/class/block/nvme2n1p1/device/serial", "vol0abc1234\n");
+        tree.file("/sys/class/block/nvme2c0n1/device/serial", "vol0abc1234\n");
+        let device = tree.host.volume_device(&id()).unwrap().unwrap();
+        assert_eq!(device.path, "/dev/nvme2n1");
+    }
+
+    #[test]
+    fn a_link_to_nothing_is_no_device_yet() {
+        let tree = Tree::new();
+        link(&tree, "../../nvme1n1");
+        assert_eq!(tree.host.volume_device(&id()).unwrap(), None);
+    }
+
+    #[test]
+    fn a_link_to_another_disk_is_refused() {
+        let tree = Tree::new();
+        tree.disk("nvme1n1", "259:3", 1 << 20);
+        tree.file("/sys/class/block/nvme1n1/device/serial", "vol0ffffffff\n");
+        link(&tree, "../../nvme1n1");
+        assert_eq!(
+            tree.host.volume_device(&id()).unwrap_err().reason(),
+            format!("{BY_ID} leads to /dev/nvme1n1, whose serial is vol0ffffffff")
+        );
+    }
+
+    #[test]
+    fn what_is_no_block_device_or_has_no_size_is_refused() {
+        let tree = Tree::new();
+        tree.file("/dev/nvme1n1", "");
+        link(&tree, "../../nvme1n1");
+        let error = tree.host.volume_device(&id()).unwrap_err();
+        assert_eq!(error.reason(), "/dev/nvme1n1 is not a block device");
+        tree.disk("nvme1n1", "259:3", 0);
+        let error = tree.host.volume_device(&id()).unwrap_err();
+        assert_eq!(error.reason(), "/dev/nvme1n1 has no size");
+    }
+
+    #[test]
+    fn sysfs_is_asked_by_number_not_by_the_node_s_name() {
+        let tree = Tree::new();
+        tree.disk("nvme1n1", "259:3", 1 << 20);
+        tree.file("/sys/dev/block/259:3/dev", "259:3\n");
+        tree.file("/sys/dev/block/259:3/size", "8\n");
+        link(&tree, "../../nvme1n1");
+        assert_eq!(tree.host.volume_device(&id()).unwrap().unwrap().size, 4096);
+    }
+
+    #[test]
+    fn instance_store_is_told_by_model_and_must_be_one() {
+        let tree = Tree::new();
+        for name in ["nvme0n1", "nvme1n1", "nvme2n1"] {
+            tree.disk(name, &format!("259:{name}"), 1 << 20);
+        }
+        let model = |name: &str, model: &str| {
+            tree.file(&format!("/sys/class/block/{name}/device/model"), model);
+        };
+        model("nvme0n1", "Amazon Elastic Block Store              \n");
+        assert_eq!(tree.host.instance_store_device().unwrap(), None);
+        model("nvme1n1", "Amazon EC2 NVMe Instance Storage        \n");
+        let device = tree.host.instance_store_device().unwrap().unwrap();
+        assert_eq!(device.path, "/dev/nvme1n1");
+        model("nvme2n1", "Amazon EC2 NVMe Instance Storage        \n");
+        assert_eq!(
+            tree.host.instance_store_device().unwrap_err().reason(),
+            "the instance has several instance store disks: /dev/nvme1n1, /dev/nvme2n1"
+        );
+    }
+}

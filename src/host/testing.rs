@@ -5,6 +5,7 @@
 use std::os::unix::fs::PermissionsExt;
 
 use super::Host;
+use super::disk::Device;
 
 /// The machine; gone when dropped.
 pub struct Tree {
@@ -40,6 +41,27 @@ impl Tree {
         text.lines()
             .map(|line| line.trim_end().to_owned())
             .collect()
+    }
+
+    /// A block device of this size in bytes: a sparse file, and sysfs' word that it is one.
+    pub fn disk(&self, name: &str, number: &str, size: u64) -> Device {
+        let path = format!("/dev/{name}");
+        let sysfs = format!("/sys/class/block/{name}");
+        self.file(&path, "");
+        let node = std::fs::File::options()
+            .write(true)
+            .open(self.host.path(&path))
+            .unwrap();
+        node.set_len(size).unwrap();
+        self.file(&format!("{sysfs}/dev"), format!("{number}\n"));
+        self.file(&format!("{sysfs}/size"), format!("{}\n", size / 512));
+        self.file(&format!("{sysfs}/ro"), "0\n");
+        Device {
+            path,
+            number: number.into(),
+            size,
+            sysfs,
+        }
     }
 
     /// Puts a file there, parents included.

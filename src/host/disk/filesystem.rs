@@ -1,0 +1,353 @@
+//! Making, mounting and growing the filesystem of a device.
+
+use std::fmt;
+use std::time::Duration;
+
+use super::{Contents, Device, LOOK};
+use crate::error::{Error, Result};
+use crate::host::{Command, Host};
+
+/// The label that our filesystems get.
+const LABEL: &str = "theta-data";
+
+/// Formatting, mounting (a journal may have to be replayed) and growing take minutes on a slow volume.
+const LONG: Duration = Duration::from_secs(300);
+
+/// A filesystem may end this much before its device: the rest of the last block group. Volumes grow by GiB.
+const SLACK: u64 = 256 * 1024 * 1024;
+
+/// Filesystems that we make.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// ext4
+    Ext4,
+    /// XFS
+    Xfs,
+}
+
+impl fmt::Display for Kind {
+    /// As fstab, mountinfo and libblkid call it.
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(match self {
+            Self::Ext4 => "ext4",
+            Self::Xfs => "xfs",
+        })
+    }
+}
+
+impl Host {
+    /// Makes a filesystem on the device, which must hold exactly what the caller `saw` and decided on: nothing, or
+    /// the phantom "atari" table. Looks again right before.
+    pub async fn format(&self, device: &Device, kind: Kind, saw: &Contents) -> Result<()> {
+        let path = &device.path;
+        let now = self.probe(device).await?;
+        let phantom = now.is_only_atari();
+        if now != *saw || !(phantom || now == Contents::Blank) {
+            return Err(Error::new(
+                format!("{path} was to be formatted, but holds {now}"),
+                "Nothing was changed. See what else works on the device, then run bootstrap again.",
+            ));
+        }
+        if self.device_attribute(device, "ro")?.as_deref() != Some("0") {
+            return Err(Error::new(format!("{path} is read-only"), LOOK));
+        }
+        let make = match kind {
+            // All space is the node's: 1 % is enough of a reserve for root. Inode tables are zeroed later.
+            Kind::Ext4 => self.command("mkfs.ext4").args([
+                "-q",
+                "-L",
+                LABEL,
+                "-m",
+                "1",
+                "-E",
+                "lazy_itable_init=1",
+            ]),
+            Kind::Xfs => self.command("mkfs.xfs").args(["-q", "-L", LABEL]),
+        };
+        // mkfs.xfs, unlike mkfs.ext4 without a terminal, refuses a partition table, the phantom one, too.
+        let make = match kind {
+            Kind::Xfs if phantom => make.arg("-f"),
+            _ => make,
+        };
+        make.arg(self.path(path)).timeout(LONG).run().await?;
+        Ok(())
+    }
+
+    /// Mounts what fstab says belongs at `target`, and makes sure that it is this device.
+    pub async fn mount(&self, device: &Device, target: &str) -> Result<()> {
+        let output = self
+            .command("mount")
+            .arg(target)
+            .timeout(LONG)
+            .output()
+            .await?;
+        // systemd may have been faster, so what is mounted counts, not the exit code.
+        match self.mounted_at(target)? {
+            Some(mount) if mount.device == device.number => Ok(()),
+            Some(mount) => Err(Error::new(
+                format!(
+                    "{} ({}) was mounted at {target} in place of {}",
+                    mount.source, mount.device, device.path
+                ),
+                format!("Unmount it (`umount {target}`), then run bootstrap again."),
+            )),
+            None if output.code != 0 => Err(Error::new(
+                output.failure().reason(),
+                format!(
+                    "See `dmesg`; a damaged filesystem is repaired with `fsck {}`. Then run bootstrap again.",
+                    device.path
+                ),
+            )),
+            None => Err(Error::new(
+                format!(
+                    "{} was mounted at {target} and vanished at once",
+                    device.path
+                ),
+                format!(
+                    "See `journalctl -b` for who unmounted {target}, then run bootstrap again."
+                ),
+            )),
+        }
+    }
+
+    /// Whether the device has grown past its filesystem, which is mounted at `target`.
+    pub async fn can_grow(&self, device: &Device, kind: Kind, target: &str) -> Result<bool> {
+        let command = match kind {
+            Kind::Ext4 => self
+                .command("dumpe2fs")
+                .arg("-h")
+                .arg(self.path(&device.path)),
+            Kind::Xfs => self.command("xfs_info").arg(target),
+        };
+        let output = command.run().await?;
+        let size = match kind {
+            Kind::Ext4 => ext4_size(&output.stdout),
+            Kind::Xfs => xfs_size(&output.stdout),
+        };
+        match size {
+            Some(size) => Ok(size.saturating_add(SLACK) < device.size),
+            None => Err(Error::new(
+                format!(
+                    "`{}` did not say how large the filesystem is",
+                    output.command
+                ),
+                "Run the command by hand and see what it says instead.",
+            )),
+        }
+    }
+
+    /// Grows the filesystem, which is mounted at `target`, to the size of the device.
+    pub async fn grow(&self, device: &Device, kind: Kind, target: &str) -> Result<()> {
+        let command: Command = match kind {
+            Kind::Ext4 => self.command("resize2fs").arg(self.path(&device.path)),
+            Kind::Xfs => self.command("xfs_growfs").arg(target),
+        };
+        command.timeout(LONG).run().await.map(drop)
+    }
+}
+
+/// Bytes, from the lines `Block count: 65536` and `Block size: 1024`.
+fn ext4_size(text: &str) -> Option<u64> {
+    let value = |name: &str| -> Option<u64> {
+        text.lines()
+            .find_map(|line| line.strip_prefix(name))?
+            .trim()
+            .parse()
+            .ok()
+    };
+    value("Block count:")?.checked_mul(value("Block size:")?)
+}
+
+/// Bytes, from the line `data     =      bsize=4096   blocks=102400, imaxpct=25`.
+fn xfs_size(text: &str) -> Option<u64> {
+    let line = text.lines().find(|line| line.starts_with("data"))?;
+    let value = |name: &str| -> Option<u64> {
+        line.split([' ', ','])
+            .find_map(|word| word.strip_prefix(name))?
+            .parse()
+            .ok()
+    };
+    value("blocks=")?.checked_mul(value("bsize=")?)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+    use crate::host::testing::Tree;
+
+    const EXT4: &str =
+        r#"{"signatures":[{"type":"ext4","uuid":"757b587e-6bc4-4df0-a276-2cb0d86f03ee"}]}"#;
+    const ATARI: &str = r#"{"signatures":[{"type":"atari","uuid":null}]}"#;
+    const GPT: &str = r#"{"signatures":[{"type":"gpt","uuid":null}]}"#;
+
+    fn machine(wipefs: &str) -> (Tree, Device) {
+        let tree = Tree::new();
+        let device = tree.disk("nvme1n1", "259:3", 1 << 20);
+        tree.file("/proc/self/mountinfo", "");
+        tree.tool("wipefs", &format!("echo '{wipefs}'"));
+        for tool in ["mkfs.ext4", "mkfs.xfs", "mount", "resize2fs", "xfs_growfs"] {
+            tree.tool(tool, "");
+        }
+        (tree, device)
+    }
+
+    fn made(tree: &Tree) -> Vec<String> {
+        let node = tree.host.path("/dev/nvme1n1").display().to_string();
+        let calls = tree.calls().into_iter();
+        calls
+            .filter(|call| !call.starts_with("wipefs"))
+            .map(|call| call.replace(&node, "NODE"))
+            .collect()
+    }
+
+    async fn format(wipefs: &str, kind: Kind) -> Vec<String> {
+        let (tree, device) = machine(wipefs);
+        let saw = tree.host.probe(&device).await.unwrap();
+        tree.host.format(&device, kind, &saw).await.unwrap();
+        made(&tree)
+    }
+
+    #[tokio::test]
+    async fn formats_what_is_blank() {
+        assert_eq!(
+            format("", Kind::Ext4).await,
+            ["mkfs.ext4 -q -L theta-data -m 1 -E lazy_itable_init=1 NODE"]
+        );
+        assert_eq!(
+            format("", Kind::Xfs).await,
+            ["mkfs.xfs -q -L theta-data NODE"]
+        );
+        assert_eq!(
+            format(ATARI, Kind::Xfs).await,
+            ["mkfs.xfs -q -L theta-data -f NODE"]
+        );
+    }
+
+    #[tokio::test]
+    async fn never_formats_anything_else_whatever_the_caller_saw() {
+        for (now, named) in [
+            (
+                EXT4,
+                "an ext4 filesystem (uuid 757b587e-6bc4-4df0-a276-2cb0d86f03ee)",
+            ),
+            (GPT, "a gpt partition table"),
+            (ATARI, "an atari partition table"),
+        ] {
+            let (tree, device) = machine(now);
+            let saw_the_same = tree.host.probe(&device).await.unwrap();
+            let mut seen = vec![Contents::Blank];
+            if !saw_the_same.is_only_atari() {
+                seen.push(saw_the_same);
+            }
+            for saw in seen {
+                let error = tree
+                    .host
+                    .format(&device, Kind::Ext4, &saw)
+                    .await
+                    .unwrap_err();
+                assert_eq!(
+                    error.reason(),
+                    format!("/dev/nvme1n1 was to be formatted, but holds {named}")
+                );
+            }
+            assert_eq!(made(&tree), [""; 0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn never_formats_a_read_only_device() {
+        for state in ["1\n", ""] {
+            let (tree, device) = machine("");
+            tree.file("/sys/class/block/nvme1n1/ro", state);
+            let error = tree
+                .host
+                .format(&device, Kind::Ext4, &Contents::Blank)
+                .await;
+            assert_eq!(error.unwrap_err().reason(), "/dev/nvme1n1 is read-only");
+            assert_eq!(made(&tree), [""; 0]);
+        }
+    }
+
+    #[tokio::test]
+    async fn a_mount_is_believed_only_when_the_kernel_shows_it() {
+        let (tree, device) = machine("");
+        let ours = "1 1 259:3 / /data rw - ext4 /dev/nvme1n1 rw\n";
+        let other = "1 1 259:9 / /data rw - ext4 /dev/nvme9n1 rw\n";
+        for (exit, mounted, reason) in [
+            (0, ours, None),
+            (32, ours, None),
+            (
+                0,
+                other,
+                Some("/dev/nvme9n1 (259:9) was mounted at /data in place of /dev/nvme1n1"),
+            ),
+            (
+                0,
+                "",
+                Some("/dev/nvme1n1 was mounted at /data and vanished at once"),
+            ),
+            (
+                32,
+                "",
+                Some("`mount /data` failed with exit code 32: mount: /data: wrong fs type"),
+            ),
+        ] {
+            tree.tool(
+                "mount",
+                &format!("echo 'mount: /data: wrong fs type' >&2; exit {exit}"),
+            );
+            tree.file("/proc/self/mountinfo", mounted);
+            let result = tree.host.mount(&device, "/data").await;
+            assert_eq!(result.err().as_ref().map(Error::reason), reason);
+        }
+    }
+
+    #[tokio::test]
+    async fn grows_when_the_device_is_clearly_larger() {
+        let (tree, mut device) = machine("");
+        tree.tool(
+            "dumpe2fs",
+            "echo 'Block count:   65536'; echo 'Block size:    1024'",
+        );
+        tree.tool(
+            "xfs_info",
+            "echo 'meta-data=/dev/x isize=512'; echo ' = sectsz=512'; echo 'data     =    bsize=4096   blocks=16384, imaxpct=25'",
+        );
+        for (size, grown) in [
+            (64 << 20, false),
+            (320 << 20, false),
+            ((320 << 20) + 1, true),
+        ] {
+            device.size = size;
+            for kind in [Kind::Ext4, Kind::Xfs] {
+                let can = tree.host.can_grow(&device, kind, "/data").await.unwrap();
+                assert_eq!(can, grown, "{kind} {size}");
+            }
+        }
+        tree.host.grow(&device, Kind::Ext4, "/data").await.unwrap();
+        tree.host.grow(&device, Kind::Xfs, "/data").await.unwrap();
+        let made = made(&tree);
+        assert_eq!(
+            made[made.len() - 2..],
+            ["resize2fs NODE", "xfs_growfs /data"]
+        );
+    }
+
+    #[tokio::test]
+    async fn an_unreadable_size_is_an_error() {
+        let (tree, device) = machine("");
+        tree.tool("xfs_info", "echo hello");
+        let error = tree.host.can_grow(&device, Kind::Xfs, "/data").await;
+        assert_eq!(
+            error.unwrap_err().reason(),
+            "`xfs_info /data` did not say how large the filesystem is"
+        );
+    }
+}

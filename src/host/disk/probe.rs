@@ -1,0 +1,515 @@
+//! What is on a block device and who uses it: everything that speaks against formatting it.
+
+use std::fmt;
+use std::io::SeekFrom;
+
+use serde::Deserialize;
+use tokio::io::{AsyncReadExt, AsyncSeekExt};
+
+use super::{Device, LOOK};
+use crate::error::{Error, OrFail, Result};
+use crate::host::Host;
+use crate::host::mounts::unescape;
+use crate::log::printable;
+
+/// Signatures that are filesystems, for naming them.
+const FILESYSTEMS: [&str; 10] = [
+    "ext2",
+    "ext3",
+    "ext4",
+    "xfs",
+    "btrfs",
+    "vfat",
+    "ntfs",
+    "f2fs",
+    "zfs_member",
+    "exfat",
+];
+/// Signatures that are partition tables, for naming them.
+const TABLES: [&str; 6] = ["gpt", "PMBR", "dos", "atari", "mac", "sun"];
+
+/// How much is read at either end to be sure that the device can be read.
+const SAMPLE: u64 = 1024 * 1024;
+
+/// What a device holds.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Contents {
+    /// Nothing, as far as anything can tell.
+    Blank,
+    /// One filesystem and nothing else, in use by nobody.
+    Filesystem {
+        /// Its type, e.g. `ext4`.
+        kind: String,
+        /// Its UUID.
+        uuid: String,
+    },
+    /// Anything else: all that was found.
+    Foreign(Vec<Finding>),
+}
+
+impl Contents {
+    /// Nothing but an "atari" partition table. Random bytes of a fresh encrypted EBS volume look like one about once
+    /// in 1,800 volumes (bottlerocket-os/bottlerocket#4855, kubernetes-sigs/aws-ebs-csi-driver#738).
+    pub fn is_only_atari(&self) -> bool {
+        matches!(self, Self::Foreign(findings)
+            if matches!(findings.as_slice(), [Finding::Signature { kind, .. }] if kind == "atari"))
+    }
+
+    fn of(mut findings: Vec<Finding>) -> Self {
+        match findings.as_mut_slice() {
+            [] => Self::Blank,
+            [
+                Finding::Signature {
+                    kind,
+                    uuid: Some(uuid),
+                },
+            ] if is_filesystem(kind) && is_uuid(uuid) => Self::Filesystem {
+                kind: std::mem::take(kind),
+                uuid: std::mem::take(uuid),
+            },
+            _ => Self::Foreign(findings),
+        }
+    }
+}
+
+impl fmt::Display for Contents {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Blank => out.write_str("nothing"),
+            Self::Filesystem { kind, uuid } => {
+                write!(out, "{} {kind} filesystem (uuid {uuid})", article(kind))
+            }
+            Self::Foreign(findings) => {
+                let findings: Vec<String> = findings.iter().map(ToString::to_string).collect();
+                out.write_str(&findings.join(", "))
+            }
+        }
+    }
+}
+
+/// One thing found on a device.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Finding {
+    /// A signature that libblkid knows.
+    Signature {
+        /// libblkid's name: `xfs`, `gpt`, `LVM2_member` …
+        kind: String,
+        /// UUID, where it has one.
+        uuid: Option<String>,
+    },
+    /// The kernel has a partition of this name on it.
+    Partition(String),
+    /// The kernel has a device of this name (LVM, RAID, crypt) on top of it.
+    Holder(String),
+    /// It, or a partition, is swap in use.
+    Swap,
+    /// It, or a partition, is mounted here.
+    Mounted(String),
+}
+
+impl fmt::Display for Finding {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Signature { kind, uuid } => {
+                let what = if is_filesystem(kind) {
+                    "filesystem"
+                } else if TABLES.contains(&kind.as_str()) {
+                    "partition table"
+                } else {
+                    "signature"
+                };
+                write!(out, "{} {} {what}", article(kind), printable(kind))?;
+                match uuid {
+                    Some(uuid) => write!(out, " (uuid {})", printable(uuid)),
+                    None => Ok(()),
+                }
+            }
+            Self::Partition(name) => write!(out, "partition {name}"),
+            Self::Holder(name) => write!(out, "device {name} on top of it"),
+            Self::Swap => out.write_str("swap in use"),
+            Self::Mounted(target) if target == "/" => out.write_str("the root filesystem"),
+            Self::Mounted(target) => write!(out, "what is mounted at {}", printable(target)),
+        }
+    }
+}
+
+impl Host {
+    /// Everything on the device. Looks twice, since a device that is just appearing has been taken for blank, and
+    /// formatted (hetznercloud/csi-driver#1346). Whatever cannot be read is an error, never "blank".
+    pub async fn probe(&self, device: &Device) -> Result<Contents> {
+        let first = self.look(device).await?;
+        let second = self.look(device).await?;
+        if first == second {
+            Ok(first)
+        } else {
+            Err(Error::new(
+                format!("{} held {first} at first, then {second}", device.path),
+                "Nothing was changed. See what else works on the device, then run bootstrap again.",
+            )
+            .transient())
+        }
+    }
+
+    /// The only filesystem on the device, also while it is mounted.
+    pub async fn filesystem_on(&self, device: &Device) -> Result<Contents> {
+        Ok(Contents::of(self.signatures(device).await?))
+    }
+
+    async fn look(&self, device: &Device) -> Result<Contents> {
+        readable(self, device).await?;
+        let mut findings = self.signatures(device).await?;
+        findings.extend(self.uses(device)?);
+        Ok(Contents::of(findings))
+    }
+
+    async fn signatures(&self, device: &Device) -> Result<Vec<Finding>> {
+        let output = self
+            .command("wipefs")
+            .args(["--no-act", "--json"])
+            .arg(self.path(&device.path))
+            .run()
+            .await?;
+        parse_wipefs(&output.stdout).or_fail(
+            || format!("cannot understand what `{}` said", output.command),
+            "Nothing was changed. Run the command by hand; its output must be JSON (util-linux 2.33 or newer).",
+        )
+    }
+
+    /// Partitions, holders, swap and mounts. Covers the root disk: it is mounted at `/`.
+    fn uses(&self, device: &Device) -> Result<Vec<Finding>> {
+        let mut found = Vec::new();
+        let mut numbers = vec![device.number.clone()];
+        let mut paths = vec![device.path.clone()];
+        let mut holders = self.names_in(&format!("{}/holders", device.sysfs))?;
+        for name in self.names_in(&device.sysfs)? {
+            let directory = format!("{}/{name}", device.sysfs);
+            if self.path(&directory).is_dir() && self.attribute(&directory, "partition")?.is_some()
+            {
+                numbers.extend(self.attribute(&directory, "dev")?);
+                paths.push(format!("/dev/{name}"));
+                holders.extend(self.names_in(&format!("{directory}/holders"))?);
+                found.push(Finding::Partition(name));
+            }
+        }
+        found.extend(holders.into_iter().map(Finding::Holder));
+        let swaps = self.read_text("/proc/swaps")?.unwrap_or_default();
+        for swap in swaps.lines().skip(1) {
+            let path = unescape(swap.split_whitespace().next().unwrap_or_default());
+            if paths.contains(&path) {
+                found.push(Finding::Swap);
+            }
+        }
+        let mounts = self.mounts()?;
+        found.extend(
+            mounts
+                .into_iter()
+                // Btrfs has device numbers of its own; there the source has to do.
+                .filter(|mount| {
+                    numbers.contains(&mount.device)
+                        || (mount.device.starts_with("0:") && paths.contains(&mount.source))
+                })
+                .map(|mount| Finding::Mounted(mount.target)),
+        );
+        Ok(found)
+    }
+}
+
+/// Reads both ends of the device. wipefs takes an I/O error for the absence of signatures.
+async fn readable(host: &Host, device: &Device) -> Result<()> {
+    let sample = SAMPLE.min(device.size);
+    let read = async {
+        let mut file = tokio::fs::File::open(host.path(&device.path)).await?;
+        let mut bytes = Vec::new();
+        for start in [0, device.size - sample] {
+            file.seek(SeekFrom::Start(start)).await?;
+            bytes.resize(usize::try_from(sample).unwrap_or_default(), 0);
+            file.read_exact(&mut bytes).await?;
+        }
+        std::io::Result::Ok(())
+    };
+    read.await
+        .or_fail(|| format!("cannot read {}", device.path), LOOK)
+}
+
+/// Older versions print nothing at all where there is no signature.
+fn parse_wipefs(json: &str) -> serde_json::Result<Vec<Finding>> {
+    #[derive(Deserialize)]
+    struct Answer {
+        signatures: Vec<Signature>,
+    }
+    #[derive(Deserialize)]
+    struct Signature {
+        r#type: Option<String>,
+        uuid: Option<String>,
+    }
+    if json.trim().is_empty() {
+        return Ok(Vec::new());
+    }
+    let answer: Answer = serde_json::from_str(json)?;
+    let mut found = Vec::new();
+    for Signature { r#type, uuid } in answer.signatures {
+        let signature = Finding::Signature {
+            kind: r#type.unwrap_or_else(|| "unknown".into()),
+            uuid,
+        };
+        // LUKS and GPT have two copies of theirs.
+        if !found.contains(&signature) {
+            found.push(signature);
+        }
+    }
+    Ok(found)
+}
+
+fn is_filesystem(kind: &str) -> bool {
+    FILESYSTEMS.contains(&kind)
+}
+
+/// Only such a UUID is put into fstab.
+fn is_uuid(text: &str) -> bool {
+    text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
+}
+
+/// "an ext4", "an xfs", "an LVM2_member", but "a gpt".
+fn article(kind: &str) -> &'static str {
+    if kind.starts_with(['a', 'e', 'i', 'o', 'u', 'x', 'L']) {
+        "an"
+    } else {
+        "a"
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+    use crate::host::testing::Tree;
+
+    // What `wipefs --no-act --json` of util-linux 2.38.1 says of images made with the real tools.
+    const BLANK: &str = "{\n   \"signatures\": [\n\n   ]\n}\n";
+    const EXT4: &str = r#"{"signatures":[{"device":"x","offset":"0x438","type":"ext4","uuid":"757b587e-6bc4-4df0-a276-2cb0d86f03ee","label":"theta-data"}]}"#;
+    const XFS: &str = r#"{"signatures":[{"device":"x","offset":"0x0","type":"xfs","uuid":"e6c3289c-54ab-4226-bef1-adb007a51f37","label":"theta-data"}]}"#;
+    const BTRFS: &str = r#"{"signatures":[{"device":"x","offset":"0x10040","type":"btrfs","uuid":"68fb232e-e479-437c-9227-7521d32014a3","label":null}]}"#;
+    const GPT: &str = r#"{"signatures":[{"device":"x","offset":"0x200","type":"gpt","uuid":null,"label":null},{"device":"x","offset":"0x3fffe00","type":"gpt","uuid":null,"label":null},{"device":"x","offset":"0x1fe","type":"PMBR","uuid":null,"label":null}]}"#;
+    const DOS: &str =
+        r#"{"signatures":[{"device":"x","offset":"0x1fe","type":"dos","uuid":null,"label":null}]}"#;
+    const SWAP: &str = r#"{"signatures":[{"device":"x","offset":"0xff6","type":"swap","uuid":"73598bb4-9611-4b92-bdba-a91928b935b5","label":null}]}"#;
+    const LUKS: &str = r#"{"signatures":[{"device":"x","offset":"0x0","type":"crypto_LUKS","uuid":"8cdd3608-d35d-4bbe-bafc-fa88b98104a8","label":null},{"device":"x","offset":"0x4000","type":"crypto_LUKS","uuid":"8cdd3608-d35d-4bbe-bafc-fa88b98104a8","label":null}]}"#;
+    const LVM: &str = r#"{"signatures":[{"device":"x","offset":"0x218","type":"LVM2_member","uuid":"cMSBvv-LTxM-SlRp-0TAW-pAhH-soI5-StoyNZ","label":null}]}"#;
+    const RAID: &str = r#"{"signatures":[{"device":"x","offset":"0x1000","type":"linux_raid_member","uuid":"01020304-0506-0708-090a-0b0c0d0e0f10","label":"host:99"}]}"#;
+    const ATARI: &str = r#"{"signatures":[{"device":"x","offset":"0x1c6","type":"atari","uuid":null,"label":null}]}"#;
+    const EXT4_AND_DOS: &str = r#"{"signatures":[{"device":"x","offset":"0x438","type":"ext4","uuid":"757b587e-6bc4-4df0-a276-2cb0d86f03ee","label":"theta-data"},{"device":"x","offset":"0x1fe","type":"dos","uuid":null,"label":null}]}"#;
+    const EXT4_BAD_UUID: &str =
+        r#"{"signatures":[{"type":"ext4","uuid":"x /data\n/dev/sda / ext4 defaults 0 0 padd"}]}"#;
+
+    fn machine(wipefs: &str) -> (Tree, Device) {
+        let tree = Tree::new();
+        let device = tree.disk("nvme1n1", "259:3", 4 << 20);
+        tree.tool("wipefs", &format!("cat <<'END'\n{wipefs}\nEND"));
+        tree.file(
+            "/proc/self/mountinfo",
+            "27 1 259:1 / / rw - xfs /dev/nvme0n1p1 rw\n",
+        );
+        (tree, device)
+    }
+
+    async fn probed(wipefs: &str) -> Contents {
+        let (tree, device) = machine(wipefs);
+        tree.host.probe(&device).await.unwrap()
+    }
+
+    #[tokio::test]
+    async fn no_signature_is_blank() {
+        assert_eq!(probed(BLANK).await, Contents::Blank);
+        assert_eq!(probed("").await, Contents::Blank);
+    }
+
+    #[tokio::test]
+    async fn one_filesystem_alone_is_one() {
+        for (json, kind, uuid) in [
+            (EXT4, "ext4", "757b587e-6bc4-4df0-a276-2cb0d86f03ee"),
+            (XFS, "xfs", "e6c3289c-54ab-4226-bef1-adb007a51f37"),
+            (BTRFS, "btrfs", "68fb232e-e479-437c-9227-7521d32014a3"),
+        ] {
+            let expected = Contents::Filesystem {
+                kind: kind.into(),
+                uuid: uuid.into(),
+            };
+            assert_eq!(probed(json).await, expected);
+        }
+    }
+
+    #[tokio::test]
+    async fn everything_else_is_foreign_and_named() {
+        for (json, named) in [
+            (GPT, "a gpt partition table, a PMBR partition table"),
+            (DOS, "a dos partition table"),
+            (
+                SWAP,
+                "a swap signature (uuid 73598bb4-9611-4b92-bdba-a91928b935b5)",
+            ),
+            (
+                LUKS,
+                "a crypto_LUKS signature (uuid 8cdd3608-d35d-4bbe-bafc-fa88b98104a8)",
+            ),
+            (
+                LVM,
+                "an LVM2_member signature (uuid cMSBvv-LTxM-SlRp-0TAW-pAhH-soI5-StoyNZ)",
+            ),
+            (
+                RAID,
+                "a linux_raid_member signature (uuid 01020304-0506-0708-090a-0b0c0d0e0f10)",
+            ),
+            (ATARI, "an atari partition table"),
+            (
+                EXT4_AND_DOS,
+                "an ext4 filesystem (uuid 757b587e-6bc4-4df0-a276-2cb0d86f03ee), a dos partition table",
+            ),
+            (
+                EXT4_BAD_UUID,
+                r"an ext4 filesystem (uuid x /data\n/dev/sda / ext4 defaults 0 0 padd)",
+            ),
+            (r#"{"signatures":[{"type":null}]}"#, "an unknown signature"),
+        ] {
+            let contents = probed(json).await;
+            assert!(matches!(contents, Contents::Foreign(_)), "{json}");
+            assert_eq!(contents.to_string(), named);
+            assert_eq!(contents.is_only_atari(), json == ATARI);
+        }
+    }
+
+    #[tokio::test]
+    async fn what_cannot_be_understood_or_run_is_an_error_never_blank() {
+        for garbage in ["null", "[]", "{}", "{\"signatures\":[", "DEVICE OFFSET"] {
+            let (tree, device) = machine(garbage);
+            let error = tree.host.probe(&device).await.unwrap_err();
+            let node = tree.host.path("/dev/nvme1n1");
+            assert_eq!(
+                error.reason(),
+                format!(
+                    "cannot understand what `wipefs --no-act --json {}` said",
+                    node.display()
+                )
+            );
+        }
+        let (tree, device) = machine(BLANK);
+        tree.tool(
+            "wipefs",
+            "echo 'wipefs: error: x: Input/output error' >&2; exit 1",
+        );
+        let node = tree.host.path("/dev/nvme1n1");
+        assert_eq!(
+            tree.host.probe(&device).await.unwrap_err().reason(),
+            format!(
+                "`wipefs --no-act --json {}` failed with exit code 1: wipefs: error: x: Input/output error",
+                node.display()
+            )
+        );
+    }
+
+    #[tokio::test]
+    async fn a_device_that_cannot_be_read_whole_is_never_blank() {
+        let (tree, mut device) = machine(BLANK);
+        device.size += 1;
+        let error = tree.host.probe(&device).await.unwrap_err();
+        assert_eq!(error.reason(), "cannot read /dev/nvme1n1");
+        std::fs::remove_file(tree.host.path("/dev/nvme1n1")).unwrap();
+        let error = tree.host.probe(&device).await.unwrap_err();
+        assert_eq!(error.reason(), "cannot read /dev/nvme1n1");
+        assert_eq!(tree.calls(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn two_looks_must_agree() {
+        let (tree, device) = machine(BLANK);
+        let mark = tree.host.path("/looked");
+        tree.tool(
+            "wipefs",
+            &format!("[ -e '{0}' ] && echo '{EXT4}'; touch '{0}'", mark.display()),
+        );
+        let error = tree.host.probe(&device).await.unwrap_err();
+        assert_eq!(
+            error.reason(),
+            "/dev/nvme1n1 held nothing at first, then an ext4 filesystem (uuid 757b587e-6bc4-4df0-a276-2cb0d86f03ee)"
+        );
+        assert!(error.is_transient());
+    }
+
+    async fn used(prepare: impl Fn(&Tree)) -> String {
+        let (tree, device) = machine(BLANK);
+        prepare(&tree);
+        let contents = tree.host.probe(&device).await.unwrap();
+        assert!(matches!(contents, Contents::Foreign(_)));
+        contents.to_string()
+    }
+
+    #[tokio::test]
+    async fn a_device_in_use_is_never_blank() {
+        let partition = |tree: &Tree| {
+            tree.file("/sys/class/block/nvme1n1/nvme1n1p1/partition", "1\n");
+            tree.file("/sys/class/block/nvme1n1/nvme1n1p1/dev", "259:4\n");
+        };
+        let mounts = |tree: &Tree, line: &str| tree.file("/proc/self/mountinfo", line);
+        assert_eq!(used(partition).await, "partition nvme1n1p1");
+        assert_eq!(
+            used(|tree| tree.file("/sys/class/block/nvme1n1/holders/dm-0", "")).await,
+            "device dm-0 on top of it"
+        );
+        assert_eq!(
+            used(|tree| {
+                partition(tree);
+                tree.file("/sys/class/block/nvme1n1/nvme1n1p1/holders/md0", "");
+            })
+            .await,
+            "partition nvme1n1p1, device md0 on top of it"
+        );
+        assert_eq!(
+            used(|tree| tree.file(
+                "/proc/swaps",
+                "Filename Type\n/dev/nvme1n1 partition 1 0 -2\n"
+            ))
+            .await,
+            "swap in use"
+        );
+        assert_eq!(
+            used(|tree| mounts(tree, "1 1 259:3 / /mnt rw - ext4 /dev/other rw\n")).await,
+            "what is mounted at /mnt"
+        );
+        assert_eq!(
+            used(|tree| {
+                partition(tree);
+                mounts(tree, "1 1 259:4 / / rw - ext4 /dev/root rw\n");
+            })
+            .await,
+            "partition nvme1n1p1, the root filesystem"
+        );
+        assert_eq!(
+            used(|tree| mounts(tree, "1 1 0:50 / / rw - btrfs /dev/nvme1n1 rw\n")).await,
+            "the root filesystem"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_machine_that_cannot_say_what_is_mounted_is_an_error() {
+        let (tree, device) = machine(BLANK);
+        std::fs::remove_file(tree.host.path("/proc/self/mountinfo")).unwrap();
+        let error = tree.host.probe(&device).await.unwrap_err();
+        assert_eq!(error.reason(), "/proc/self/mountinfo does not exist");
+    }
+
+    #[tokio::test]
+    async fn a_mounted_filesystem_can_still_be_told() {
+        let (tree, device) = machine(XFS);
+        tree.file(
+            "/proc/self/mountinfo",
+            "1 1 259:3 / /data rw - xfs /dev/nvme1n1 rw\n",
+        );
+        let contents = tree.host.filesystem_on(&device).await.unwrap();
+        assert!(matches!(contents, Contents::Filesystem { kind, .. } if kind == "xfs"));
+    }
+}
