@@ -64,7 +64,7 @@ impl Imds {
 
     /// A path under `/latest/`; absent (404) is `None`.
     pub async fn get(&self, path: &str) -> Result<Option<String>> {
-        retry(self.policy, "metadata service", async || {
+        retry(self.policy, "metadata service", || async {
             match self.get_with_token(path).await? {
                 Answer::Unauthorized => {
                     // The token has expired, or the instance was restored from hibernation: one fresh token.

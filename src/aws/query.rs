@@ -36,7 +36,7 @@ pub(super) async fn call(
 ) -> Result<std::result::Result<Element, Refusal>> {
     let url = endpoint(aws, service, std::env::var(service.variable).ok())?;
     let body = form(service, action, parameters);
-    let answer = retry(policy(aws), action, async || {
+    let answer = retry(policy(aws), action, || async {
         let response = attempt(aws, service, action, &url, &body).await?;
         match read(action, &response) {
             Ok(root) => Ok(Ok(root)),

@@ -12,6 +12,7 @@ use aws_sdk_s3::config::{Builder, ResponseChecksumValidation};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
 use tempfile::NamedTempFile;
+use tokio::sync::Mutex;
 
 use super::query::policy;
 use super::refusal::{Refusal, Trouble, trouble};
@@ -46,12 +47,12 @@ pub async fn download(
         name: crate::log::printable(&format!("s3://{bucket}/{key}")),
     };
     let folder = to.parent().unwrap_or(Path::new("/"));
-    let mut partial = Partial::new(folder)?;
-    retry(policy(aws), &source.name, async || {
-        partial.proceed(&source).await
+    let partial = Mutex::new(Partial::new(folder)?);
+    retry(policy(aws), &source.name, || async {
+        partial.lock().await.proceed(&source).await
     })
     .await?;
-    partial.finish(&source.name, sha256, to)
+    partial.into_inner().finish(&source.name, sha256, to)
 }
 
 /// Path-style names only where an endpoint is named: `bucket.localhost` seldom resolves.

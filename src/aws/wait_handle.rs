@@ -58,7 +58,7 @@ pub async fn put(
         Error::new("the signal cannot be written", "report this as a bug").because(error)
     })?;
     let host = host(url);
-    retry(policy, "wait handle", async || {
+    retry(policy, "wait handle", || async {
         attempt(url, &host, body.clone()).await
     })
     .await

@@ -1,24 +1,489 @@
-//! Phase `assets`.
+//! Phase `assets`: the archive from S3, checked, unpacked as a whole or not at all.
 
+use std::collections::{BTreeMap, BTreeSet};
+use std::fs::{self, File};
+use std::io::{self, Read, Write as _};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use flate2::read::GzDecoder;
+use rustix::fs::{CWD, RenameFlags, renameat_with};
+use tar::EntryType;
 
+use crate::aws::s3;
+use crate::digest::sha256;
 use crate::engine::{Applied, Phase, State};
-use crate::error::Result;
+use crate::error::{Error, OrFail, Result};
+use crate::host::Host;
+use crate::host::files::Access;
+use crate::log::printable;
 use crate::node::Node;
 
-/// See the table in DESIGN: to be written.
+const HOME: &str = "/opt/bootstrap";
+const FOLDER: &str = "/opt/bootstrap/assets";
+
+/// Work folders lie beside the final one, so that the last step is a rename; a killed run leaves its own behind.
+const WORK: &str = ".assets-";
+
+/// What was unpacked: the archive's SHA-256, then `SHA-256  NAME` per file, as sha256sum writes it.
+const MANIFEST: &str = ".sha256";
+
+const MOST_FILES: usize = 64;
+const LARGEST_FILE: u64 = 8 * 1024 * 1024;
+const LARGEST: u64 = 32 * 1024 * 1024;
+
+const PUBLISH: &str = "make and publish the archive with scripts/publish";
+const DISK: &str = "check that the root disk has space and is not read-only";
+
+/// Brings the container spec and the CloudWatch agent's config to the machine.
 pub struct Assets(pub Arc<Node>);
 
 #[async_trait]
 impl Phase for Assets {
     async fn check(&self) -> Result<State> {
-        let _ = &self.0;
-        todo!()
+        state(&self.0.host, &self.0.config.assets.sha256)
     }
 
     async fn apply(&self) -> Result<Applied> {
-        todo!()
+        let Node { config, host, .. } = self.0.as_ref();
+        let wanted = &config.assets;
+        host.make_dir(HOME, Access::mode(0o755))?;
+        sweep(host)?;
+        let home = host.path(HOME);
+        let work = tempfile::Builder::new()
+            .prefix(WORK)
+            .tempdir_in(&home)
+            .or_fail(|| format!("cannot make a folder in {HOME}"), DISK)?;
+        let archive = work.path().join("archive.tar.gz");
+        let aws = self.0.aws().await?;
+        s3::download(aws, &wanted.bucket, &wanted.key, &wanted.sha256, &archive).await?;
+        let fresh = work.path().join("fresh");
+        let archive =
+            File::open(&archive).or_fail(|| "cannot read the downloaded archive", DISK)?;
+        unpack(archive, &fresh, &wanted.sha256)?;
+        swap(&fresh, &host.path(FOLDER), &work.path().join("old"))
+            .and_then(|()| File::open(&home)?.sync_all())
+            .or_fail(|| format!("cannot move the assets to {FOLDER}"), DISK)?;
+        Ok(Applied::Finished)
+    }
+}
+
+fn state(host: &Host, wanted: &str) -> Result<State> {
+    let Some(manifest) = host.read_text(&format!("{FOLDER}/{MANIFEST}"))? else {
+        return Ok(State::Needed("the assets are not unpacked".into()));
+    };
+    let mut lines = manifest.lines();
+    let archive = lines.next().unwrap_or_default();
+    if archive != wanted {
+        return Ok(State::Needed(format!(
+            "the assets are those of archive {}, wanted {}",
+            short(&printable(archive)),
+            short(wanted)
+        )));
+    }
+    let mut known = BTreeSet::from([MANIFEST.to_owned()]);
+    for line in lines {
+        let Some((hash, name)) = line.split_once("  ").filter(|(_, name)| is_plain(name)) else {
+            return Ok(State::Needed(
+                "the manifest of the assets is damaged".into(),
+            ));
+        };
+        let bytes = host.read(&format!("{FOLDER}/{name}"))?;
+        if bytes.is_none_or(|bytes| sha256(&bytes) != hash) {
+            return Ok(State::Needed(format!(
+                "{FOLDER}/{name} is not as it was unpacked"
+            )));
+        }
+        known.insert(name.to_owned());
+    }
+    let listing =
+        fs::read_dir(host.path(FOLDER)).or_fail(|| format!("cannot read {FOLDER}"), DISK)?;
+    for entry in listing {
+        let entry = entry.or_fail(|| format!("cannot read {FOLDER}"), DISK)?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if !known.contains(&name) {
+            return Ok(State::Needed(format!(
+                "{FOLDER}/{} is not of the archive",
+                printable(&name)
+            )));
+        }
+    }
+    Ok(State::Done(format!(
+        "archive {1}, files: {0}",
+        known.len() - 1,
+        short(wanted)
+    )))
+}
+
+fn short(hash: &str) -> String {
+    hash.chars().take(12).collect()
+}
+
+/// Removes what killed runs left.
+fn sweep(host: &Host) -> Result<()> {
+    let remove = || -> io::Result<()> {
+        for entry in fs::read_dir(host.path(HOME))? {
+            let entry = entry?;
+            let is_work = entry.file_name().to_string_lossy().starts_with(WORK);
+            if is_work && entry.file_type()?.is_dir() {
+                fs::remove_dir_all(entry.path())?;
+            }
+        }
+        Ok(())
+    };
+    remove().or_fail(|| format!("cannot remove old work folders in {HOME}"), DISK)
+}
+
+/// Unpacks into the new folder `to`, with its manifest, all of it on disk when this returns.
+///
+/// Only plain files with plain names at the top level; everything that could lead out of the folder, be run as
+/// something else, or fill the disk is an error that names it.
+fn unpack(archive: impl Read, to: &Path, hash: &str) -> Result<()> {
+    let files = read(archive)?;
+    let write = || -> io::Result<()> {
+        fs::create_dir(to)?;
+        let mut manifest = format!("{hash}\n");
+        for (name, bytes) in &files {
+            write_file(&to.join(name), bytes)?;
+            manifest.push_str(&format!("{}  {name}\n", sha256(bytes)));
+        }
+        write_file(&to.join(MANIFEST), manifest.as_bytes())?;
+        fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
+        File::open(to)?.sync_all()
+    };
+    write().or_fail(|| "cannot unpack the assets", DISK)
+}
+
+fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let mut file = File::create_new(path)?;
+    file.set_permissions(fs::Permissions::from_mode(0o644))?;
+    file.write_all(bytes)?;
+    file.sync_all()
+}
+
+/// The archive's files, in memory: they are bounded and few.
+fn read(archive: impl Read) -> Result<BTreeMap<String, Vec<u8>>> {
+    let fault = |what: String| Error::new(format!("the assets archive {what}"), PUBLISH);
+    // Headers count too, or an archive of nothing but names would be read for ever.
+    let bounded = Bounded {
+        inner: GzDecoder::new(archive),
+        left: LARGEST + 1024 * 1024,
+    };
+    let damaged = |error: io::Error| {
+        fault("cannot be read".into()).because(anyhow::Error::msg(printable(&error.to_string())))
+    };
+    let mut archive = tar::Archive::new(bounded);
+    let mut files = BTreeMap::new();
+    let mut total = 0;
+    for entry in archive.entries().map_err(damaged)? {
+        let entry = entry.map_err(damaged)?;
+        let raw = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
+        let kind = entry.header().entry_type();
+        // `tar -C FOLDER .` begins with the folder itself.
+        if kind == EntryType::Directory && raw == "./" {
+            continue;
+        }
+        let shown = printable(&raw);
+        if kind != EntryType::Regular {
+            return Err(fault(format!(
+                "holds \"{shown}\", which is not a plain file"
+            )));
+        }
+        let name = raw.strip_prefix("./").unwrap_or(&raw);
+        if !is_plain(name) {
+            return Err(fault(format!(
+                "holds \"{shown}\", which is not a plain name"
+            )));
+        }
+        if files.len() == MOST_FILES {
+            return Err(fault(format!("holds more than {MOST_FILES} files")));
+        }
+        let size = entry.size();
+        if size > LARGEST_FILE {
+            return Err(fault(format!(
+                "holds \"{shown}\" of {size} bytes; {LARGEST_FILE} is the most"
+            )));
+        }
+        total += size;
+        if total > LARGEST {
+            return Err(fault(format!("unpacks to more than {LARGEST} bytes")));
+        }
+        let mut bytes = Vec::new();
+        entry
+            .take(LARGEST_FILE)
+            .read_to_end(&mut bytes)
+            .map_err(damaged)?;
+        if bytes.len() as u64 != size {
+            return Err(fault(format!("ends in the middle of \"{shown}\"")));
+        }
+        if files.insert(name.to_owned(), bytes).is_some() {
+            return Err(fault(format!("holds \"{shown}\" twice")));
+        }
+    }
+    if files.is_empty() {
+        return Err(fault("holds no file".into()));
+    }
+    Ok(files)
+}
+
+/// Letters, digits, `.`, `_` and `-`, not beginning with `.`.
+fn is_plain(name: &str) -> bool {
+    (1..=100).contains(&name.len())
+        && !name.starts_with('.')
+        && name
+            .bytes()
+            .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
+}
+
+/// Fails, and does not just end, when more comes out than expected.
+struct Bounded<R> {
+    inner: R,
+    left: u64,
+}
+
+impl<R: Read> Read for Bounded<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.left = self
+            .left
+            .checked_sub(count as u64)
+            .ok_or_else(|| io::Error::other(format!("it unpacks to more than {LARGEST} bytes")))?;
+        Ok(count)
+    }
+}
+
+/// Puts `fresh` in the place of `target` in one step; what was there ends at `fresh` or `old`, to be removed.
+fn swap(fresh: &Path, target: &Path, old: &Path) -> io::Result<()> {
+    match renameat_with(CWD, fresh, CWD, target, RenameFlags::EXCHANGE) {
+        Err(rustix::io::Errno::NOENT) => fs::rename(fresh, target),
+        // A filesystem without exchange: for a moment there is nothing, which the next run would repair.
+        Err(rustix::io::Errno::INVAL | rustix::io::Errno::NOSYS | rustix::io::Errno::XDEV) => {
+            fs::rename(target, old)?;
+            fs::rename(fresh, target)
+        }
+        result => Ok(result?),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use flate2::Compression;
+    use flate2::write::GzEncoder;
+
+    use super::*;
+
+    const HASH: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
+
+    /// One raw entry; `name` goes into the header as it is.
+    fn entry(name: &str, kind: EntryType, content: &[u8], size: u64) -> Vec<u8> {
+        let mut header = tar::Header::new_gnu();
+        header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());
+        header.set_entry_type(kind);
+        header.set_mode(0o4777);
+        header.set_size(size);
+        header.set_cksum();
+        let mut bytes = header.as_bytes().to_vec();
+        bytes.extend(content);
+        bytes.resize(bytes.len().next_multiple_of(512), 0);
+        bytes
+    }
+
+    fn file(name: &str, content: &[u8]) -> Vec<u8> {
+        entry(name, EntryType::Regular, content, content.len() as u64)
+    }
+
+    fn gz(parts: &[Vec<u8>]) -> Vec<u8> {
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        for part in parts {
+            encoder.write_all(part).unwrap();
+        }
+        encoder.write_all(&[0; 1024]).unwrap();
+        encoder.finish().unwrap()
+    }
+
+    fn refused(archive: &[u8]) -> String {
+        let error = read(archive).unwrap_err();
+        error
+            .to_string()
+            .strip_prefix("the assets archive ")
+            .unwrap()
+            .to_owned()
+    }
+
+    fn unpacked(host: &Host, parts: &[Vec<u8>], hash: &str) {
+        let home = host.path(HOME);
+        fs::create_dir_all(&home).unwrap();
+        let work = tempfile::Builder::new()
+            .prefix(WORK)
+            .tempdir_in(&home)
+            .unwrap();
+        let fresh = work.path().join("fresh");
+        unpack(gz(parts).as_slice(), &fresh, hash).unwrap();
+        swap(&fresh, &host.path(FOLDER), &work.path().join("old")).unwrap();
+    }
+
+    #[test]
+    fn a_good_archive_replaces_the_old_one_whole() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::at(root.path());
+        assert_eq!(
+            state(&host, HASH).unwrap(),
+            State::Needed("the assets are not unpacked".into())
+        );
+        unpacked(&host, &[file("edge.json", b"{}"), file("old", b"")], HASH);
+        assert_eq!(
+            state(&host, HASH).unwrap(),
+            State::Done("archive 0123456789ab, files: 2".into())
+        );
+        let other = HASH.replace("01234567", "fedcba98");
+        assert_eq!(
+            state(&host, &other).unwrap(),
+            State::Needed(
+                "the assets are those of archive 0123456789ab, wanted fedcba9889ab".into()
+            )
+        );
+        let folder = entry("./", EntryType::Directory, b"", 0);
+        unpacked(&host, &[folder, file("./edge.json", b"{1}")], &other);
+        assert_eq!(
+            state(&host, &other).unwrap(),
+            State::Done("archive fedcba9889ab, files: 1".into())
+        );
+        let edge = fs::metadata(host.path("/opt/bootstrap/assets/edge.json")).unwrap();
+        assert_eq!(edge.permissions().mode() & 0o7777, 0o644);
+        assert_eq!(fs::read_dir(host.path(HOME)).unwrap().count(), 1);
+    }
+
+    #[test]
+    fn what_was_changed_removed_or_added_is_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::at(root.path());
+        unpacked(&host, &[file("edge.json", b"{}")], HASH);
+        let path = host.path("/opt/bootstrap/assets/edge.json");
+        let changed =
+            State::Needed("/opt/bootstrap/assets/edge.json is not as it was unpacked".into());
+        fs::write(&path, "{ }").unwrap();
+        assert_eq!(state(&host, HASH).unwrap(), changed);
+        fs::remove_file(&path).unwrap();
+        assert_eq!(state(&host, HASH).unwrap(), changed);
+        fs::write(&path, "{}").unwrap();
+        fs::write(path.with_file_name("more"), "").unwrap();
+        assert_eq!(
+            state(&host, HASH).unwrap(),
+            State::Needed("/opt/bootstrap/assets/more is not of the archive".into())
+        );
+        let manifest = path.with_file_name(MANIFEST);
+        fs::write(manifest, format!("{HASH}\n00  ../../etc/shadow\n")).unwrap();
+        assert_eq!(
+            state(&host, HASH).unwrap(),
+            State::Needed("the manifest of the assets is damaged".into())
+        );
+    }
+
+    #[test]
+    fn leftovers_of_killed_runs_are_removed_and_nothing_else() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::at(root.path());
+        unpacked(&host, &[file("edge.json", b"{}")], HASH);
+        fs::create_dir_all(host.path("/opt/bootstrap/.assets-dead/fresh")).unwrap();
+        sweep(&host).unwrap();
+        assert_eq!(fs::read_dir(host.path(HOME)).unwrap().count(), 1);
+        assert!(matches!(state(&host, HASH).unwrap(), State::Done(_)));
+    }
+
+    #[test]
+    fn names_that_lead_elsewhere_are_refused() {
+        for name in [
+            "../evil",
+            "/etc/passwd",
+            "a/b",
+            "..",
+            ".",
+            ".sha256",
+            "./.hidden",
+            "././x",
+            "a b",
+            "a\u{1b}b",
+            "a\\b",
+            "ü",
+        ] {
+            assert_eq!(
+                refused(&gz(&[file(name, b"x")])),
+                format!("holds \"{}\", which is not a plain name", printable(name)),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn everything_but_plain_files_is_refused() {
+        for kind in [
+            EntryType::Symlink,
+            EntryType::Link,
+            EntryType::Directory,
+            EntryType::Char,
+            EntryType::Block,
+            EntryType::Fifo,
+            EntryType::Continuous,
+            EntryType::GNUSparse,
+        ] {
+            let reason = refused(&gz(&[entry("x", kind, b"", 0)]));
+            assert!(
+                reason == "holds \"x\", which is not a plain file"
+                    || reason.starts_with("cannot be read"),
+                "{kind:?}: {reason}"
+            );
+        }
+    }
+
+    #[test]
+    fn archives_that_are_too_much_are_refused() {
+        let many: Vec<_> = (0..65).map(|n| file(&format!("f{n}"), b"")).collect();
+        assert_eq!(refused(&gz(&many)), "holds more than 64 files");
+        let large = entry("big", EntryType::Regular, b"", LARGEST_FILE + 1);
+        assert_eq!(
+            refused(&gz(&[large])),
+            "holds \"big\" of 8388609 bytes; 8388608 is the most"
+        );
+        let eight = vec![0; 8 * 1024 * 1024];
+        let five: Vec<_> = (0..5).map(|n| file(&format!("f{n}"), &eight)).collect();
+        assert_eq!(refused(&gz(&five)), "unpacks to more than 33554432 bytes");
+        // A long name of 34 MiB never gets as far as an entry.
+        let name = vec![b'a'; 34 * 1024 * 1024];
+        let long = entry(
+            "././@LongLink",
+            EntryType::GNULongName,
+            &name,
+            name.len() as u64,
+        );
+        assert_eq!(
+            refused(&gz(&[long, file("x", b"")])),
+            "cannot be read: it unpacks to more than 33554432 bytes"
+        );
+    }
+
+    #[test]
+    fn damaged_archives_are_refused() {
+        assert_eq!(
+            refused(&gz(&[file("a", b"1"), file("a", b"2")])),
+            "holds \"a\" twice"
+        );
+        assert_eq!(refused(&gz(&[])), "holds no file");
+        assert!(refused(b"PK\x03\x04 zip").starts_with("cannot be read"));
+        let whole = gz(&[file("a", &[7; 5000])]);
+        assert!(refused(&whole[..whole.len() / 2]).starts_with("cannot be read"));
+        let mut encoder = GzEncoder::new(Vec::new(), Compression::fast());
+        encoder
+            .write_all(&entry("a", EntryType::Regular, b"short", 5000))
+            .unwrap();
+        let reason = refused(&encoder.finish().unwrap());
+        assert_eq!(reason, "ends in the middle of \"a\"");
     }
 }

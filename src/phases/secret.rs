@@ -1,24 +1,252 @@
-//! Phase `secret`.
+//! Phase `secret`: the wallet password, from Secrets Manager into memory-backed storage and nowhere else.
 
+use std::os::unix::fs::MetadataExt as _;
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use zeroize::Zeroizing;
 
+use crate::aws::secrets::wallet_password;
+use crate::config::User;
 use crate::engine::{Applied, Phase, State};
-use crate::error::Result;
+use crate::error::{Error, OrFail, Result};
+use crate::host::Host;
+use crate::host::files::Access;
 use crate::node::Node;
+use crate::secret::Secret;
 
-/// See the table in DESIGN: to be written.
+const RUN: &str = "/run/bootstrap";
+const FOLDER: &str = "/run/bootstrap/secrets";
+const FILE: &str = "/run/bootstrap/secrets/wallet-password";
+
+/// `f_type` of filesystems that live in memory: tmpfs and ramfs (linux/magic.h).
+const IN_MEMORY: [i128; 2] = [0x0102_1994, 0x8584_58f6];
+
+/// Makes the password readable for the container's user. Memory forgets it at every boot, so every boot fetches it.
 pub struct WalletPassword(pub Arc<Node>);
 
 #[async_trait]
 impl Phase for WalletPassword {
     async fn check(&self) -> Result<State> {
-        let _ = &self.0;
-        todo!()
+        let Node { config, host, .. } = self.0.as_ref();
+        if host.path(FOLDER).exists() {
+            memory_backed(host)?;
+        }
+        state(host, &config.user)
     }
 
     async fn apply(&self) -> Result<Applied> {
-        todo!()
+        let Node { config, host, .. } = self.0.as_ref();
+        prepare(host, &config.user)?;
+        let secret = wallet_password(self.0.aws().await?, &config.secret.arn).await?;
+        store(host, &config.user, &secret)?;
+        Ok(Applied::Finished)
+    }
+}
+
+fn state(host: &Host, user: &User) -> Result<State> {
+    let owned = |path: &str, mode: u32| -> Result<Option<String>> {
+        let metadata = match std::fs::symlink_metadata(host.path(path)) {
+            Ok(metadata) => metadata,
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {
+                return Ok(Some(format!("{path} does not exist")));
+            }
+            Err(error) => {
+                return Err(Error::new(
+                    format!("cannot look at {path}"),
+                    "run `bootstrap` as root",
+                )
+                .because(error));
+            }
+        };
+        let is_right_kind = if path == FOLDER {
+            metadata.is_dir()
+        } else {
+            metadata.is_file()
+        };
+        Ok(if !is_right_kind {
+            Some(format!("{path} is not what it should be"))
+        } else if metadata.mode() & 0o7777 != mode {
+            Some(format!(
+                "{path} has mode {:04o}, not {mode:04o}",
+                metadata.mode() & 0o7777
+            ))
+        } else if (metadata.uid(), metadata.gid()) != (user.uid, user.gid) {
+            Some(format!(
+                "{path} belongs to {}:{}, not {}:{}",
+                metadata.uid(),
+                metadata.gid(),
+                user.uid,
+                user.gid
+            ))
+        } else if metadata.len() == 0 {
+            Some(format!("{path} is empty"))
+        } else {
+            None
+        })
+    };
+    for (path, mode) in [(FOLDER, 0o700), (FILE, 0o400)] {
+        if let Some(fault) = owned(path, mode)? {
+            return Ok(State::Needed(fault));
+        }
+    }
+    Ok(State::Done(format!(
+        "{FILE} is there, in memory, for {}",
+        user.name
+    )))
+}
+
+fn prepare(host: &Host, user: &User) -> Result<()> {
+    host.make_dir(RUN, Access::mode(0o711))?;
+    host.make_dir(
+        FOLDER,
+        Access {
+            mode: 0o700,
+            owner: Some((user.uid, user.gid)),
+        },
+    )?;
+    memory_backed(host)?;
+    let swaps = host.read_text("/proc/swaps")?.unwrap_or_default();
+    if swaps.lines().count() > 1 {
+        tracing::warn!("swap is on: the wallet password in memory may be paged out to a disk");
+    }
+    Ok(())
+}
+
+/// A directory tree of a test may lie on a disk; the real /run may not.
+fn memory_backed(host: &Host) -> Result<()> {
+    if host.is_real() {
+        require_memory(&host.path(FOLDER))
+    } else {
+        Ok(())
+    }
+}
+
+fn require_memory(folder: &Path) -> Result<()> {
+    const HINT: &str = "mount a tmpfs at /run, as systemd does";
+    let found = rustix::fs::statfs(folder)
+        .or_fail(|| format!("cannot look at {}", folder.display()), HINT)?;
+    if IN_MEMORY.contains(&i128::from(found.f_type)) {
+        return Ok(());
+    }
+    Err(Error::new(
+        format!(
+            "{} is not in memory (filesystem type {:#x}): the wallet password may not reach a disk",
+            folder.display(),
+            found.f_type
+        ),
+        HINT,
+    ))
+}
+
+fn store(host: &Host, user: &User, secret: &Secret) -> Result<()> {
+    let before = host.read(FILE)?.map(Zeroizing::new);
+    if before.is_some_and(|before| before.as_slice() != secret.expose()) {
+        tracing::warn!(
+            "the wallet password in Secrets Manager is not the one that this node used so far; a wallet key that was \
+             encrypted with the old one cannot be opened with it: put the old one back if the node has such a key"
+        );
+    }
+    host.write_if_changed(
+        FILE,
+        secret.expose(),
+        Access {
+            mode: 0o400,
+            owner: Some((user.uid, user.gid)),
+        },
+    )?;
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use std::fs;
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn me() -> User {
+        User {
+            name: "me".into(),
+            uid: rustix::process::getuid().as_raw(),
+            gid: rustix::process::getgid().as_raw(),
+        }
+    }
+
+    fn needed(host: &Host, user: &User) -> String {
+        match state(host, user).unwrap() {
+            State::Needed(why) => why,
+            other => panic!("{other:?}"),
+        }
+    }
+
+    #[test]
+    fn stored_is_done_and_storing_again_changes_nothing() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::at(root.path());
+        assert_eq!(needed(&host, &me()), format!("{FOLDER} does not exist"));
+        prepare(&host, &me()).unwrap();
+        assert_eq!(needed(&host, &me()), format!("{FILE} does not exist"));
+        store(&host, &me(), &Secret::new(b"hunter2".to_vec())).unwrap();
+        assert!(matches!(state(&host, &me()).unwrap(), State::Done(_)));
+        let before = fs::metadata(host.path(FILE)).unwrap();
+        assert_eq!(before.mode() & 0o777, 0o400);
+        assert_eq!(
+            fs::metadata(host.path(FOLDER)).unwrap().mode() & 0o777,
+            0o700
+        );
+        assert_eq!(fs::metadata(host.path(RUN)).unwrap().mode() & 0o777, 0o711);
+        store(&host, &me(), &Secret::new(b"hunter2".to_vec())).unwrap();
+        assert_eq!(before.ino(), fs::metadata(host.path(FILE)).unwrap().ino());
+    }
+
+    #[test]
+    fn wrong_access_and_an_empty_file_are_noticed() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::at(root.path());
+        prepare(&host, &me()).unwrap();
+        store(&host, &me(), &Secret::new(b"hunter2".to_vec())).unwrap();
+        let mut other = me();
+        other.uid += 1;
+        assert_eq!(
+            needed(&host, &other),
+            format!(
+                "{FOLDER} belongs to {0}:{1}, not {2}:{1}",
+                me().uid,
+                me().gid,
+                other.uid
+            )
+        );
+        fs::set_permissions(host.path(FILE), fs::Permissions::from_mode(0o644)).unwrap();
+        assert_eq!(
+            needed(&host, &me()),
+            format!("{FILE} has mode 0644, not 0400")
+        );
+        fs::remove_file(host.path(FILE)).unwrap();
+        fs::write(host.path(FILE), "").unwrap();
+        fs::set_permissions(host.path(FILE), fs::Permissions::from_mode(0o400)).unwrap();
+        assert_eq!(needed(&host, &me()), format!("{FILE} is empty"));
+        fs::remove_file(host.path(FILE)).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", host.path(FILE)).unwrap();
+        assert_eq!(
+            needed(&host, &me()),
+            format!("{FILE} is not what it should be")
+        );
+    }
+
+    #[test]
+    fn storage_that_is_not_memory_is_refused() {
+        let error = require_memory(Path::new("/proc")).unwrap_err();
+        assert_eq!(
+            error.reason(),
+            "/proc is not in memory (filesystem type 0x9fa0): the wallet password may not reach a disk"
+        );
     }
 }
