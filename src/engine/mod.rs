@@ -1,5 +1,24 @@
 //! The engine: runs phases in dependency order and records what happened; knows no phase by name.
 
+pub mod journal;
+pub mod lock;
+mod observer;
 mod phase;
+mod plan;
+mod run;
+mod stop;
+mod table;
+mod work;
 
+pub use journal::Journal;
+pub use lock::Lock;
+pub use observer::{Event, Observer};
 pub use phase::{Applied, Entry, Phase, State};
+pub use plan::{Plan, Planned, Prospect};
+pub use run::{About, Finished, Outcome};
+pub use stop::Stop;
+pub use table::{Engine, Selection};
+pub use work::doing;
+
+#[cfg(test)]
+mod tests;
