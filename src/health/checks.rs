@@ -34,11 +34,30 @@ pub fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
         user(facts, config),
         volume(facts, config),
         encrypted(facts),
-        space("disk-root", &facts.root_space, "docker system df; journalctl --disk-usage"),
-        space("disk-data", &facts.data_space, "make the EBS volume larger, then run: bootstrap --phase volume"),
-        asked("cloudwatch-agent", &facts.cloudwatch_agent, "cloudwatch-agent", |active| {
-            holds("cloudwatch-agent", *active, "active", "not active", "run: bootstrap --phase cloudwatch-agent")
-        }),
+        space(
+            "disk-root",
+            &facts.root_space,
+            "docker system df; journalctl --disk-usage",
+        ),
+        space(
+            "disk-data",
+            &facts.data_space,
+            "make the EBS volume larger, then run: bootstrap --phase volume",
+        ),
+        asked(
+            "cloudwatch-agent",
+            &facts.cloudwatch_agent,
+            "cloudwatch-agent",
+            |active| {
+                holds(
+                    "cloudwatch-agent",
+                    *active,
+                    "active",
+                    "not active",
+                    "run: bootstrap --phase cloudwatch-agent",
+                )
+            },
+        ),
         key(facts),
         container(facts),
         spec(facts),
@@ -54,27 +73,37 @@ pub fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
 }
 
 fn boot_service(facts: &Facts) -> Check {
-    asked("boot-service", &facts.boot_service, "preflight", |enabled| {
-        holds(
-            "boot-service",
-            *enabled,
-            "bootstrap.service runs at every boot",
-            "bootstrap.service is not enabled: after a reboot the container would not start",
-            "run: bootstrap --phase preflight",
-        )
-    })
+    asked(
+        "boot-service",
+        &facts.boot_service,
+        "preflight",
+        |enabled| {
+            holds(
+                "boot-service",
+                *enabled,
+                "bootstrap.service runs at every boot",
+                "bootstrap.service is not enabled: after a reboot the container would not start",
+                "run: bootstrap --phase preflight",
+            )
+        },
+    )
 }
 
 fn ssm_agent(facts: &Facts) -> Check {
-    asked("ssm-agent", &facts.ssm_agent, "ssm-agent", |unit| match unit {
-        Unit::Active => Check::pass("ssm-agent", "active"),
-        Unit::Inactive => Check::fail(
-            "ssm-agent",
-            "enabled, but not active",
-            "run: bootstrap --phase ssm-agent",
-        ),
-        Unit::Unwanted => Check::skip("ssm-agent", "not installed"),
-    })
+    asked(
+        "ssm-agent",
+        &facts.ssm_agent,
+        "ssm-agent",
+        |unit| match unit {
+            Unit::Active => Check::pass("ssm-agent", "active"),
+            Unit::Inactive => Check::fail(
+                "ssm-agent",
+                "enabled, but not active",
+                "run: bootstrap --phase ssm-agent",
+            ),
+            Unit::Unwanted => Check::skip("ssm-agent", "not installed"),
+        },
+    )
 }
 
 fn driver(facts: &Facts) -> Check {
@@ -178,7 +207,11 @@ fn space(name: &'static str, answer: &Answer<Space>, hint: &str) -> Check {
 fn key(facts: &Facts) -> Check {
     let folder = match &facts.keys {
         Err(error) => {
-            return Check::fail("key", error.as_str(), "run: bootstrap --phase volume --phase assets");
+            return Check::fail(
+                "key",
+                error.as_str(),
+                "run: bootstrap --phase volume --phase assets",
+            );
         }
         Ok(folder) => folder,
     };
@@ -188,7 +221,9 @@ fn key(facts: &Facts) -> Check {
     match &folder.keys {
         Keys::None if by_rpc.is_some() => Check::fail(
             "key",
-            format!("the node has an address, but {path} holds no key: it is not kept on the volume"),
+            format!(
+                "the node has an address, but {path} holds no key: it is not kept on the volume"
+            ),
             "do not reboot or stop the instance; run: docker inspect edgelauncher, and save the key from inside the container",
         ),
         Keys::None => Check::warn(
@@ -198,18 +233,26 @@ fn key(facts: &Facts) -> Check {
         ),
         Keys::Several(names) => Check::fail(
             "key",
-            format!("{path} holds several files, the node will not start: {}", names.join(", ")),
+            format!(
+                "{path} holds several files, the node will not start: {}",
+                names.join(", ")
+            ),
             "move all but the right key file to a safe place outside that folder, then run: bootstrap --phase container",
         ),
         Keys::One(address) if by_rpc.is_some_and(|by_rpc| by_rpc != address) => Check::fail(
             "key",
-            format!("{path} holds the key of {address}, but the node runs as {}", by_rpc.unwrap_or_default()),
+            format!(
+                "{path} holds the key of {address}, but the node runs as {}",
+                by_rpc.unwrap_or_default()
+            ),
             "run: docker restart edgelauncher, then: bootstrap verify",
         ),
         _ if !folder.foreign.is_empty() => Check::fail(
             "key",
             folder.foreign.join("; "),
-            format!("run: bootstrap --phase container --force, which names the remedy; look: ls -la {path}"),
+            format!(
+                "run: bootstrap --phase container --force, which names the remedy; look: ls -la {path}"
+            ),
         ),
         _ if !folder.unsafe_modes.is_empty() => {
             let (found, mend): (Vec<&str>, Vec<&str>) = folder
@@ -217,7 +260,11 @@ fn key(facts: &Facts) -> Check {
                 .iter()
                 .map(|(found, mend)| (found.as_str(), mend.as_str()))
                 .unzip();
-            Check::warn("key", found.join("; "), format!("run: {}", mend.join(" && ")))
+            Check::warn(
+                "key",
+                found.join("; "),
+                format!("run: {}", mend.join(" && ")),
+            )
         }
         Keys::Unknown(name) => Check::warn(
             "key",
@@ -253,13 +300,22 @@ fn container(facts: &Facts) -> Check {
     let ends = || facts.log_end.as_deref().unwrap_or("its log is not known");
     if !found.is_up() {
         return wrong(
-            format!("{}, exit code {}; {}", found.status, found.exit_code, ends()),
+            format!(
+                "{}, exit code {}; {}",
+                found.status,
+                found.exit_code,
+                ends()
+            ),
             "read its log: docker logs --tail 100 edgelauncher; start it: bootstrap --phase container",
         );
     }
     if found.restarts >= LOOP_RESTARTS && age < LOOP_SECONDS {
         return wrong(
-            format!("started again {} times, last {age} s ago; {}", found.restarts, ends()),
+            format!(
+                "started again {} times, last {age} s ago; {}",
+                found.restarts,
+                ends()
+            ),
             "read its log: docker logs --tail 100 edgelauncher",
         );
     }
@@ -316,7 +372,8 @@ fn gpu_container(facts: &Facts) -> Check {
 }
 
 fn ports(facts: &Facts, config: &Config) -> Check {
-    let (Ok(spec), Some(found)) = (&facts.spec, running(facts).filter(|found| found.is_up())) else {
+    let (Ok(spec), Some(found)) = (&facts.spec, running(facts).filter(|found| found.is_up()))
+    else {
         return Check::skip("ports", "no container runs");
     };
     let bind = config.edge.rpc_bind.to_string();
@@ -330,9 +387,11 @@ fn ports(facts: &Facts, config: &Config) -> Check {
         .find(|port| !found.ports.iter().any(|(_, open)| open == *port));
     let mend = "run: bootstrap --phase container --force; if it stays: docker rm -f edgelauncher, then bootstrap --phase container";
     match (foreign, closed) {
-        (Some((address, port)), _) => {
-            Check::fail("ports", format!("port {port} is published at {address}"), mend)
-        }
+        (Some((address, port)), _) => Check::fail(
+            "ports",
+            format!("port {port} is published at {address}"),
+            mend,
+        ),
         (None, Some(port)) => Check::fail("ports", format!("port {port} is not published"), mend),
         (None, None) => Check::pass("ports", format!("published at {bind} only")),
     }
@@ -405,9 +464,17 @@ fn peers(facts: &Facts) -> Check {
         Err(fault) => fault.to_string(),
     };
     if joined_long_ago(facts) {
-        Check::fail("peers", format!("{detail}, 30 minutes after the start"), stuck)
+        Check::fail(
+            "peers",
+            format!("{detail}, 30 minutes after the start"),
+            stuck,
+        )
     } else {
-        Check::warn("peers", format!("{detail} yet"), "wait: bootstrap verify --wait 30m")
+        Check::warn(
+            "peers",
+            format!("{detail} yet"),
+            "wait: bootstrap verify --wait 30m",
+        )
     }
 }
 
@@ -470,7 +537,11 @@ fn asked<T>(
 ) -> Check {
     match answer {
         Ok(value) => judge(value),
-        Err(error) => Check::fail(name, error.as_str(), format!("run: bootstrap --phase {phase}")),
+        Err(error) => Check::fail(
+            name,
+            error.as_str(),
+            format!("run: bootstrap --phase {phase}"),
+        ),
     }
 }
 

@@ -139,7 +139,16 @@ pub async fn gather(node: &Node) -> Facts {
         uid: config.user.uid,
         gid: config.user.gid,
     };
-    let (boot_service, ssm_agent, driver, docker, encrypted, cloudwatch_agent, scheduled_since, edge) = tokio::join!(
+    let (
+        boot_service,
+        ssm_agent,
+        driver,
+        docker,
+        encrypted,
+        cloudwatch_agent,
+        scheduled_since,
+        edge,
+    ) = tokio::join!(
         host.unit_enabled("bootstrap.service"),
         ssm_agent(host),
         driver(host, config),
@@ -224,8 +233,20 @@ async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Prog
     let (wanted, next_height, version, summary, log) = tokio::join!(
         image::facts(host, &config.edge),
         next_height(&rpc, &live, progress),
-        async { if answers { rpc.version().await.ok().flatten() } else { None } },
-        async { if answers { rpc.summary().await.ok().flatten() } else { None } },
+        async {
+            if answers {
+                rpc.version().await.ok().flatten()
+            } else {
+                None
+            }
+        },
+        async {
+            if answers {
+                rpc.summary().await.ok().flatten()
+            } else {
+                None
+            }
+        },
         log(host, &spec.name, &live),
     );
     let wanted = told(wanted).and_then(|image| match image {
@@ -262,7 +283,10 @@ async fn log(host: &Host, name: &str, live: &Live) -> Option<String> {
         return None;
     }
     let steady = found.is_up() && found.restarts == 0;
-    let since = found.started.filter(|_| steady).map(|time| time.to_string());
+    let since = found
+        .started
+        .filter(|_| steady)
+        .map(|time| time.to_string());
     host.docker().log(name, since.as_deref()).await.ok()
 }
 
@@ -366,7 +390,11 @@ fn shows(document: &Value, password: &Secret) -> bool {
     while let Some(value) = open.pop() {
         match value {
             Value::String(text) if password.len() >= 8 && text.contains(&*password) => return true,
-            Value::String(text) if text.split_once('=').is_some_and(|(_, value)| value == password) => {
+            Value::String(text)
+                if text
+                    .split_once('=')
+                    .is_some_and(|(_, value)| value == password) =>
+            {
                 return true;
             }
             Value::Array(items) => open.extend(items),
@@ -391,7 +419,8 @@ mod tests {
     fn finds_the_password_wherever_docker_shows_it() {
         let long = Secret::new(b"correct horse".to_vec());
         let short = Secret::new(b"e".to_vec());
-        let quiet = json!({"Config": {"Env": ["EDGE=e2", "X=y"], "Cmd": ["edge"]}, "Args": ["correct"]});
+        let quiet =
+            json!({"Config": {"Env": ["EDGE=e2", "X=y"], "Cmd": ["edge"]}, "Args": ["correct"]});
         assert!(!shows(&quiet, &long) && !shows(&quiet, &short));
         let leaky = json!({"Config": {"Env": ["A=b", "PASSWORD=correct horse"]}});
         assert!(shows(&leaky, &long));

@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use report::{Report, Verdict};
+pub use report::{Check, Report, Status, Verdict};
 
 use crate::node::Node;
 

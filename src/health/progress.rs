@@ -97,21 +97,39 @@ mod tests {
 
     #[test]
     fn the_age_grows_until_the_height_moves() {
-        assert_eq!(after(&[(Some(5), 100), (Some(5), 160)]).height_age(220), Some(120));
-        assert_eq!(after(&[(Some(5), 100), (Some(6), 160)]).height_age(220), Some(60));
-        assert_eq!(after(&[(Some(5), 100), (Some(4), 160)]).height_age(220), Some(60));
+        assert_eq!(
+            after(&[(Some(5), 100), (Some(5), 160)]).height_age(220),
+            Some(120)
+        );
+        assert_eq!(
+            after(&[(Some(5), 100), (Some(6), 160)]).height_age(220),
+            Some(60)
+        );
+        assert_eq!(
+            after(&[(Some(5), 100), (Some(4), 160)]).height_age(220),
+            Some(60)
+        );
         // A node that does not answer has not moved.
         let silent = after(&[(Some(5), 100), (None, 160), (Some(5), 220)]);
-        assert_eq!((silent.height_age(220), silent.last_height), (Some(120), Some(5)));
+        assert_eq!(
+            (silent.height_age(220), silent.last_height),
+            (Some(120), Some(5))
+        );
         // A node that never knew its height counts from the first look.
         assert_eq!(after(&[(None, 100), (None, 160)]).height_age(160), Some(60));
     }
 
     #[test]
     fn a_clock_that_jumps_starts_the_age_anew() {
-        assert_eq!(after(&[(Some(5), 1000), (Some(5), 10)]).height_age(10), Some(0));
+        assert_eq!(
+            after(&[(Some(5), 1000), (Some(5), 10)]).height_age(10),
+            Some(0)
+        );
         let year = 365 * 24 * 3600;
-        assert_eq!(after(&[(Some(5), 10), (Some(5), year)]).height_age(year), Some(0));
+        assert_eq!(
+            after(&[(Some(5), 10), (Some(5), year)]).height_age(year),
+            Some(0)
+        );
         assert_eq!(after(&[(Some(5), 1000)]).height_age(10), Some(0));
     }
 
@@ -119,7 +137,12 @@ mod tests {
     fn a_damaged_or_foreign_file_is_forgotten() {
         let tree = Tree::new();
         assert_eq!(Progress::load(&tree.host), Progress::default());
-        for content in ["", "{", r#"{"version":2,"last_height":7}"#, r#"{"version":"1"}"#] {
+        for content in [
+            "",
+            "{",
+            r#"{"version":2,"last_height":7}"#,
+            r#"{"version":"1"}"#,
+        ] {
             tree.file(FILE, content);
             assert_eq!(Progress::load(&tree.host), Progress::default(), "{content}");
         }

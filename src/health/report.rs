@@ -1,7 +1,8 @@
 //! What the health check found, as JSON for programs and as a table for people.
 
-use serde::Serialize;
 use std::fmt::Write as _;
+
+use serde::Serialize;
 
 /// How one check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -45,8 +46,8 @@ pub enum Verdict {
 }
 
 /// How many checks went how.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize)]
-pub struct Summary {
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+struct Summary {
     pass: usize,
     fail: usize,
     warn: usize,
@@ -54,22 +55,26 @@ pub struct Summary {
 }
 
 /// The whole health check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Report {
     /// All checks in one word.
     pub verdict: Verdict,
     /// Every check, in the order of setting up.
     pub checks: Vec<Check>,
-    /// How many went how.
-    pub summary: Summary,
     /// The node's wallet address, where known.
-    #[serde(skip)]
     pub address: Option<String>,
 }
 
 /// Checks whose failure means that the node itself does not work, or that its key is in danger.
 const VITAL: &[&str] = &[
-    "docker", "volume", "key", "container", "rpc", "gpu-driver", "gpu-container", "password",
+    "docker",
+    "volume",
+    "key",
+    "container",
+    "rpc",
+    "gpu-driver",
+    "gpu-container",
+    "password",
 ];
 
 /// Checks that warn while the network is still being joined.
@@ -152,17 +157,23 @@ impl Verdict {
 impl Report {
     /// The report of these checks.
     pub fn of(checks: Vec<Check>, address: Option<String>) -> Self {
-        let count = |status| checks.iter().filter(|check| check.status == status).count();
         Self {
             verdict: Verdict::of(&checks),
-            summary: Summary {
-                pass: count(Status::Pass),
-                fail: count(Status::Fail),
-                warn: count(Status::Warn),
-                skip: count(Status::Skip),
-            },
             address,
             checks,
+        }
+    }
+
+    fn summary(&self) -> Summary {
+        let count = |status| {
+            let same = self.checks.iter().filter(|check| check.status == status);
+            same.count()
+        };
+        Summary {
+            pass: count(Status::Pass),
+            fail: count(Status::Fail),
+            warn: count(Status::Warn),
+            skip: count(Status::Skip),
         }
     }
 
@@ -173,7 +184,7 @@ impl Report {
             fail,
             warn,
             skip,
-        } = self.summary;
+        } = self.summary();
         let mut line = format!(
             "{}: {pass} passed, {fail} failed, {warn} warned, {skip} skipped",
             self.verdict.word()
@@ -211,7 +222,18 @@ impl Report {
 
     /// The report as `verify --json` prints it.
     pub fn json(&self) -> String {
-        serde_json::to_string_pretty(self).unwrap_or_default()
+        #[derive(Serialize)]
+        struct Shape<'a> {
+            verdict: Verdict,
+            checks: &'a [Check],
+            summary: Summary,
+        }
+        let shape = Shape {
+            verdict: self.verdict,
+            checks: &self.checks,
+            summary: self.summary(),
+        };
+        serde_json::to_string_pretty(&shape).unwrap_or_default()
     }
 
     fn by_severity(&self) -> Vec<&Check> {
