@@ -15,7 +15,8 @@ const CLOUDFORMATION: Service = Service {
 /// Tells `stack` that `resource` is up, or failed. `unique_id` is the instance id (1 to 64 characters).
 ///
 /// A stack that is gone or not in progress is no error: nobody waits. That is the case whenever an Auto Scaling group
-/// replaces an instance by itself.
+/// replaces an instance by itself. A resource that is not (yet) waiting in a stack that is in progress is a transient
+/// error: what CloudFormation says before the resource has begun is documented nowhere.
 pub async fn signal_resource(
     aws: &SdkConfig,
     stack: &str,
@@ -51,12 +52,18 @@ pub async fn signal_resource(
                 refusal.text()
             ),
             "set stack.resource in the config to the logical id of the resource that waits in the template",
-        ));
+        )
+        .transient());
     }
-    Err(refusal.into_error(
+    let error = refusal.into_error(
         &format!("SignalResource of {resource} in {stack}"),
         "cloudformation:SignalResource on the stack",
-    ))
+    );
+    Err(if is_validation {
+        error.transient()
+    } else {
+        error
+    })
 }
 
 #[cfg(test)]

@@ -13,6 +13,8 @@ mod ssm_agent;
 mod user;
 mod volume;
 
+pub use signal::report_failure;
+
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,24 +1,526 @@
-//! Phase `signal`.
+//! Phase `signal`: CloudFormation is told that the node is up, or why it is not.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use aws_config::SdkConfig;
+use serde::{Deserialize, Serialize};
+use tokio::time::Instant;
 
+use crate::aws::Delivery;
+use crate::aws::cloudformation::signal_resource;
+use crate::aws::wait_handle::{self, Status};
+use crate::config::Stack;
+use crate::digest::sha256;
 use crate::engine::{Applied, Phase, State};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::health::{self, Report, Verdict};
+use crate::host::Host;
+use crate::host::files::Access;
 use crate::node::Node;
+use crate::retry::{Policy, retry};
 
-/// See the table in DESIGN: to be written.
+const FOLDER: &str = "/var/lib/bootstrap";
+const RECORD: &str = "/var/lib/bootstrap/signalled.json";
+
+/// How long the node may take to become good; the phase's own deadline is a little later.
+const PATIENCE: Patience = Patience {
+    pause: Duration::from_secs(10),
+    same: 9,
+    limit: Duration::from_secs(18 * 60),
+};
+
+/// Success must arrive, and a resource that is about to wait may need a moment.
+const DELIVERY: Policy = Policy {
+    attempts: 6,
+    first_pause: Duration::from_secs(3),
+    longest_pause: Duration::from_secs(20),
+};
+
+/// A failure is told fast: someone or something may be about to stop the machine.
+const FAREWELL: Policy = Policy {
+    attempts: 3,
+    first_pause: Duration::from_secs(1),
+    longest_pause: Duration::from_secs(2),
+};
+
+/// A wait handle that does not answer leaves the rest of the time to SignalResource.
+const HANDLE: Duration = Duration::from_secs(8);
+
+/// Waits until the node is good, then signals success; with no stack in the config it only waits.
 pub struct Signal(pub Arc<Node>);
 
 #[async_trait]
 impl Phase for Signal {
     async fn check(&self) -> Result<State> {
-        let _ = &self.0;
-        todo!()
+        let node = self.0.as_ref();
+        let Some(stack) = waiting(node) else {
+            let verdict = health::verify(node).await.verdict;
+            let found = format!("verify says {}; no stack waits", verdict.word());
+            return Ok(if is_good(verdict) {
+                State::Done(found)
+            } else {
+                State::Needed(found)
+            });
+        };
+        let wanted = Record::of(stack, &node.identity().await?.instance_id);
+        Ok(match Record::read(&node.host) {
+            Some(record) if record.is_for(&wanted) => State::Done(format!(
+                "the stack {} was told at {}",
+                stack.name, record.at
+            )),
+            _ => State::Needed(format!("the stack {} is not told yet", stack.name)),
+        })
     }
 
     async fn apply(&self) -> Result<Applied> {
-        todo!()
+        let node = self.0.as_ref();
+        let report = settle(PATIENCE, || health::verify(node)).await?;
+        if let Some(stack) = waiting(node) {
+            let instance = &node.identity().await?.instance_id;
+            let data = success_data(&report, instance);
+            deliver_success(node.aws().await?, stack, instance, &data, DELIVERY).await?;
+            Record::of(stack, instance).write(&node.host)?;
+        }
+        Ok(Applied::Finished)
+    }
+}
+
+/// Sends the failure of a run to the wait handle, with reason and hint, and to SignalResource, which takes neither.
+///
+/// Not where success was accepted before: a later repair run is none of the stack's business. Best effort within
+/// 20 s; what happened is in the log.
+pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
+    let Some(stack) = waiting(node) else { return };
+    let identity = tokio::time::timeout(Duration::from_secs(5), node.identity()).await;
+    let instance = identity
+        .ok()
+        .and_then(Result::ok)
+        .map(|identity| identity.instance_id.clone());
+    if let (Some(instance), Some(record)) = (&instance, Record::read(&node.host))
+        && record.is_for(&Record::of(stack, instance))
+    {
+        tracing::info!(
+            "failure is not signalled: the stack took success at {}",
+            record.at
+        );
+        return;
+    }
+    // A handle takes any unique id; without a name of its own the instance can still tell why.
+    let unique_id = instance.as_deref().unwrap_or("unknown-instance");
+    let told = async {
+        let aws = match (&stack.resource, &instance) {
+            (Some(_), Some(_)) => node.aws().await.ok(),
+            _ => None,
+        };
+        deliver_failure(aws, stack, unique_id, &format!("{reason}. {hint}"), data).await;
+    };
+    if tokio::time::timeout(Duration::from_secs(15), told)
+        .await
+        .is_err()
+    {
+        tracing::warn!("CloudFormation was not told of the failure in time");
+    }
+}
+
+/// The stack, where it has something to be told.
+fn waiting(node: &Node) -> Option<&Stack> {
+    let stack = node.config.stack.as_ref()?;
+    (stack.resource.is_some() || stack.wait_handle.is_some()).then_some(stack)
+}
+
+fn is_good(verdict: Verdict) -> bool {
+    matches!(verdict, Verdict::Healthy | Verdict::Syncing)
+}
+
+struct Patience {
+    /// Between two looks.
+    pause: Duration,
+    /// Looks in a row at which the same checks may fail. A node that is just starting fails some, but not for long;
+    /// a wrong password or a container that cannot start fails the same ones for ever.
+    same: u32,
+    /// In all.
+    limit: Duration,
+}
+
+/// Looks until the node is good, or the same checks keep failing, or time is up.
+async fn settle<F: Future<Output = Report>>(
+    patience: Patience,
+    mut look: impl FnMut() -> F,
+) -> Result<Report> {
+    let until = Instant::now() + patience.limit;
+    let mut failing: Vec<&'static str> = Vec::new();
+    let mut looks = 0;
+    loop {
+        let report = look().await;
+        if is_good(report.verdict) {
+            return Ok(report);
+        }
+        let names = failures(&report).map(|check| check.name).collect();
+        if failing == names {
+            looks += 1;
+        } else {
+            failing = names;
+            looks = 1;
+            tracing::info!("{}", verdict_line(&report));
+        }
+        if looks >= patience.same || Instant::now() + patience.pause > until {
+            let hint = failures(&report).find_map(|check| check.hint.clone());
+            return Err(Error::new(
+                verdict_line(&report),
+                hint.unwrap_or_else(|| "run `bootstrap verify` on the node".into()),
+            ));
+        }
+        tokio::time::sleep(patience.pause).await;
+    }
+}
+
+fn failures(report: &Report) -> impl Iterator<Item = &health::Check> {
+    report
+        .checks
+        .iter()
+        .filter(|check| check.status == health::Status::Fail)
+}
+
+fn verdict_line(report: &Report) -> String {
+    let details: Vec<String> = failures(report)
+        .map(|check| format!("{}: {}", check.name, check.detail))
+        .collect();
+    format!(
+        "verify says {} ({})",
+        report.verdict.word(),
+        details.join("; ")
+    )
+}
+
+#[derive(Serialize)]
+struct Success<'a> {
+    address: Option<&'a str>,
+    instance: &'a str,
+    verdict: &'static str,
+}
+
+fn success_data(report: &Report, instance: &str) -> String {
+    let data = Success {
+        address: report.address.as_deref(),
+        instance,
+        verdict: report.verdict.word(),
+    };
+    serde_json::to_string(&data).unwrap_or_default()
+}
+
+/// SignalResource first: where it is refused, the handle can still take the failure and its reason, since a second
+/// signal with the same unique id would not count.
+async fn deliver_success(
+    aws: &SdkConfig,
+    stack: &Stack,
+    instance: &str,
+    data: &str,
+    policy: Policy,
+) -> Result<()> {
+    if let Some(resource) = &stack.resource {
+        let delivery = retry(policy, "SignalResource", || {
+            signal_resource(aws, &stack.name, resource, instance, true)
+        })
+        .await?;
+        tell(
+            &format!("success for {resource} in {}", stack.name),
+            delivery,
+        );
+    }
+    if let Some(url) = &stack.wait_handle {
+        let reason = "the node is up";
+        let delivery =
+            wait_handle::put(policy, url, Status::Success, reason, instance, data).await?;
+        tell("success at the wait handle", delivery);
+    }
+    Ok(())
+}
+
+/// The handle first: it takes the reason, and FAILURE to SignalResource ends the stack operation without one.
+async fn deliver_failure(
+    aws: Option<&SdkConfig>,
+    stack: &Stack,
+    unique_id: &str,
+    reason: &str,
+    data: &str,
+) {
+    if let Some(url) = &stack.wait_handle {
+        let put = wait_handle::put(FAREWELL, url, Status::Failure, reason, unique_id, data);
+        let put = tokio::time::timeout(HANDLE, put).await;
+        log_failure(
+            "failure at the wait handle",
+            put.unwrap_or_else(|_| {
+                Err(Error::new("it did not answer in time", "check the network"))
+            }),
+        );
+    }
+    if let (Some(aws), Some(resource)) = (aws, &stack.resource) {
+        log_failure(
+            &format!("failure of {resource} in {}", stack.name),
+            signal_resource(aws, &stack.name, resource, unique_id, false).await,
+        );
+    }
+}
+
+fn log_failure(what: &str, result: Result<Delivery>) {
+    match result {
+        Ok(delivery) => tell(what, delivery),
+        Err(error) => tracing::warn!("{what} was not taken: {error}; {}", error.hint()),
+    }
+}
+
+fn tell(what: &str, delivery: Delivery) {
+    match delivery {
+        Delivery::Accepted => tracing::info!("CloudFormation took {what}"),
+        Delivery::NobodyWaits => tracing::info!("nobody waits for {what}"),
+    }
+}
+
+/// What CloudFormation has accepted; written only then.
+#[derive(Debug, PartialEq, Eq, Deserialize, Serialize)]
+struct Record {
+    stack: String,
+    resource: Option<String>,
+    /// The handle itself is a credential.
+    wait_handle_sha256: Option<String>,
+    instance: String,
+    at: String,
+}
+
+impl Record {
+    fn of(stack: &Stack, instance: &str) -> Self {
+        Self {
+            stack: stack.name.clone(),
+            resource: stack.resource.clone(),
+            wait_handle_sha256: stack.wait_handle.as_ref().map(|url| sha256(url.as_bytes())),
+            instance: instance.into(),
+            at: jiff::Timestamp::now().to_string(),
+        }
+    }
+
+    fn is_for(&self, wanted: &Self) -> bool {
+        self.stack == wanted.stack
+            && self.resource == wanted.resource
+            && self.wait_handle_sha256 == wanted.wait_handle_sha256
+            && self.instance == wanted.instance
+    }
+
+    /// One that cannot be read counts as none: at worst success is signalled once more.
+    fn read(host: &Host) -> Option<Self> {
+        let bytes = host.read(RECORD).ok().flatten()?;
+        serde_json::from_slice(&bytes).ok()
+    }
+
+    fn write(&self, host: &Host) -> Result<()> {
+        host.make_dir(FOLDER, Access::mode(0o700))?;
+        let json = serde_json::to_vec(self).map_err(|error| {
+            Error::new("the signal cannot be recorded", "report this as a bug").because(error)
+        })?;
+        host.write(RECORD, &json, Access::mode(0o600))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use std::future::ready;
+
+    use super::*;
+    use crate::aws::tests::config;
+    use crate::health::Check;
+    use crate::http::stand_in::{Reply, Server, script, serve};
+
+    const QUICK: Policy = Policy {
+        attempts: 3,
+        first_pause: Duration::ZERO,
+        longest_pause: Duration::ZERO,
+    };
+
+    fn report(verdict: Verdict, failing: &[&'static str]) -> Report {
+        let check = |name: &&'static str| Check {
+            name,
+            status: health::Status::Fail,
+            detail: format!("{name} is bad"),
+            hint: Some(format!("mend {name}")),
+        };
+        Report {
+            verdict,
+            checks: failing.iter().map(check).collect(),
+            address: Some("0xab".into()),
+        }
+    }
+
+    async fn settled(limit: Duration, reports: Vec<Report>) -> (Result<Report>, usize) {
+        let patience = Patience {
+            pause: Duration::ZERO,
+            same: 3,
+            limit,
+        };
+        let mut looks = 0;
+        let result = settle(patience, || {
+            looks += 1;
+            ready(reports[(looks - 1).min(reports.len() - 1)].clone())
+        })
+        .await;
+        (result, looks)
+    }
+
+    const LONG: Duration = Duration::from_secs(60);
+
+    #[tokio::test]
+    async fn healthy_and_syncing_are_both_good_enough() {
+        for verdict in [Verdict::Healthy, Verdict::Syncing] {
+            let starting = report(Verdict::Unhealthy, &["rpc"]);
+            let (result, looks) =
+                settled(LONG, vec![starting.clone(), starting, report(verdict, &[])]).await;
+            assert_eq!((result.unwrap().verdict, looks), (verdict, 3));
+        }
+    }
+
+    #[tokio::test]
+    async fn the_same_failure_is_not_waited_for_long_but_a_changing_one_is() {
+        let (result, looks) = settled(
+            LONG,
+            vec![
+                report(Verdict::Unhealthy, &["rpc"]),
+                report(Verdict::Unhealthy, &["container", "rpc"]),
+                report(Verdict::Unhealthy, &["rpc"]),
+                report(Verdict::Unhealthy, &["password", "rpc"]),
+            ],
+        )
+        .await;
+        let error = result.unwrap_err();
+        assert_eq!(looks, 6);
+        assert_eq!(
+            (error.reason(), error.hint()),
+            (
+                "verify says unhealthy (password: password is bad; rpc: rpc is bad)",
+                "mend password"
+            )
+        );
+        let (result, looks) =
+            settled(Duration::ZERO, vec![report(Verdict::Degraded, &["disk"])]).await;
+        assert_eq!(looks, 1);
+        assert_eq!(
+            result.unwrap_err().reason(),
+            "verify says degraded (disk: disk is bad)"
+        );
+    }
+
+    fn stack(server: &Server) -> Stack {
+        Stack {
+            name: "node".into(),
+            resource: Some("Group".into()),
+            wait_handle: Some(format!("{}/handle?Signature=CREDENTIAL", server.url)),
+        }
+    }
+
+    fn arrivals(server: &Server) -> Vec<String> {
+        server
+            .received()
+            .iter()
+            .map(|request| format!("{} {}", request.method, request.text()))
+            .collect()
+    }
+
+    #[tokio::test]
+    async fn success_goes_to_the_resource_and_then_to_the_handle() {
+        let server = script(vec![(200, "<R/>")]);
+        let data = success_data(&report(Verdict::Syncing, &[]), "i-1");
+        deliver_success(
+            &config(&server.url).await,
+            &stack(&server),
+            "i-1",
+            &data,
+            QUICK,
+        )
+        .await
+        .unwrap();
+        assert_eq!(
+            arrivals(&server),
+            [
+                "POST Action=SignalResource&Version=2010-05-15&StackName=node&LogicalResourceId=Group&UniqueId=i-1&Status=SUCCESS",
+                r#"PUT {"Status":"SUCCESS","Reason":"the node is up","UniqueId":"i-1","Data":"{\"address\":\"0xab\",\"instance\":\"i-1\",\"verdict\":\"syncing\"}"}"#
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_reaches_the_handle_where_the_resource_refuses() {
+        let server = script(vec![(
+            403,
+            "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>",
+        )]);
+        let aws = config(&server.url).await;
+        let error = deliver_success(&aws, &stack(&server), "i-1", "", QUICK)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.reason(),
+            "SignalResource of Group in node was refused (AccessDenied: no)"
+        );
+        assert_eq!(server.received().len(), 1);
+    }
+
+    #[tokio::test]
+    async fn a_resource_that_does_not_wait_yet_is_tried_again() {
+        let mut calls = 0;
+        let server = serve(move |request| {
+            calls += 1;
+            if request.method == "POST" && calls < 3 {
+                let body = "<ErrorResponse><Error><Code>ValidationError</Code><Message>Resource Group does not exist for stack node</Message></Error></ErrorResponse>";
+                return Reply::new(400, body);
+            }
+            Reply::new(200, "<R/>")
+        });
+        let aws = config(&server.url).await;
+        deliver_success(&aws, &stack(&server), "i-1", "", QUICK)
+            .await
+            .unwrap();
+        assert_eq!(server.received().len(), 4);
+    }
+
+    #[tokio::test]
+    async fn failure_goes_to_both_with_its_reason() {
+        let server = script(vec![(200, "<R/>")]);
+        let aws = config(&server.url).await;
+        deliver_failure(Some(&aws), &stack(&server), "i-1", "no GPU. Add one", "{}").await;
+        assert_eq!(
+            arrivals(&server),
+            [
+                r#"PUT {"Status":"FAILURE","Reason":"no GPU. Add one","UniqueId":"i-1","Data":"{}"}"#,
+                "POST Action=SignalResource&Version=2010-05-15&StackName=node&LogicalResourceId=Group&UniqueId=i-1&Status=FAILURE"
+            ]
+        );
+    }
+
+    #[test]
+    fn the_record_is_for_one_stack_handle_and_instance_and_holds_no_credential() {
+        let root = tempfile::tempdir().unwrap();
+        let host = Host::at(root.path());
+        assert_eq!(Record::read(&host), None);
+        let server = script(vec![(200, "")]);
+        let stack = stack(&server);
+        Record::of(&stack, "i-1").write(&host).unwrap();
+        let text = host.read_text(RECORD).unwrap().unwrap();
+        assert!(
+            !text.contains("CREDENTIAL") && !text.contains("http"),
+            "{text}"
+        );
+        let record = Record::read(&host).unwrap();
+        assert!(record.is_for(&Record::of(&stack, "i-1")));
+        assert!(!record.is_for(&Record::of(&stack, "i-2")));
+        let mut other = stack.clone();
+        other.wait_handle = Some("http://new".into());
+        assert!(!record.is_for(&Record::of(&other, "i-1")));
+        std::fs::write(host.path(RECORD), "{\"stack\":").unwrap();
+        assert_eq!(Record::read(&host), None);
     }
 }
