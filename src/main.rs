@@ -10,6 +10,7 @@ mod health;
 mod host;
 mod http;
 mod log;
+mod metrics;
 mod node;
 mod phases;
 mod report;

@@ -166,7 +166,7 @@ mod tests {
             "the wallet password has a zero byte, which no environment variable can hold (HERE/password)"
         );
         assert_eq!(
-            refusal(Some(&[b'x'; 65_537]), "/proc"),
+            refusal(Some(&vec![b'x'; 65_537]), "/proc"),
             "the wallet password is longer than 65,536 bytes (HERE/password)"
         );
     }

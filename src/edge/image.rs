@@ -11,7 +11,7 @@ use crate::node::Node;
 use crate::retry::{Policy, retry};
 
 /// One pull may take this long; the image has several GB.
-const PULL_TIMEOUT: Duration = Duration::from_secs(20 * 60);
+const PULL_TIMEOUT: Duration = Duration::from_mins(20);
 
 /// Docker Hub's answers to too many pulls ask for patience.
 const PULL_POLICY: Policy = Policy {

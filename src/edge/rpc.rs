@@ -77,12 +77,16 @@ impl Client {
 
     /// Who the node is and how far it has come.
     pub async fn status(&self) -> Result<Status, Fault> {
-        self.call("edgecore.GetStatus").await.and_then(status)
+        self.call("edgecore.GetStatus")
+            .await
+            .and_then(|found| status(&found))
     }
 
     /// Addresses or ids of the peers.
     pub async fn peers(&self) -> Result<Vec<String>, Fault> {
-        self.call("edgecore.GetPeers").await.and_then(peers)
+        self.call("edgecore.GetPeers")
+            .await
+            .and_then(|found| peers(&found))
     }
 
     /// The node's version.
@@ -135,20 +139,20 @@ fn result(response: &Response) -> Result<Value, Fault> {
     }
 }
 
-fn status(result: Value) -> Result<Status, Fault> {
+fn status(result: &Value) -> Result<Status, Fault> {
     if !result.is_object() {
         return Err(Fault::Broken("a status that is not an object".into()));
     }
-    let address = text(&result, "address").and_then(|address| keys::address(&address));
+    let address = text(result, "address").and_then(|address| keys::address(&address));
     Ok(Status {
         address,
-        chain: text(&result, "chain_id"),
+        chain: text(result, "chain_id"),
         // A fresh node computes 0 - 1 on an unsigned number (ledger `rpc/query.go`).
-        height: number(&result, "current_height").filter(|height| *height < u64::MAX - 1),
+        height: number(result, "current_height").filter(|height| *height < u64::MAX - 1),
     })
 }
 
-fn peers(result: Value) -> Result<Vec<String>, Fault> {
+fn peers(result: &Value) -> Result<Vec<String>, Fault> {
     match result.get("peers") {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(peers)) => Ok(peers
@@ -192,7 +196,9 @@ mod tests {
     }
 
     fn status_of(body: &str) -> Status {
-        answered(body.as_bytes()).and_then(status).unwrap()
+        answered(body.as_bytes())
+            .and_then(|found| status(&found))
+            .unwrap()
     }
 
     #[test]
@@ -249,7 +255,7 @@ mod tests {
 
     #[test]
     fn peers_may_be_null_or_missing() {
-        let found = |body: &str| answered(body.as_bytes()).and_then(peers);
+        let found = |body: &str| answered(body.as_bytes()).and_then(|found| peers(&found));
         assert_eq!(
             found(r#"{"result":{"peers":["a","b",3,""]}}"#).unwrap(),
             ["a", "b"]
@@ -285,7 +291,7 @@ mod tests {
         }
         assert!(answered(&deep).is_err());
         assert_eq!(
-            answered(br#"{"result":[]}"#).and_then(status),
+            answered(br#"{"result":[]}"#).and_then(|found| status(&found)),
             Err(Fault::Broken("a status that is not an object".into()))
         );
         let empty = Response {

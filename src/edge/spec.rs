@@ -1,15 +1,14 @@
 //! The container spec (`edge.json`): its shape, its rules, and the `docker run` that it leads to.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::fmt::Write as _;
 use std::net::IpAddr;
 use std::path::{Component, Path};
 
 use serde::Deserialize;
-use sha2::{Digest, Sha256};
 
 use super::{PROGRAM, SECRET_FILE, SECRET_FOLDER, SPEC_FILE, SPEC_LABEL, image};
 use crate::config::Config;
+use crate::digest::Hasher;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::log::printable;
@@ -153,78 +152,26 @@ impl Spec {
     /// The first broken rule.
     fn fault(&self) -> Option<String> {
         let target = Path::new(&self.data.target);
+        let taken = ["/run", "/proc", "/sys", "/dev", SHIM];
+        let asked = [self.rpc.core, self.rpc.launcher, self.rpc.encoder];
+        #[rustfmt::skip]
         let rules = [
             (self.version == 1, "version must be 1"),
-            (
-                is_container_name(&self.name),
-                "name is not a container name",
-            ),
-            (
-                self.environment.keys().all(|name| is_variable(name)),
-                "environment has a name that is not a variable's",
-            ),
-            (
-                !self
-                    .environment
-                    .values()
-                    .any(|value| value.contains(char::is_control)),
-                "environment has a value with a control character",
-            ),
-            (
-                is_variable(&self.secret_variable),
-                "secret_variable is not a variable's name",
-            ),
-            (
-                !self.environment.contains_key(&self.secret_variable),
-                "environment must not hold the secret variable",
-            ),
-            (
-                is_inner_path(&self.data.source),
-                "data.source must be a path inside the volume",
-            ),
-            (
-                self.data
-                    .target
-                    .strip_prefix('/')
-                    .is_some_and(is_inner_path),
-                "data.target must be an absolute path below /",
-            ),
-            (
-                !["/run", "/proc", "/sys", "/dev", SHIM]
-                    .iter()
-                    .any(|taken| target.starts_with(taken)),
-                "data.target must not be under /run, /proc, /sys, /dev or /bootstrap",
-            ),
-            (
-                is_inner_path(&self.keys),
-                "keys must be a path inside the data folder",
-            ),
-            (
-                !self.ports.is_empty() && !self.ports.contains(&0),
-                "ports must be numbers from 1 to 65535",
-            ),
-            (
-                self.ports.iter().collect::<BTreeSet<_>>().len() == self.ports.len(),
-                "ports must differ from each other",
-            ),
-            (
-                [self.rpc.core, self.rpc.launcher, self.rpc.encoder]
-                    .iter()
-                    .all(|port| self.ports.contains(port)),
-                "rpc names a port that is not in ports",
-            ),
-            (
-                (1..=600).contains(&self.stop_seconds),
-                "stop_seconds must be from 1 to 600",
-            ),
-            (
-                is_size(&self.log.max_size),
-                "log.max_size must be a number with k, m or g",
-            ),
-            (
-                (1..=100).contains(&self.log.max_files),
-                "log.max_files must be from 1 to 100",
-            ),
+            (is_container_name(&self.name), "name is not a container name"),
+            (self.environment.keys().all(|name| is_variable(name)), "environment has a name that is not a variable's"),
+            (!self.environment.values().any(|value| value.contains(char::is_control)), "environment has a value with a control character"),
+            (is_variable(&self.secret_variable), "secret_variable is not a variable's name"),
+            (!self.environment.contains_key(&self.secret_variable), "environment must not hold the secret variable"),
+            (is_inner_path(&self.data.source), "data.source must be a path inside the volume"),
+            (self.data.target.strip_prefix('/').is_some_and(is_inner_path), "data.target must be an absolute path below /"),
+            (!taken.iter().any(|taken| target.starts_with(taken)), "data.target must not be under /run, /proc, /sys, /dev or /bootstrap"),
+            (is_inner_path(&self.keys), "keys must be a path inside the data folder"),
+            (!self.ports.is_empty() && !self.ports.contains(&0), "ports must be numbers from 1 to 65535"),
+            (self.ports.iter().collect::<BTreeSet<_>>().len() == self.ports.len(), "ports must differ from each other"),
+            (asked.iter().all(|port| self.ports.contains(port)), "rpc names a port that is not in ports"),
+            ((1..=600).contains(&self.stop_seconds), "stop_seconds must be from 1 to 600"),
+            (is_size(&self.log.max_size), "log.max_size must be a number with k, m or g"),
+            ((1..=100).contains(&self.log.max_files), "log.max_files must be from 1 to 100"),
         ];
         rules
             .into_iter()
@@ -265,12 +212,12 @@ impl Spec {
         );
         argv.extend(image.argv.iter().cloned());
 
-        let mut hasher = Sha256::new();
+        let mut hasher = Hasher::default();
         for part in argv.iter().chain([&image.id]) {
             hasher.update(part.as_bytes());
-            hasher.update([0]);
+            hasher.update(&[0]);
         }
-        let hash = hex(&hasher.finalize());
+        let hash = hasher.hex();
         argv.splice(
             label_at..label_at,
             ["--label".into(), format!("{SPEC_LABEL}={hash}")],
@@ -349,14 +296,6 @@ impl ImageFacts {
     }
 }
 
-/// Lower-case hex digits.
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
-}
-
 fn is_container_name(name: &str) -> bool {
     name.len() >= 2
         && name.starts_with(|c: char| c.is_ascii_alphanumeric())
@@ -394,7 +333,7 @@ mod tests {
 
     const SHIPPED: &str = include_str!("../../cloudformation/assets/edge.json");
 
-    fn config(extra: serde_json::Value) -> Config {
+    fn config(extra: &serde_json::Value) -> Config {
         let mut config = serde_json::json!({
             "volume": {"id": "vol-0123456789abcdef0"},
             "assets": {"bucket": "b", "key": "k", "sha256": "00"},
@@ -419,7 +358,7 @@ mod tests {
 
     #[test]
     fn the_shipped_spec_leads_to_this_container() {
-        let wanted = shipped().wanted(&config(serde_json::json!({"gpu": true})), &image());
+        let wanted = shipped().wanted(&config(&serde_json::json!({"gpu": true})), &image());
         let argv = wanted.argv.join(" ").replace(&wanted.hash, "HASH");
         assert_eq!(
             argv,
@@ -439,7 +378,7 @@ mod tests {
 
     #[test]
     fn the_hash_follows_everything_that_is_wanted() {
-        let plain = config(serde_json::json!({}));
+        let plain = config(&serde_json::json!({}));
         let hash =
             |spec: &Spec, config: &Config, image: &ImageFacts| spec.wanted(config, image).hash;
         let first = hash(&shipped(), &plain, &image());
@@ -452,8 +391,8 @@ mod tests {
         };
         let mut other_spec = shipped();
         other_spec.stop_seconds = 61;
-        let gpu = config(serde_json::json!({"gpu": true}));
-        let bind = config(serde_json::json!({"edge": {"rpc_bind": "::1"}}));
+        let gpu = config(&serde_json::json!({"gpu": true}));
+        let bind = config(&serde_json::json!({"edge": {"rpc_bind": "::1"}}));
         for hash in [
             hash(&shipped(), &plain, &other_image),
             hash(&other_spec, &plain, &image()),
@@ -471,7 +410,7 @@ mod tests {
         let mut spec = shipped();
         spec.run_as = RunAs::Image;
         spec.tty = true;
-        let argv = spec.wanted(&config(serde_json::json!({})), &image()).argv;
+        let argv = spec.wanted(&config(&serde_json::json!({})), &image()).argv;
         assert!(!argv.contains(&"--user".to_owned()));
         assert!(argv.contains(&"--tty".to_owned()));
         assert!(!argv.contains(&"--gpus".to_owned()));

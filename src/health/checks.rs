@@ -552,3 +552,230 @@ fn holds(name: &'static str, holds: bool, right: &str, wrong: &str, hint: &str) 
         Check::fail(name, wrong, hint)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+
+    use jiff::Timestamp;
+
+    use super::*;
+    use crate::edge::keys::KeyFolder;
+    use crate::edge::rpc;
+    use crate::edge::spec::Spec;
+    use crate::health::probes::Live;
+    use crate::health::progress::Progress;
+    use crate::health::report::{Report, Status, Verdict};
+    use crate::host::mounts::Mount;
+    use crate::host::users::Missing;
+
+    const NOW: i64 = 1_700_000_000;
+    const ADDRESS: &str = "0x2e833968e5bb786ae419c4d13189fb081cc43bab";
+
+    fn config() -> Config {
+        serde_json::from_value(serde_json::json!({
+            "gpu": true,
+            "volume": {"id": "vol-0123456789abcdef0"},
+            "assets": {"bucket": "b", "key": "k", "sha256": "00"},
+            "secret": {"arn": "arn"}
+        }))
+        .unwrap()
+    }
+
+    /// A node at which nothing is wrong, started an hour ago.
+    fn good() -> Facts {
+        let text = include_str!("../../cloudformation/assets/edge.json");
+        let space = Space {
+            free: 50 << 30,
+            size: 100 << 30,
+        };
+        Facts {
+            now: Timestamp::from_second(NOW).unwrap(),
+            uptime: 7200,
+            os: Ok("Debian 12".into()),
+            boot_service: Ok(true),
+            ssm_agent: Ok(Unit::Active),
+            driver: Some(Ok("Tesla T4, 570.1".into())),
+            docker: Ok(Some("20.10.24".into())),
+            account: Ok(Missing::default()),
+            mount: Ok(Some(Mount {
+                device: "259:1".into(),
+                root: "/".into(),
+                target: "/data".into(),
+                filesystem: "ext4".into(),
+                source: "/dev/nvme1n1".into(),
+                read_only: false,
+            })),
+            owner: Ok((1002, 1002)),
+            device: Some(Ok(Some("259:1".into()))),
+            encrypted: Some(Ok(true)),
+            root_space: Ok(space),
+            data_space: Ok(space),
+            keys: Ok(KeyFolder {
+                path: "/data/keys".into(),
+                keys: Keys::One(ADDRESS.into()),
+                unsafe_modes: Vec::new(),
+                foreign: Vec::new(),
+            }),
+            spec: Ok(Spec::parse(text.as_bytes(), "mainnet").unwrap()),
+            wanted: Ok("hash".into()),
+            live: Live {
+                container: Ok(Some(Container {
+                    spec: Some("hash".into()),
+                    status: "running".into(),
+                    started: ago(3600),
+                    ports: [15888, 17888, 17935]
+                        .map(|port| ("127.0.0.1".to_owned(), port))
+                        .to_vec(),
+                    ..Container::default()
+                })),
+                status: Ok(rpc::Status {
+                    address: Some(ADDRESS.into()),
+                    chain: Some("mainnet".into()),
+                    height: Some(100),
+                }),
+                peers: Ok(vec!["a".into()]),
+                gpus: Some(Ok("GPU 0: Tesla T4".into())),
+            },
+            next_height: Some(101),
+            version: Some("1.0".into()),
+            summary: Some("0xabc".into()),
+            trouble: None,
+            log_end: None,
+            exposed: Some(false),
+            cloudwatch_agent: Ok(true),
+            scheduled_since: Ok(Some(NOW - 3600)),
+            progress: Progress {
+                last_success: Some(NOW - 40),
+                ..Progress::default()
+            },
+        }
+    }
+
+    fn ago(seconds: i64) -> Option<Timestamp> {
+        Timestamp::from_second(NOW - seconds).ok()
+    }
+
+    fn container(facts: &mut Facts) -> &mut Container {
+        match &mut facts.live.container {
+            Ok(Some(found)) => found,
+            _ => panic!("no container"),
+        }
+    }
+
+    /// The facts with something spoiled, judged: the verdict, and the one named check as "status: detail".
+    fn judged(name: &str, spoil: &dyn Fn(&mut Facts)) -> (Verdict, String) {
+        let mut facts = good();
+        spoil(&mut facts);
+        let report = Report::of(judge(&facts, &config()), None);
+        for check in &report.checks {
+            let told = matches!(check.status, Status::Fail | Status::Warn);
+            assert_eq!(told, check.hint.is_some(), "{check:?}");
+            assert!(!check.detail.is_empty(), "{check:?}");
+        }
+        let check = report
+            .checks
+            .iter()
+            .find(|check| check.name == name)
+            .unwrap();
+        let status = format!("{:?}", check.status).to_lowercase();
+        (report.verdict, format!("{status}: {}", check.detail))
+    }
+
+    #[test]
+    fn a_good_node_passes_everything() {
+        let report = Report::of(judge(&good(), &config()), good().address());
+        assert_eq!(report.verdict, Verdict::Healthy);
+        let wrong: Vec<_> = report
+            .checks
+            .iter()
+            .filter(|check| check.status != Status::Pass)
+            .collect();
+        assert!(wrong.is_empty(), "{wrong:?}");
+        assert_eq!(report.address.as_deref(), Some(ADDRESS));
+    }
+
+    #[test]
+    #[allow(clippy::too_many_lines)]
+    fn every_fault_is_named() {
+        use Verdict::{Degraded, Healthy, Syncing, Unhealthy};
+        type Spoil = fn(&mut Facts);
+        #[rustfmt::skip]
+        let table: &[(&str, Spoil, Verdict, &str)] = &[
+            ("os", |f| f.os = Err("unknown".into()), Degraded, "fail: unknown"),
+            ("boot-service", |f| f.boot_service = Ok(false), Degraded, "fail: bootstrap.service is not enabled: after a reboot the container would not start"),
+            ("ssm-agent", |f| f.ssm_agent = Ok(Unit::Inactive), Degraded, "fail: enabled, but not active"),
+            ("ssm-agent", |f| f.ssm_agent = Ok(Unit::Unwanted), Healthy, "skip: not installed"),
+            ("gpu-driver", |f| f.driver = Some(Err("no devices".into())), Unhealthy, "fail: no devices"),
+            ("docker", |f| f.docker = Ok(None), Unhealthy, "fail: the engine does not answer"),
+            ("user", |f| f.account = Ok(Missing { account: true, ..Missing::default() }), Degraded, "fail: bcuser is not an account in the group docker"),
+            ("volume", |f| f.mount = Ok(None), Unhealthy, "fail: nothing is mounted at /data"),
+            ("volume", |f| f.mount.as_mut().unwrap().as_mut().unwrap().read_only = true, Unhealthy, "fail: /data is read-only"),
+            ("volume", |f| f.device = Some(Ok(None)), Unhealthy, "fail: the volume is not attached"),
+            ("volume", |f| f.device = Some(Ok(Some("259:7".into()))), Unhealthy, "fail: /data is device 259:1 (/dev/nvme1n1), but the volume is 259:7"),
+            ("volume", |f| f.owner = Ok((0, 0)), Unhealthy, "fail: /data is owned by 0:0"),
+            ("volume-encrypted", |f| f.encrypted = Some(Ok(false)), Degraded, "fail: the volume that holds the wallet key is not encrypted"),
+            ("volume-encrypted", |f| f.encrypted = Some(Err("denied".into())), Healthy, "skip: AWS was not asked: denied"),
+            ("disk-root", |f| f.root_space = Ok(Space { free: 14, size: 100 }), Healthy, "warn: 14 % free (0 GiB)"),
+            ("disk-data", |f| f.data_space = Ok(Space { free: 4 << 30, size: 100 << 30 }), Degraded, "fail: 4 % free (4 GiB)"),
+            ("disk-data", |f| f.data_space = Ok(Space { free: 0, size: 0 }), Degraded, "fail: 0 % free (0 GiB)"),
+            ("cloudwatch-agent", |f| f.cloudwatch_agent = Ok(false), Degraded, "fail: not active"),
+            ("key", |f| f.keys.as_mut().unwrap().keys = Keys::None, Unhealthy, "fail: the node has an address, but /data/keys holds no key: it is not kept on the volume"),
+            ("key", |f| f.keys.as_mut().unwrap().keys = Keys::Several(vec!["a".into(), "b".into()]), Unhealthy, "fail: /data/keys holds several files, the node will not start: a, b"),
+            ("key", |f| f.keys.as_mut().unwrap().keys = Keys::One("0xother".into()), Unhealthy, "fail: /data/keys holds the key of 0xother, but the node runs as 0x2e833968e5bb786ae419c4d13189fb081cc43bab"),
+            ("key", |f| f.keys.as_mut().unwrap().keys = Keys::Unknown("k.json".into()), Healthy, "warn: /data/keys holds k.json, which is not named like a key"),
+            ("key", |f| f.keys.as_mut().unwrap().foreign = vec!["/data/keys is owned by uid 0".into()], Unhealthy, "fail: /data/keys is owned by uid 0"),
+            ("key", |f| f.keys.as_mut().unwrap().unsafe_modes = vec![("/data/keys has mode 0755".into(), "chmod 700 /data/keys".into())], Healthy, "warn: /data/keys has mode 0755"),
+            ("container", |f| f.live.container = Ok(None), Unhealthy, "fail: there is no container"),
+            ("container", |f| container(f).spec = None, Unhealthy, "fail: a container of that name exists that bootstrap did not make"),
+            ("container", |f| { container(f).status = "exited".into(); f.log_end = Some("its log ends: x".into()); }, Unhealthy, "fail: exited, exit code 0; its log ends: x"),
+            ("container", |f| { container(f).restarts = 3; container(f).started = ago(9); }, Unhealthy, "fail: started again 3 times, last 9 s ago; its log is not known"),
+            ("container", |f| container(f).restarts = 3, Healthy, "pass: running for 3600 s, 3 restarts"),
+            ("container", |f| f.trouble = Some(("the wallet password is empty".into(), "h".into())), Unhealthy, "fail: the wallet password is empty"),
+            ("spec", |f| f.wanted = Ok("other".into()), Degraded, "fail: the container was made from another config, assets or image"),
+            ("spec", |f| f.wanted = Err("the image a:b is not on this machine".into()), Degraded, "fail: the image a:b is not on this machine"),
+            ("password", |f| f.exposed = Some(true), Unhealthy, "fail: docker inspect shows the wallet password"),
+            ("password", |f| f.exposed = None, Healthy, "skip: nothing to look for"),
+            ("gpu-container", |f| f.live.gpus = Some(Err("NVML".into())), Unhealthy, "fail: the container does not see its GPU: NVML"),
+            ("ports", |f| container(f).ports = vec![("0.0.0.0".into(), 17888)], Degraded, "fail: port 17888 is published at 0.0.0.0"),
+            ("ports", |f| container(f).ports.truncate(2), Degraded, "fail: port 17935 is not published"),
+            ("rpc", |f| f.live.status = Err(Fault::TimedOut), Unhealthy, "fail: no answer within 5 s"),
+            ("rpc", |f| { f.live.status = Err(Fault::Refused); container(f).started = ago(60); }, Unhealthy, "fail: the connection is refused; the container started 60 s ago"),
+            ("rpc", |f| f.live.status.as_mut().unwrap().address = None, Unhealthy, "fail: the node answers, but names no address"),
+            ("height", |f| f.live.status = Err(Fault::Refused), Unhealthy, "skip: the RPC does not answer"),
+            ("height", |f| f.live.status.as_mut().unwrap().height = None, Degraded, "fail: not known 30 minutes after the start"),
+            ("height", |f| { f.live.status.as_mut().unwrap().height = Some(0); container(f).started = ago(60); }, Syncing, "warn: not known yet"),
+            ("height", |f| f.next_height = None, Syncing, "warn: 100, not advancing yet"),
+            ("height", |f| { f.next_height = None; f.progress.height_moved_at = Some(NOW - 900); }, Degraded, "fail: 100, the same for 900 s"),
+            ("peers", |f| f.live.peers = Ok(Vec::new()), Degraded, "fail: none, 30 minutes after the start"),
+            ("peers", |f| { f.live.peers = Ok(Vec::new()); container(f).started = ago(60); }, Syncing, "warn: none yet"),
+            ("metrics", |f| f.scheduled_since = Ok(None), Degraded, "fail: no metrics tick is scheduled"),
+            ("metrics", |f| f.progress.last_success = Some(NOW - 181), Degraded, "fail: last published 181 s ago"),
+            ("metrics", |f| f.progress.last_success = Some(NOW + 500), Degraded, "fail: last published -500 s ago"),
+            ("metrics", |f| f.progress.last_success = None, Degraded, "fail: never published"),
+            ("metrics", |f| { f.progress.last_success = None; f.scheduled_since = Ok(Some(NOW - 20)); }, Healthy, "pass: the first tick is due"),
+            ("metrics", |f| { f.progress.last_success = Some(NOW - 9000); f.uptime = 90; }, Healthy, "pass: the first tick is due"),
+            ("staking", |f| f.summary = None, Healthy, "skip: the node gives no summary"),
+        ];
+        for (name, spoil, verdict, detail) in table {
+            assert_eq!(
+                judged(name, spoil),
+                (*verdict, (*detail).to_owned()),
+                "{name}"
+            );
+        }
+    }
+
+    #[test]
+    fn a_node_without_gpu_is_not_asked_for_one() {
+        let plain = |f: &mut Facts| {
+            f.driver = None;
+            f.live.gpus = None;
+        };
+        assert_eq!(
+            judged("gpu-driver", &plain),
+            (Verdict::Healthy, "skip: gpu is false".into())
+        );
+        assert_eq!(judged("gpu-container", &plain).1, "skip: gpu is false");
+    }
+}

@@ -105,7 +105,7 @@ pub struct Facts {
     pub log_end: Option<String>,
     /// Whether `docker inspect` shows the password; `None` where there is none to look for.
     pub exposed: Option<bool>,
-    /// The CloudWatch agent.
+    /// Whether Amazon's metrics agent is active.
     pub cloudwatch_agent: Answer<bool>,
     /// Since when (Unix seconds) the tick is scheduled; `None` where it is not.
     pub scheduled_since: Answer<Option<i64>>,
@@ -365,7 +365,7 @@ fn device(host: &Host, config: &Config) -> Option<Answer<Option<String>>> {
 }
 
 fn space(host: &Host, path: &str) -> Answer<Space> {
-    let stat = rustix::fs::statvfs(&host.path(path)).map_err(|error| error.to_string())?;
+    let stat = rustix::fs::statvfs(host.path(path)).map_err(|error| error.to_string())?;
     // As df counts: what is reserved for root counts neither as free nor as used.
     let free = stat.f_bavail * stat.f_frsize;
     let used = stat.f_blocks.saturating_sub(stat.f_bfree) * stat.f_frsize;

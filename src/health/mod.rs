@@ -2,53 +2,30 @@
 
 use crate::node::Node;
 
-/// How one check went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Status {
-    /// Wrong; needs someone.
-    Fail,
-    /// Not as it should be, or not yet.
-    Warn,
-    /// As it should be.
-    Pass,
-    /// Means nothing here, or cannot be known.
-    Skip,
+/// The cron table that starts the metrics tick; its name has no dot, or cron would skip it.
+pub const CRON_FILE: &str = "/etc/cron.d/bootstrap-metrics";
+/// The systemd timer that starts it instead where the config says so.
+pub const TIMER: &str = "bootstrap-metrics.timer";
+/// The timer's file.
+pub const TIMER_FILE: &str = "/etc/systemd/system/bootstrap-metrics.timer";
+
+/// Pause between two looks while waiting.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Looks at everything once. Changes nothing.
+pub async fn verify(node: &Node) -> Report {
+    let facts = Box::pin(facts::gather(node)).await;
+    Report::of(checks::judge(&facts, &node.config), facts.address())
 }
 
-/// One check.
-#[derive(Clone, Debug)]
-pub struct Check {
-    /// Its name.
-    pub name: &'static str,
-    /// How it went.
-    pub status: Status,
-    /// The evidence.
-    pub detail: String,
-    /// What to do.
-    pub hint: Option<String>,
-}
-
-/// All checks in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Verdict {
-    /// The node does its work.
-    Healthy,
-    /// Nothing fails; height or peers are still coming.
-    Syncing,
-    /// The node works, but something around it fails.
-    Degraded,
-    /// The node does not work.
-    Unhealthy,
-}
-
-impl Verdict {
-    /// The word.
-    pub fn word(self) -> &'static str {
-        match self {
-            Self::Healthy => "healthy",
-            Self::Syncing => "syncing",
-            Self::Degraded => "degraded",
-            Self::Unhealthy => "unhealthy",
+/// Looks again and again until the node is healthy or `patience` is over; the last report is the answer.
+pub async fn verify_within(node: &Node, patience: Duration) -> Report {
+    let until = Instant::now() + patience;
+    let mut told = None;
+    loop {
+        let report = Box::pin(verify(node)).await;
+        if report.verdict == Verdict::Healthy || Instant::now() + PAUSE > until {
+            return report;
         }
     }
 }

@@ -23,9 +23,10 @@ pub struct Live {
 pub async fn live(host: &Host, config: &Config, spec: &Spec) -> Live {
     let rpc = Client::at(config.edge.rpc_bind, spec.rpc.core);
     let gpus = async {
-        match config.gpu {
-            true => Some(gpus(host, &spec.name).await),
-            false => None,
+        if config.gpu {
+            Some(gpus(host, &spec.name).await)
+        } else {
+            None
         }
     };
     let (container, status, peers, gpus) =

@@ -61,14 +61,14 @@ impl Docker<'_> {
 
     /// Runs `docker` with a whole argv of `run …`.
     pub async fn run(&self, argv: &[String]) -> Result<()> {
-        let command = self.docker(argv).timeout(Duration::from_secs(180));
+        let command = self.docker(argv).timeout(Duration::from_mins(3));
         command.run().await.map(drop)
     }
 
     /// Starts a container that exists.
     pub async fn start(&self, name: &str) -> Result<()> {
         let command = self.docker(["start", name]);
-        let command = command.timeout(Duration::from_secs(180));
+        let command = command.timeout(Duration::from_mins(3));
         command.run().await.map(drop)
     }
 

@@ -142,7 +142,7 @@ impl Work<'_> {
             .as_ref()
             .is_some_and(|found| as_wanted(found) && found.is_up())
         {
-            return self.forget(&fallback).await;
+            return self.forget(fallback.as_ref()).await;
         }
         self.guard()?;
         if fallback.as_ref().is_some_and(Found::is_up) {
@@ -158,7 +158,7 @@ impl Work<'_> {
                     self.start(began, found.restarts).await
                 } else {
                     if fallback.is_none() || found.is_up() {
-                        self.forget(&fallback).await?;
+                        self.forget(fallback.as_ref()).await?;
                         docker.rename(name, &previous(name)).await?;
                         fallback = Some(found);
                     } else {
@@ -172,7 +172,7 @@ impl Work<'_> {
         match (started, &fallback) {
             (Err(error), Some(_)) => Err(self.fall_back(error).await),
             (Err(error), None) => Err(error),
-            (Ok(()), _) => self.forget(&fallback).await,
+            (Ok(()), _) => self.forget(fallback.as_ref()).await,
         }
     }
 
@@ -293,7 +293,7 @@ impl Work<'_> {
     }
 
     /// Removes what was kept.
-    async fn forget(&self, fallback: &Option<Found>) -> Result<()> {
+    async fn forget(&self, fallback: Option<&Found>) -> Result<()> {
         let name = previous(&self.spec.name);
         if fallback.is_some() {
             self.host
@@ -355,5 +355,339 @@ fn explain(error: Error) -> Error {
     match KNOWN.iter().find(|(text, _)| error.reason().contains(text)) {
         Some((_, hint)) => Error::new(error.reason(), *hint),
         None => error,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use std::fs;
+
+    use super::*;
+    use crate::edge::spec::ImageFacts;
+    use crate::host::testing::Tree;
+
+    /// Keeps one file per container. `run` fails where the file `refuse` exists, and the container dies where `dies` does.
+    const DOCKER: &str = r#"
+S=$BOOTSTRAP_ROOT/docker; mkdir -p "$S"
+put() { echo "{\"State\":{\"Status\":\"$2\",\"ExitCode\":1},\"Config\":{\"Labels\":{$3}}}" > "$S/$1"; }
+turn() { sed -i "s/\"Status\":\"[a-z]*\"/\"Status\":\"$2\"/" "$S/$1"; }
+case $1 in
+container) [ -f "$S/$3" ] || { echo "Error: No such container: $3" >&2; exit 1; }; echo "[$(cat "$S/$3")]" ;;
+run) hash=$(echo "$*" | sed 's/.*bootstrap.spec=\([^ ]*\).*/\1/'); state=running; [ -f "$S/dies" ] && state=exited
+     [ -f "$S/refuse" ] && state=created; put "$4" $state "\"io.theta.bootstrap.spec\":\"$hash\""
+     [ -f "$S/refuse" ] && { cat "$S/refuse" >&2; exit 125; } ;;
+start) turn "$2" running ;;
+stop) turn "$4" exited ;;
+rename) mv "$S/$2" "$S/$3" ;;
+rm) rm "$S/$2" ;;
+logs) cat "$S/log" 2>/dev/null ;;
+esac; exit 0"#;
+
+    const KEYS: &str = "/data/edgelauncher/edgecore/key/encrypted";
+
+    struct Stage {
+        tree: Tree,
+        config: Config,
+    }
+
+    impl Stage {
+        /// A machine with volume and password, and these containers: name, status, spec hash (`WANTED` for the right one).
+        fn with(containers: &[(&str, &str, Option<&str>)]) -> Self {
+            let tree = Tree::new();
+            tree.tool("docker", DOCKER);
+            tree.file(
+                "/proc/self/mountinfo",
+                "36 35 259:1 / /data rw,noatime - ext4 /dev/nvme1n1 rw\n",
+            );
+            tree.file("/data/lost+found", "");
+            tree.file(SECRET_FILE, "pass word");
+            let config = serde_json::from_value(serde_json::json!({
+                "user": {"name": "bcuser", "uid": rustix::process::getuid().as_raw(), "gid": rustix::process::getgid().as_raw()},
+                "volume": {"id": "vol-0123456789abcdef0"},
+                "assets": {"bucket": "b", "key": "k", "sha256": "00"},
+                "secret": {"arn": "arn"}
+            }))
+            .unwrap();
+            let machine = Self { tree, config };
+            let hash = machine.work().wanted.hash;
+            for (name, status, spec) in containers {
+                let labels = spec.map_or(String::new(), |spec| {
+                    let spec = spec.replace("WANTED", &hash);
+                    format!("\"io.theta.bootstrap.spec\":\"{spec}\"")
+                });
+                let state = format!(
+                    "{{\"State\":{{\"Status\":\"{status}\"}},\"Config\":{{\"Labels\":{{{labels}}}}}}}"
+                );
+                machine.tree.file(&format!("/docker/{name}"), state);
+            }
+            machine
+        }
+
+        fn work(&self) -> Work<'_> {
+            let text = include_str!("../../cloudformation/assets/edge.json");
+            let mut spec = Spec::parse(text.as_bytes(), "mainnet").unwrap();
+            // A port at which nothing answers.
+            spec.rpc.core = 1;
+            let image = ImageFacts {
+                id: "sha256:aa".into(),
+                argv: vec!["/bin/start.sh".into()],
+            };
+            Work {
+                wanted: spec.wanted(&self.config, &image),
+                host: &self.tree.host,
+                config: &self.config,
+                spec,
+                watch: Watch {
+                    looks: 1,
+                    pause: Duration::ZERO,
+                },
+            }
+        }
+
+        async fn converge(&self) -> Result<()> {
+            self.work().converge().await
+        }
+
+        /// The calls that change something, `run` without its flags.
+        fn changes(&self) -> Vec<String> {
+            let calls = self.tree.calls().into_iter();
+            calls
+                .filter(|call| !call.contains(" inspect ") && !call.contains(" logs "))
+                .map(|call| {
+                    if call.starts_with("docker run") {
+                        "docker run".into()
+                    } else {
+                        call
+                    }
+                })
+                .collect()
+        }
+
+        fn containers(&self) -> Vec<String> {
+            let mut names: Vec<String> = fs::read_dir(self.tree.host.path("/docker"))
+                .unwrap()
+                .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+                .filter(|name| name.starts_with("edge"))
+                .collect();
+            names.sort();
+            names
+        }
+    }
+
+    #[tokio::test]
+    async fn runs_a_container_that_is_missing_on_a_private_data_folder() {
+        use std::os::unix::fs::MetadataExt;
+        let stage = Stage::with(&[]);
+        stage.converge().await.unwrap();
+        assert_eq!(stage.changes(), ["docker run"]);
+        let data = fs::metadata(stage.tree.host.path("/data/edgelauncher")).unwrap();
+        assert_eq!(data.mode() & 0o7777, 0o700);
+    }
+
+    #[tokio::test]
+    async fn leaves_alone_what_is_as_wanted_and_starts_what_is_stopped() {
+        let stage = Stage::with(&[("edgelauncher", "running", Some("WANTED"))]);
+        stage.converge().await.unwrap();
+        assert_eq!(stage.changes(), [""; 0]);
+        let stage = Stage::with(&[("edgelauncher", "exited", Some("WANTED"))]);
+        stage.converge().await.unwrap();
+        assert_eq!(
+            stage.changes(),
+            [
+                "docker stop -t 60 edgelauncher",
+                "docker start edgelauncher"
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn never_touches_a_strangers_container() {
+        for name in ["edgelauncher", "edgelauncher-previous"] {
+            let stage = Stage::with(&[(name, "running", None)]);
+            assert_eq!(
+                stage.converge().await.unwrap_err().reason(),
+                format!("a container named {name} exists that bootstrap did not make")
+            );
+            assert_eq!(stage.changes(), [""; 0]);
+        }
+    }
+
+    const REPLACED: [&str; 5] = [
+        "docker stop -t 60 edgelauncher",
+        "docker rename edgelauncher edgelauncher-previous",
+        "docker run",
+        "docker stop -t 60 edgelauncher-previous",
+        "docker rm edgelauncher-previous",
+    ];
+
+    #[tokio::test]
+    async fn replaces_a_container_of_another_spec() {
+        let stage = Stage::with(&[("edgelauncher", "running", Some("old"))]);
+        stage.converge().await.unwrap();
+        assert_eq!(stage.changes(), REPLACED);
+        assert_eq!(stage.containers(), ["edgelauncher"]);
+    }
+
+    #[tokio::test]
+    async fn a_killed_replacement_is_carried_on_from_every_instant() {
+        let old = Some("old");
+        for (left, changes) in [
+            // After the stop; after the rename; the new one made, but not started; started.
+            (&[("edgelauncher", "exited", old)][..], &REPLACED[..]),
+            (&[("edgelauncher-previous", "exited", old)], &REPLACED[2..]),
+            (
+                &[
+                    ("edgelauncher-previous", "exited", old),
+                    ("edgelauncher", "created", Some("WANTED")),
+                ],
+                &[
+                    "docker stop -t 60 edgelauncher",
+                    "docker start edgelauncher",
+                    "docker stop -t 60 edgelauncher-previous",
+                    "docker rm edgelauncher-previous",
+                ],
+            ),
+            (
+                &[
+                    ("edgelauncher-previous", "exited", old),
+                    ("edgelauncher", "running", Some("WANTED")),
+                ],
+                &REPLACED[3..],
+            ),
+            // A replacement that never came up, and then the config changed again.
+            (
+                &[
+                    ("edgelauncher-previous", "running", old),
+                    ("edgelauncher", "created", Some("other")),
+                ],
+                &[
+                    "docker stop -t 60 edgelauncher-previous",
+                    "docker stop -t 60 edgelauncher",
+                    "docker rm edgelauncher",
+                    "docker run",
+                    "docker stop -t 60 edgelauncher-previous",
+                    "docker rm edgelauncher-previous",
+                ],
+            ),
+        ] {
+            let stage = Stage::with(left);
+            stage.converge().await.unwrap();
+            assert_eq!(stage.changes(), changes, "{left:?}");
+            assert_eq!(stage.containers(), ["edgelauncher"]);
+        }
+    }
+
+    #[tokio::test]
+    async fn puts_the_previous_container_back_where_the_new_one_fails() {
+        let stage = Stage::with(&[("edgelauncher", "running", Some("old"))]);
+        stage.tree.file(
+            "/docker/refuse",
+            "Bind for 127.0.0.1:17888 failed: port is already allocated",
+        );
+        let error = stage.converge().await.unwrap_err();
+        assert!(
+            error
+                .reason()
+                .starts_with("the new container failed: `docker run"),
+            "{error}"
+        );
+        assert!(
+            error
+                .reason()
+                .ends_with("port is already allocated; the previous container runs again"),
+            "{error}"
+        );
+        assert!(
+            error.hint().starts_with("see who has the port"),
+            "{}",
+            error.hint()
+        );
+        let changes = stage.changes();
+        assert_eq!(changes.last().unwrap(), "docker start edgelauncher");
+        assert_eq!(stage.containers(), ["edgelauncher"]);
+        let kept = fs::read_to_string(stage.tree.host.path("/docker/edgelauncher")).unwrap();
+        assert!(
+            kept.contains("\"running\"") && kept.contains("\"old\""),
+            "{kept}"
+        );
+    }
+
+    #[tokio::test]
+    async fn names_a_wrong_password_and_never_quotes_the_right_one() {
+        let stage = Stage::with(&[]);
+        stage.tree.file("/docker/dies", "");
+        stage.tree.file(
+            "/docker/log",
+            "Setup wallet...\nfatal: could not decrypt key with given password\n",
+        );
+        assert_eq!(
+            stage.converge().await.unwrap_err().reason(),
+            "the wallet password does not open the key on the volume"
+        );
+        let stage = Stage::with(&[]);
+        stage.tree.file("/docker/dies", "");
+        stage.tree.file("/docker/log", "panic: pass word is bad\n");
+        assert_eq!(
+            stage.converge().await.unwrap_err().reason(),
+            "edgelauncher did not stay up (exited, exit code 1); its log ends: panic: [redacted] is bad"
+        );
+        // The launcher lives on although its core has given up.
+        let stage = Stage::with(&[("edgelauncher", "exited", Some("WANTED"))]);
+        stage
+            .tree
+            .file("/docker/log", "Multiple encrypted keys detected\n");
+        assert_eq!(
+            stage.converge().await.unwrap_err().reason(),
+            "there are several files in the key folder"
+        );
+    }
+
+    #[tokio::test]
+    async fn nothing_starts_without_volume_password_and_one_readable_key() {
+        type Spoil = fn(&Tree);
+        let spoil: [(Spoil, &str); 5] = [
+            (
+                |tree| {
+                    tree.file(
+                        "/proc/self/mountinfo",
+                        "36 35 259:0 / / rw - ext4 /dev/root rw\n",
+                    );
+                },
+                "nothing is mounted at /data; the container is not started",
+            ),
+            (
+                |tree| {
+                    tree.file(
+                        "/proc/self/mountinfo",
+                        "36 35 259:1 / /data ro - ext4 /dev/nvme1n1 ro\n",
+                    );
+                },
+                "/data is mounted read-only; the container is not started",
+            ),
+            (
+                |tree| fs::remove_file(tree.host.path(SECRET_FILE)).unwrap(),
+                "/run/bootstrap/secrets/wallet-password is missing or empty; the container is not started",
+            ),
+            (
+                |tree| tree.file(SECRET_FILE, ""),
+                "/run/bootstrap/secrets/wallet-password is missing or empty; the container is not started",
+            ),
+            (
+                |tree| {
+                    tree.file(&format!("{KEYS}/aa"), "");
+                    tree.file(&format!("{KEYS}/bb"), "");
+                },
+                "/data/edgelauncher/edgecore/key/encrypted holds several files: aa, bb",
+            ),
+        ];
+        for (spoil, reason) in spoil {
+            let stage = Stage::with(&[("edgelauncher", "exited", Some("old"))]);
+            spoil(&stage.tree);
+            let error = stage.converge().await.unwrap_err();
+            assert_eq!(error.reason(), reason);
+            assert_eq!(stage.changes(), [""; 0], "{error}");
+        }
     }
 }

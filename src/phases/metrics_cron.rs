@@ -159,3 +159,74 @@ async fn remove_timer(host: &Host) -> Result<()> {
     host.remove(SERVICE_FILE)?;
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::host::testing::Tree;
+
+    fn machine() -> Tree {
+        let tree = Tree::new();
+        tree.file("/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n");
+        tree.tool("dpkg-query", "echo installed");
+        tree.tool(
+            "systemctl",
+            "case $1 in is-enabled) echo enabled;; is-active) echo active;; esac",
+        );
+        tree
+    }
+
+    fn reloads(tree: &Tree) -> usize {
+        let calls = tree.calls();
+        calls
+            .iter()
+            .filter(|call| call.contains("daemon-reload"))
+            .count()
+    }
+
+    #[tokio::test]
+    async fn cron_is_given_the_tick_once() {
+        let tree = machine();
+        let host = &tree.host;
+        assert_eq!(
+            cron_missing(host).await.unwrap().unwrap(),
+            "/etc/cron.d/bootstrap-metrics is not as wanted"
+        );
+        apply_cron(host).await.unwrap();
+        assert_eq!(cron_missing(host).await.unwrap(), None);
+        let table = host.read_text(CRON_FILE).unwrap().unwrap();
+        assert!(table.ends_with("\n* * * * * root /usr/local/bin/bootstrap metrics\n"));
+        assert!(table.contains("\nMAILTO=\"\"\n"));
+        assert_eq!(reloads(&tree), 0);
+    }
+
+    #[tokio::test]
+    async fn a_timer_takes_over_from_cron_and_back_without_a_reload() {
+        let tree = machine();
+        let host = &tree.host;
+        apply_timer(host).await.unwrap();
+        assert_eq!(timer_missing(host).await.unwrap(), None);
+        assert_eq!(reloads(&tree), 0, "the units are new to systemd");
+        apply_cron(host).await.unwrap();
+        assert_eq!(
+            timer_missing(host).await.unwrap().unwrap(),
+            "/etc/cron.d/bootstrap-metrics would start a second tick"
+        );
+        assert_eq!(
+            cron_missing(host).await.unwrap().unwrap(),
+            "/etc/systemd/system/bootstrap-metrics.timer would start a second tick"
+        );
+        remove_timer(host).await.unwrap();
+        assert_eq!(cron_missing(host).await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_changed_unit_is_read_again() {
+        let tree = machine();
+        tree.file(TIMER_FILE, "[Timer]\n");
+        apply_timer(&tree.host).await.unwrap();
+        assert_eq!(reloads(&tree), 1);
+    }
+}

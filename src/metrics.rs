@@ -1,0 +1,384 @@
+//! One metrics tick: looks at the edge node and publishes one `PutMetricData`. Quiet where all is well.
+
+use std::fs::{File, OpenOptions};
+use std::os::unix::fs::OpenOptionsExt;
+use std::time::Duration;
+
+use jiff::Timestamp;
+use rustix::fs::{FlockOperation, flock};
+use serde_json::json;
+
+use crate::aws::cloudwatch::{Metric, put_metrics};
+use crate::edge::Spec;
+use crate::error::{Error, OrFail, Result};
+use crate::health::probes::{Live, live};
+use crate::health::progress::{Identity, Progress, STALL_SECONDS};
+use crate::host::Host;
+use crate::host::files::Access;
+use crate::node::Node;
+
+/// Made by whoever comes first after a boot.
+const RUN_FOLDER: &str = "/run/bootstrap";
+const LOCK_FILE: &str = "/run/bootstrap/metrics.lock";
+const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
+
+/// The next tick comes after 60 s.
+const TICK_LIMIT: Duration = Duration::from_secs(50);
+
+/// The group's name is worth little waiting: the metadata service has just named the instance.
+const GROUP_PATIENCE: Duration = Duration::from_secs(5);
+
+/// What became of a tick.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Published.
+    Published,
+    /// Another tick still runs; this one did nothing.
+    Busy,
+    /// What would be published, as JSON; nothing was published or written.
+    Shown(String),
+}
+
+/// One tick.
+pub async fn tick(node: &Node, dry_run: bool) -> Result<Outcome> {
+    if dry_run {
+        return show(node).await;
+    }
+    let Some(_lock) = lock(&node.host)? else {
+        return Ok(Outcome::Busy);
+    };
+    tokio::time::timeout(TICK_LIMIT, publish(node))
+        .await
+        .unwrap_or_else(|_| {
+            Err(Error::new(
+                format!(
+                    "the metrics tick took longer than {} s",
+                    TICK_LIMIT.as_secs()
+                ),
+                "see what is slow: bootstrap metrics --verbose; bootstrap verify",
+            ))
+        })
+}
+
+async fn show(node: &Node) -> Result<Outcome> {
+    let mut progress = Progress::load(&node.host);
+    let metrics = look(node, &mut progress).await?;
+    let list: Vec<_> = metrics
+        .iter()
+        .map(|metric| {
+            let dimensions: serde_json::Map<_, _> = metric
+                .dimensions
+                .iter()
+                .map(|(name, value)| (name.clone(), json!(value)))
+                .collect();
+            json!({
+                "name": metric.name, "value": metric.value, "unit": metric.unit, "dimensions": dimensions
+            })
+        })
+        .collect();
+    let shown = json!({"namespace": node.config.metrics.namespace, "metrics": list});
+    Ok(Outcome::Shown(format!("{shown:#}")))
+}
+
+async fn publish(node: &Node) -> Result<Outcome> {
+    let mut progress = Progress::load(&node.host);
+    let was_up = progress.up;
+    let metrics = look(node, &mut progress).await;
+    if let (Some(was_up), Some(up)) = (was_up, progress.up)
+        && was_up != up
+    {
+        tracing::info!("the edge node is {}", if up { "up" } else { "down" });
+    }
+    let published = async {
+        let region = progress.identity.as_ref().map(|known| known.region.clone());
+        let aws = match region {
+            // The cached region spares the metadata service; config and instance agree on it.
+            Some(region) => crate::aws::sdk_config(region).await,
+            None => node.aws().await?.clone(),
+        };
+        put_metrics(&aws, &node.config.metrics.namespace, metrics?).await
+    }
+    .await;
+    if published.is_ok() {
+        progress.last_success = Some(Timestamp::now().as_second());
+    }
+    // Also after a failure: the age of the height goes on.
+    let saved = progress.save(&node.host);
+    published.and(saved).map(|()| Outcome::Published)
+}
+
+/// Looks at the node, takes note in `progress`, and says what is to be published.
+async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
+    let Node { host, config, .. } = node;
+    let spec = Spec::require(host, config)?;
+    let live = live(host, config, &spec).await;
+    let now = Timestamp::now().as_second();
+    let status = live.status.as_ref().ok();
+    progress.observe(status.and_then(|status| status.height), now);
+    progress.up = Some(status.is_some());
+
+    let identity = identify(node, progress).await?;
+    let metrics = measure(&live, progress, now, config.metrics.per_peer, &identity);
+    progress.identity = Some(identity);
+    Ok(metrics)
+}
+
+/// Who the instance is: as known since boot, or as the metadata service says.
+async fn identify(node: &Node, progress: &Progress) -> Result<Identity> {
+    let boot = node.host.read_text(BOOT_ID)?.unwrap_or_default();
+    let boot = boot.trim().to_owned();
+    let region = node.config.region.as_ref();
+    if let Some(known) = &progress.identity
+        && known.boot == boot
+        && region.is_none_or(|region| *region == known.region)
+    {
+        return Ok(known.clone());
+    }
+    let group = tokio::time::timeout(GROUP_PATIENCE, node.imds.auto_scaling_group());
+    Ok(Identity {
+        instance: node.identity().await?.instance_id.clone(),
+        region: node.region().await?,
+        asg: group.await.ok().and_then(Result::ok).flatten(),
+        boot,
+    })
+}
+
+/// The values, for the instance, and once more for its Auto Scaling group.
+fn measure(
+    live: &Live,
+    progress: &Progress,
+    now: i64,
+    per_peer: bool,
+    identity: &Identity,
+) -> Vec<Metric> {
+    let status = live.status.as_ref().ok();
+    let height = status.and_then(|status| status.height);
+    let no_peers = Vec::new();
+    let peers = live.peers.as_ref().unwrap_or(&no_peers);
+    let age = progress.height_age(now).unwrap_or_default();
+    let gpu = live.gpus.as_ref().map(Result::is_ok);
+    let healthy = height.is_some_and(|height| height > 0)
+        && age < STALL_SECONDS
+        && !peers.is_empty()
+        && gpu != Some(false);
+    let container = live.container.as_ref().ok().and_then(Option::as_ref);
+    let flag = |flag: bool| if flag { 1.0 } else { 0.0 };
+
+    // CloudWatch takes doubles; heights and counts stay far below 2^53.
+    #[allow(clippy::cast_precision_loss)]
+    let values = [
+        (
+            "theta_current_block_height",
+            height.map(|height| height as f64),
+            "None",
+        ),
+        ("edge_peers", Some(peers.len() as f64), "Count"),
+        ("edge_up", Some(flag(status.is_some())), "None"),
+        ("edge_height_age_seconds", Some(age as f64), "Seconds"),
+        ("edge_healthy", Some(flag(healthy)), "None"),
+        ("edge_gpu_visible", gpu.map(flag), "None"),
+        (
+            "edge_restarts",
+            container.map(|container| container.restarts as f64),
+            "Count",
+        ),
+    ];
+    let instance = ("InstanceId".to_owned(), identity.instance.clone());
+    let group = identity
+        .asg
+        .as_ref()
+        .map(|asg| ("AutoScalingGroupName".to_owned(), asg.clone()));
+    let metric = |name: &str, value, unit, dimensions| Metric {
+        name: name.into(),
+        value,
+        unit,
+        dimensions,
+    };
+    let mut metrics = Vec::new();
+    for dimension in [Some(instance.clone()), group].into_iter().flatten() {
+        for (name, value, unit) in &values {
+            let dimensions = vec![dimension.clone()];
+            metrics.extend(value.map(|value| metric(name, value, *unit, dimensions)));
+        }
+    }
+    if per_peer {
+        metrics.extend(peers.iter().map(|peer| {
+            let peer = ("PeerAddress".to_owned(), dimension_value(peer));
+            metric("edge_peer", 1.0, "None", vec![instance.clone(), peer])
+        }));
+    }
+    metrics
+}
+
+/// A dimension's value may have 1,024 ASCII characters, no control characters, and not be blank.
+fn dimension_value(text: &str) -> String {
+    let value: String = text
+        .chars()
+        .filter(char::is_ascii_graphic)
+        .take(1024)
+        .collect();
+    if value.is_empty() {
+        "unknown".into()
+    } else {
+        value
+    }
+}
+
+/// The lock of the tick, or `None` where another has it. It ends with the process, however that ends.
+fn lock(host: &Host) -> Result<Option<File>> {
+    host.make_dir(RUN_FOLDER, Access::mode(0o711))?;
+    let hint = "run it as root; look: ls -ld /run/bootstrap";
+    let file = OpenOptions::new()
+        .create(true)
+        .append(true)
+        .mode(0o600)
+        .open(host.path(LOCK_FILE))
+        .or_fail(|| format!("cannot open {LOCK_FILE}"), hint)?;
+    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+        Ok(()) => Ok(Some(file)),
+        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
+        Err(error) => Err(error).or_fail(|| format!("cannot lock {LOCK_FILE}"), hint),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
+
+    use super::*;
+    use crate::edge::container::Container;
+    use crate::edge::rpc::{Fault, Status};
+    use crate::host::testing::Tree;
+
+    fn good() -> Live {
+        let container = Container {
+            restarts: 2,
+            ..Container::default()
+        };
+        Live {
+            container: Ok(Some(container)),
+            status: Ok(Status {
+                height: Some(100),
+                ..Status::default()
+            }),
+            peers: Ok(vec!["0xa".into(), "1.2.3.4:5\n".into()]),
+            gpus: Some(Ok("GPU 0".into())),
+        }
+    }
+
+    fn identity(asg: Option<&str>) -> Identity {
+        Identity {
+            boot: "b".into(),
+            instance: "i-1".into(),
+            asg: asg.map(String::from),
+            region: "us-east-1".into(),
+        }
+    }
+
+    /// The values for the instance, as `name=value`, with the height last moved `age` seconds ago.
+    fn values(live: &Live, age: i64) -> Vec<String> {
+        let progress = Progress {
+            height_moved_at: Some(1_000 - age),
+            ..Progress::default()
+        };
+        measure(live, &progress, 1_000, false, &identity(None))
+            .iter()
+            .map(|metric| format!("{}={}", metric.name, metric.value))
+            .collect()
+    }
+
+    #[test]
+    fn a_good_node_publishes_everything() {
+        assert_eq!(
+            values(&good(), 7),
+            [
+                "theta_current_block_height=100",
+                "edge_peers=2",
+                "edge_up=1",
+                "edge_height_age_seconds=7",
+                "edge_healthy=1",
+                "edge_gpu_visible=1",
+                "edge_restarts=2"
+            ]
+        );
+    }
+
+    #[test]
+    fn a_node_that_is_down_says_so() {
+        let down = Live {
+            container: Ok(None),
+            status: Err(Fault::Refused),
+            peers: Err(Fault::Refused),
+            gpus: None,
+        };
+        assert_eq!(
+            values(&down, 700),
+            [
+                "edge_peers=0",
+                "edge_up=0",
+                "edge_height_age_seconds=700",
+                "edge_healthy=0"
+            ]
+        );
+    }
+
+    #[test]
+    fn healthy_takes_height_progress_peers_and_gpu() {
+        let healthy = |live: &Live, age| values(live, age).contains(&"edge_healthy=1".to_owned());
+        assert!(healthy(&good(), STALL_SECONDS - 1));
+        assert!(!healthy(&good(), STALL_SECONDS));
+        let lonely = Live {
+            peers: Ok(Vec::new()),
+            ..good()
+        };
+        assert!(!healthy(&lonely, 0));
+        assert!(values(&lonely, 0).contains(&"edge_peers=0".to_owned()));
+        let blind = Live {
+            gpus: Some(Err("NVML".into())),
+            ..good()
+        };
+        assert!(!healthy(&blind, 0));
+        assert!(values(&blind, 0).contains(&"edge_gpu_visible=0".to_owned()));
+        let fresh = Live {
+            status: Ok(Status::default()),
+            ..good()
+        };
+        assert!(!healthy(&fresh, 0));
+    }
+
+    #[test]
+    fn the_group_gets_a_copy_and_peers_only_where_asked() {
+        let progress = Progress::default();
+        let plain = measure(&good(), &progress, 1, false, &identity(None));
+        let copied = measure(&good(), &progress, 1, false, &identity(Some("group")));
+        assert_eq!(copied.len(), 2 * plain.len());
+        let dimensions = &copied.last().unwrap().dimensions;
+        assert_eq!(
+            *dimensions,
+            [("AutoScalingGroupName".into(), "group".into())]
+        );
+
+        let peers = measure(&good(), &progress, 1, true, &identity(Some("group")));
+        assert_eq!(peers.len(), copied.len() + 2);
+        let last = peers.last().unwrap();
+        assert_eq!((last.name.as_str(), last.value), ("edge_peer", 1.0));
+        assert_eq!(
+            last.dimensions,
+            [
+                ("InstanceId".into(), "i-1".into()),
+                ("PeerAddress".into(), "1.2.3.4:5".into())
+            ]
+        );
+        assert_eq!(dimension_value("\u{1f}ä "), "unknown");
+    }
+
+    #[test]
+    fn two_ticks_never_overlap() {
+        let tree = Tree::new();
+        let first = lock(&tree.host).unwrap();
+        assert!(first.is_some());
+        assert!(lock(&tree.host).unwrap().is_none());
+        drop(first);
+        assert!(lock(&tree.host).unwrap().is_some());
+    }
+}
