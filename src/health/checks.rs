@@ -2,7 +2,7 @@
 
 use super::facts::{Answer, Facts, Space, Unit};
 use super::progress::STALL_SECONDS;
-use super::report::Check;
+use super::report::{Check, Status};
 use crate::config::Config;
 use crate::edge::container::Container;
 use crate::edge::keys::Keys;
@@ -21,116 +21,125 @@ const TICK_SECONDS: i64 = 180;
 const LOOP_SECONDS: i64 = 600;
 const LOOP_RESTARTS: u64 = 3;
 
+/// How a check went, the evidence, and what to do.
+type Finding = (Status, String, Option<String>);
+
 /// Judges everything, in the order of setting up.
 pub fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
-    vec![
-        asked("os", &facts.os, "preflight", |name| {
-            Check::pass("os", name.as_str())
-        }),
-        boot_service(facts),
-        ssm_agent(facts),
-        driver(facts),
-        docker(facts),
-        user(facts, config),
-        volume(facts, config),
-        encrypted(facts),
-        space(
+    let findings = [
+        (
+            "os",
+            asked(&facts.os, "preflight", |name| pass(name.as_str())),
+        ),
+        ("boot-service", boot_service(facts)),
+        ("ssm-agent", ssm_agent(facts)),
+        ("gpu-driver", driver(facts)),
+        ("docker", docker(facts)),
+        ("user", user(facts, config)),
+        ("volume", volume(facts, config)),
+        ("volume-encrypted", encrypted(facts)),
+        (
             "disk-root",
-            &facts.root_space,
-            "docker system df; journalctl --disk-usage",
-        ),
-        space(
-            "disk-data",
-            &facts.data_space,
-            "make the EBS volume larger, then run: bootstrap --phase volume",
-        ),
-        asked(
-            "cloudwatch-agent",
-            &facts.cloudwatch_agent,
-            "cloudwatch-agent",
-            |active| {
-                holds(
-                    "cloudwatch-agent",
-                    *active,
-                    "active",
-                    "not active",
-                    "run: bootstrap --phase cloudwatch-agent",
-                )
-            },
-        ),
-        key(facts),
-        container(facts),
-        spec(facts),
-        password(facts),
-        gpu_container(facts),
-        ports(facts, config),
-        rpc(facts),
-        height(facts),
-        peers(facts),
-        metrics(facts),
-        staking(facts),
-    ]
-}
-
-fn boot_service(facts: &Facts) -> Check {
-    asked(
-        "boot-service",
-        &facts.boot_service,
-        "preflight",
-        |enabled| {
-            holds(
-                "boot-service",
-                *enabled,
-                "bootstrap.service runs at every boot",
-                "bootstrap.service is not enabled: after a reboot the container would not start",
-                "run: bootstrap --phase preflight",
-            )
-        },
-    )
-}
-
-fn ssm_agent(facts: &Facts) -> Check {
-    asked(
-        "ssm-agent",
-        &facts.ssm_agent,
-        "ssm-agent",
-        |unit| match unit {
-            Unit::Active => Check::pass("ssm-agent", "active"),
-            Unit::Inactive => Check::fail(
-                "ssm-agent",
-                "enabled, but not active",
-                "run: bootstrap --phase ssm-agent",
+            space(
+                &facts.root_space,
+                "see what fills it: docker system df; journalctl --disk-usage",
             ),
-            Unit::Unwanted => Check::skip("ssm-agent", "not installed"),
-        },
-    )
+        ),
+        (
+            "disk-data",
+            space(
+                &facts.data_space,
+                "make the EBS volume larger, then run: bootstrap --phase volume",
+            ),
+        ),
+        ("cloudwatch-agent", cloudwatch_agent(facts)),
+        ("key", key(facts)),
+        ("container", container(facts)),
+        ("spec", spec(facts)),
+        ("password", password(facts)),
+        ("gpu-container", gpu_container(facts)),
+        ("ports", ports(facts, config)),
+        ("rpc", rpc(facts)),
+        ("height", height(facts)),
+        ("peers", peers(facts)),
+        ("metrics", metrics(facts)),
+        ("staking", staking(facts)),
+    ];
+    let checks = findings.map(|(name, (status, detail, hint))| Check {
+        name,
+        status,
+        detail,
+        hint,
+    });
+    checks.into()
 }
 
-fn driver(facts: &Facts) -> Check {
+fn pass(detail: impl Into<String>) -> Finding {
+    (Status::Pass, detail.into(), None)
+}
+
+fn skip(detail: impl Into<String>) -> Finding {
+    (Status::Skip, detail.into(), None)
+}
+
+fn warn(detail: impl Into<String>, hint: impl Into<String>) -> Finding {
+    (Status::Warn, detail.into(), Some(hint.into()))
+}
+
+fn fail(detail: impl Into<String>, hint: impl Into<String>) -> Finding {
+    (Status::Fail, detail.into(), Some(hint.into()))
+}
+
+fn cloudwatch_agent(facts: &Facts) -> Finding {
+    asked(&facts.cloudwatch_agent, "cloudwatch-agent", |active| {
+        let mend = "run: bootstrap --phase cloudwatch-agent";
+        holds(*active, "active", "not active", mend)
+    })
+}
+
+fn boot_service(facts: &Facts) -> Finding {
+    asked(&facts.boot_service, "preflight", |enabled| {
+        holds(
+            *enabled,
+            "bootstrap.service runs at every boot",
+            "bootstrap.service is not enabled: after a reboot the container would not start",
+            "run: bootstrap --phase preflight",
+        )
+    })
+}
+
+fn ssm_agent(facts: &Facts) -> Finding {
+    asked(&facts.ssm_agent, "ssm-agent", |unit| match unit {
+        Unit::Active => pass("active"),
+        Unit::Inactive => fail(
+            "enabled, but not active",
+            "run: bootstrap --phase ssm-agent",
+        ),
+        Unit::Unwanted => skip("not installed"),
+    })
+}
+
+fn driver(facts: &Facts) -> Finding {
     match &facts.driver {
-        None => Check::skip("gpu-driver", "gpu is false"),
-        Some(answer) => asked("gpu-driver", answer, "nvidia", |gpus| {
-            Check::pass("gpu-driver", gpus.as_str())
-        }),
+        None => skip("gpu is false"),
+        Some(answer) => asked(answer, "nvidia", |gpus| pass(gpus.as_str())),
     }
 }
 
-fn docker(facts: &Facts) -> Check {
-    asked("docker", &facts.docker, "docker", |version| match version {
-        Some(version) => Check::pass("docker", format!("engine {version}")),
-        None => Check::fail(
-            "docker",
+fn docker(facts: &Facts) -> Finding {
+    asked(&facts.docker, "docker", |version| match version {
+        Some(version) => pass(format!("engine {version}")),
+        None => fail(
             "the engine does not answer",
             "run: bootstrap --phase docker",
         ),
     })
 }
 
-fn user(facts: &Facts, config: &Config) -> Check {
+fn user(facts: &Facts, config: &Config) -> Finding {
     let user = &config.user;
-    asked("user", &facts.account, "user", |missing| {
+    asked(&facts.account, "user", |missing| {
         holds(
-            "user",
             missing.is_nothing(),
             &format!("{} ({}:{})", user.name, user.uid, user.gid),
             &format!("{} is not an account in the group docker", user.name),
@@ -139,17 +148,16 @@ fn user(facts: &Facts, config: &Config) -> Check {
     })
 }
 
-fn volume(facts: &Facts, config: &Config) -> Check {
+fn volume(facts: &Facts, config: &Config) -> Finding {
     let place = &config.volume.mount;
-    let wrong = |detail: String| Check::fail("volume", detail, "run: bootstrap --phase volume");
+    let wrong = |detail: String| fail(detail, "run: bootstrap --phase volume");
     let mount = match &facts.mount {
         Err(error) => return wrong(error.clone()),
         Ok(None) => return wrong(format!("nothing is mounted at {place}")),
         Ok(Some(mount)) => mount,
     };
     if mount.read_only {
-        return Check::fail(
-            "volume",
+        return fail(
             format!("{place} is read-only"),
             "look for disk errors (dmesg), then run: bootstrap --phase volume",
         );
@@ -166,21 +174,20 @@ fn volume(facts: &Facts, config: &Config) -> Check {
         _ => {}
     }
     match facts.owner {
-        Ok(owner) if owner == (config.user.uid, config.user.gid) => Check::pass(
-            "volume",
-            format!("{} ({}) at {place}", mount.source, mount.filesystem),
-        ),
+        Ok(owner) if owner == (config.user.uid, config.user.gid) => pass(format!(
+            "{} ({}) at {place}",
+            mount.source, mount.filesystem
+        )),
         Ok((uid, gid)) => wrong(format!("{place} is owned by {uid}:{gid}")),
         Err(ref error) => wrong(error.clone()),
     }
 }
 
-fn encrypted(facts: &Facts) -> Check {
+fn encrypted(facts: &Facts) -> Finding {
     match &facts.encrypted {
-        None => Check::skip("volume-encrypted", "an instance store"),
-        Some(Err(error)) => Check::skip("volume-encrypted", format!("AWS was not asked: {error}")),
+        None => skip("an instance store"),
+        Some(Err(error)) => skip(format!("AWS was not asked: {error}")),
         Some(Ok(encrypted)) => holds(
-            "volume-encrypted",
             *encrypted,
             "encrypted",
             "the volume that holds the wallet key is not encrypted",
@@ -189,26 +196,25 @@ fn encrypted(facts: &Facts) -> Check {
     }
 }
 
-fn space(name: &'static str, answer: &Answer<Space>, hint: &str) -> Check {
+fn space(answer: &Answer<Space>, hint: &str) -> Finding {
     let space = match answer {
-        Err(error) => return Check::fail(name, error.as_str(), hint),
+        Err(error) => return fail(error.as_str(), hint),
         Ok(space) => space,
     };
     let percent = space.free.saturating_mul(100) / space.size.max(1);
     let gib = space.free >> 30;
     let detail = format!("{percent} % free ({gib} GiB)");
     match percent {
-        0..5 => Check::fail(name, detail, hint),
-        5..15 => Check::warn(name, detail, hint),
-        _ => Check::pass(name, detail),
+        0..5 => fail(detail, hint),
+        5..15 => warn(detail, hint),
+        _ => pass(detail),
     }
 }
 
-fn key(facts: &Facts) -> Check {
+fn key(facts: &Facts) -> Finding {
     let folder = match &facts.keys {
         Err(error) => {
-            return Check::fail(
-                "key",
+            return fail(
                 error.as_str(),
                 "run: bootstrap --phase volume --phase assets",
             );
@@ -216,39 +222,34 @@ fn key(facts: &Facts) -> Check {
         Ok(folder) => folder,
     };
     let path = &folder.path;
-    let answered = facts.live.status.as_ref().ok();
+    let answered = facts.edge.live.status.as_ref().ok();
     let by_rpc = answered.and_then(|status| status.address.as_deref());
     match &folder.keys {
-        Keys::None if by_rpc.is_some() => Check::fail(
-            "key",
+        Keys::None if by_rpc.is_some() => fail(
             format!(
                 "the node has an address, but {path} holds no key: it is not kept on the volume"
             ),
             "do not reboot or stop the instance; run: docker inspect edgelauncher, and save the key from inside the container",
         ),
-        Keys::None => Check::warn(
-            "key",
+        Keys::None => warn(
             format!("{path} holds no key yet: the node makes one at its first start"),
             "wait: bootstrap verify --wait 15m",
         ),
-        Keys::Several(names) => Check::fail(
-            "key",
+        Keys::Several(names) => fail(
             format!(
                 "{path} holds several files, the node will not start: {}",
                 names.join(", ")
             ),
             "move all but the right key file to a safe place outside that folder, then run: bootstrap --phase container",
         ),
-        Keys::One(address) if by_rpc.is_some_and(|by_rpc| by_rpc != address) => Check::fail(
-            "key",
+        Keys::One(address) if by_rpc.is_some_and(|by_rpc| by_rpc != address) => fail(
             format!(
                 "{path} holds the key of {address}, but the node runs as {}",
                 by_rpc.unwrap_or_default()
             ),
             "run: docker restart edgelauncher, then: bootstrap verify",
         ),
-        _ if !folder.foreign.is_empty() => Check::fail(
-            "key",
+        _ if !folder.foreign.is_empty() => fail(
             folder.foreign.join("; "),
             format!(
                 "run: bootstrap --phase container --force, which names the remedy; look: ls -la {path}"
@@ -260,24 +261,19 @@ fn key(facts: &Facts) -> Check {
                 .iter()
                 .map(|(found, mend)| (found.as_str(), mend.as_str()))
                 .unzip();
-            Check::warn(
-                "key",
-                found.join("; "),
-                format!("run: {}", mend.join(" && ")),
-            )
+            warn(found.join("; "), format!("run: {}", mend.join(" && ")))
         }
-        Keys::Unknown(name) => Check::warn(
-            "key",
+        Keys::Unknown(name) => warn(
             format!("{path} holds {name}, which is not named like a key"),
             format!("look at it: ls -la {path}"),
         ),
-        Keys::One(address) => Check::pass("key", format!("one key, {address}")),
+        Keys::One(address) => pass(format!("one key, {address}")),
     }
 }
 
-fn container(facts: &Facts) -> Check {
-    let wrong = |detail: String, hint: &str| Check::fail("container", detail, hint);
-    let found = match &facts.live.container {
+fn container(facts: &Facts) -> Finding {
+    let wrong = |detail: String, hint: &str| fail(detail, hint);
+    let found = match &facts.edge.live.container {
         Err(error) => return wrong(error.clone(), "run: bootstrap --phase container"),
         Ok(None) => {
             return wrong(
@@ -293,11 +289,17 @@ fn container(facts: &Facts) -> Check {
             "run: bootstrap --phase container, which says how to move it aside",
         );
     }
-    if let Some((reason, hint)) = &facts.trouble {
+    if let Some((reason, hint)) = &facts.edge.trouble {
         return wrong(reason.clone(), hint);
     }
     let age = found.age(facts.now).unwrap_or_default();
-    let ends = || facts.log_end.as_deref().unwrap_or("its log is not known");
+    let ends = || {
+        facts
+            .edge
+            .log_end
+            .as_deref()
+            .unwrap_or("its log is not known")
+    };
     if !found.is_up() {
         return wrong(
             format!(
@@ -319,20 +321,16 @@ fn container(facts: &Facts) -> Check {
             "read its log: docker logs --tail 100 edgelauncher",
         );
     }
-    Check::pass(
-        "container",
-        format!("running for {age} s, {} restarts", found.restarts),
-    )
+    pass(format!("running for {age} s, {} restarts", found.restarts))
 }
 
-fn spec(facts: &Facts) -> Check {
+fn spec(facts: &Facts) -> Finding {
     let Some(found) = running(facts) else {
-        return Check::skip("spec", "no container of ours");
+        return skip("no container of ours");
     };
-    match &facts.wanted {
-        Err(error) => Check::fail("spec", error.as_str(), "run: bootstrap --phase container"),
+    match &facts.edge.wanted {
+        Err(error) => fail(error.as_str(), "run: bootstrap --phase container"),
         Ok(wanted) => holds(
-            "spec",
             found.spec.as_ref() == Some(wanted),
             "the container is as config and assets want it",
             "the container was made from another config, assets or image",
@@ -341,11 +339,10 @@ fn spec(facts: &Facts) -> Check {
     }
 }
 
-fn password(facts: &Facts) -> Check {
-    match facts.exposed {
-        None => Check::skip("password", "nothing to look for"),
+fn password(facts: &Facts) -> Finding {
+    match facts.edge.exposed {
+        None => skip("nothing to look for"),
         Some(exposed) => holds(
-            "password",
             !exposed,
             "not in docker inspect",
             "docker inspect shows the wallet password",
@@ -354,27 +351,25 @@ fn password(facts: &Facts) -> Check {
     }
 }
 
-fn gpu_container(facts: &Facts) -> Check {
-    match &facts.live.gpus {
-        None => Check::skip("gpu-container", "gpu is false"),
-        Some(Ok(gpus)) => Check::pass("gpu-container", gpus.as_str()),
-        Some(Err(_)) if running(facts).is_none_or(|found| !found.is_up()) => Check::fail(
-            "gpu-container",
+fn gpu_container(facts: &Facts) -> Finding {
+    match &facts.edge.live.gpus {
+        None => skip("gpu is false"),
+        Some(Ok(gpus)) => pass(gpus.as_str()),
+        Some(Err(_)) if running(facts).is_none_or(|found| !found.is_up()) => fail(
             "the container does not run",
             "run: bootstrap --phase container",
         ),
-        Some(Err(said)) => Check::fail(
-            "gpu-container",
+        Some(Err(said)) => fail(
             format!("the container does not see its GPU: {said}"),
             "run: docker restart edgelauncher; if that does not help: bootstrap --phase nvidia --phase docker",
         ),
     }
 }
 
-fn ports(facts: &Facts, config: &Config) -> Check {
+fn ports(facts: &Facts, config: &Config) -> Finding {
     let (Ok(spec), Some(found)) = (&facts.spec, running(facts).filter(|found| found.is_up()))
     else {
-        return Check::skip("ports", "no container runs");
+        return skip("no container runs");
     };
     let bind = config.edge.rpc_bind.to_string();
     let foreign = found
@@ -387,26 +382,21 @@ fn ports(facts: &Facts, config: &Config) -> Check {
         .find(|port| !found.ports.iter().any(|(_, open)| open == *port));
     let mend = "run: bootstrap --phase container --force; if it stays: docker rm -f edgelauncher, then bootstrap --phase container";
     match (foreign, closed) {
-        (Some((address, port)), _) => Check::fail(
-            "ports",
-            format!("port {port} is published at {address}"),
-            mend,
-        ),
-        (None, Some(port)) => Check::fail("ports", format!("port {port} is not published"), mend),
-        (None, None) => Check::pass("ports", format!("published at {bind} only")),
+        (Some((address, port)), _) => fail(format!("port {port} is published at {address}"), mend),
+        (None, Some(port)) => fail(format!("port {port} is not published"), mend),
+        (None, None) => pass(format!("published at {bind} only")),
     }
 }
 
-fn rpc(facts: &Facts) -> Check {
-    match &facts.live.status {
+fn rpc(facts: &Facts) -> Finding {
+    match &facts.edge.live.status {
         Ok(status) => match &status.address {
             Some(address) => {
                 let chain = status.chain.as_deref().unwrap_or("chain not named");
-                let version = facts.version.as_deref().unwrap_or("version not named");
-                Check::pass("rpc", format!("{address}, {chain}, {version}"))
+                let version = facts.edge.version.as_deref().unwrap_or("version not named");
+                pass(format!("{address}, {chain}, {version}"))
             }
-            None => Check::fail(
-                "rpc",
+            None => fail(
                 "the node answers, but names no address",
                 "wait: bootstrap verify --wait 15m; if it stays: docker restart edgelauncher",
             ),
@@ -414,13 +404,11 @@ fn rpc(facts: &Facts) -> Check {
         Err(fault) => {
             let age = running(facts).and_then(|found| found.age(facts.now));
             match age {
-                Some(age) if *fault == Fault::Refused && age < START_SECONDS => Check::fail(
-                    "rpc",
+                Some(age) if *fault == Fault::Refused && age < START_SECONDS => fail(
                     format!("{fault}; the container started {age} s ago"),
                     "wait, a start can take ten minutes: bootstrap verify --wait 15m",
                 ),
-                _ => Check::fail(
-                    "rpc",
+                _ => fail(
                     fault.to_string(),
                     "read the log: docker logs --tail 100 edgelauncher; then: docker restart edgelauncher",
                 ),
@@ -429,61 +417,50 @@ fn rpc(facts: &Facts) -> Check {
     }
 }
 
-fn height(facts: &Facts) -> Check {
-    let Ok(status) = &facts.live.status else {
-        return Check::skip("height", "the RPC does not answer");
+fn height(facts: &Facts) -> Finding {
+    let Ok(status) = &facts.edge.live.status else {
+        return skip("the RPC does not answer");
     };
     let stuck = "read the log: docker logs --tail 100 edgelauncher; check outbound TCP 16888; then: docker restart edgelauncher";
     let wait = "wait: bootstrap verify --wait 30m";
     match status.height.filter(|height| *height > 0) {
-        None if joined_long_ago(facts) => {
-            Check::fail("height", "not known 30 minutes after the start", stuck)
-        }
-        None => Check::warn("height", "not known yet", wait),
+        None if joined_long_ago(facts) => fail("not known 30 minutes after the start", stuck),
+        None => warn("not known yet", wait),
         Some(height) => {
             let age = facts.progress.height_age(facts.now.as_second());
-            match (facts.next_height, age) {
-                (Some(next), _) => Check::pass("height", format!("{next}, advancing")),
+            match (facts.edge.next_height, age) {
+                (Some(next), _) => pass(format!("{next}, advancing")),
                 (None, Some(age)) if age >= STALL_SECONDS => {
-                    Check::fail("height", format!("{height}, the same for {age} s"), stuck)
+                    fail(format!("{height}, the same for {age} s"), stuck)
                 }
-                (None, _) => Check::warn("height", format!("{height}, not advancing yet"), wait),
+                (None, _) => warn(format!("{height}, not advancing yet"), wait),
             }
         }
     }
 }
 
-fn peers(facts: &Facts) -> Check {
-    if facts.live.status.is_err() {
-        return Check::skip("peers", "the RPC does not answer");
+fn peers(facts: &Facts) -> Finding {
+    if facts.edge.live.status.is_err() {
+        return skip("the RPC does not answer");
     }
     let stuck = "check outbound TCP 16888 (security group, network ACL, NAT), then: docker restart edgelauncher";
-    let detail = match &facts.live.peers {
-        Ok(peers) if !peers.is_empty() => return Check::pass("peers", format!("{}", peers.len())),
+    let detail = match &facts.edge.live.peers {
+        Ok(peers) if !peers.is_empty() => return pass(format!("{}", peers.len())),
         Ok(_) => "none".to_owned(),
         Err(fault) => fault.to_string(),
     };
     if joined_long_ago(facts) {
-        Check::fail(
-            "peers",
-            format!("{detail}, 30 minutes after the start"),
-            stuck,
-        )
+        fail(format!("{detail}, 30 minutes after the start"), stuck)
     } else {
-        Check::warn(
-            "peers",
-            format!("{detail} yet"),
-            "wait: bootstrap verify --wait 30m",
-        )
+        warn(format!("{detail} yet"), "wait: bootstrap verify --wait 30m")
     }
 }
 
-fn metrics(facts: &Facts) -> Check {
+fn metrics(facts: &Facts) -> Finding {
     let now = facts.now.as_second();
-    asked("metrics", &facts.scheduled_since, "metrics-cron", |since| {
+    asked(&facts.scheduled_since, "metrics-cron", |since| {
         let Some(since) = since else {
-            return Check::fail(
-                "metrics",
+            return fail(
                 "no metrics tick is scheduled",
                 "run: bootstrap --phase metrics-cron",
             );
@@ -492,33 +469,28 @@ fn metrics(facts: &Facts) -> Check {
         let due = (now - since).min(facts.uptime);
         match age {
             Some(age) if (0..=TICK_SECONDS).contains(&age) => {
-                Check::pass("metrics", format!("published {age} s ago"))
+                pass(format!("published {age} s ago"))
             }
-            _ if due <= TICK_SECONDS => Check::pass("metrics", "the first tick is due"),
-            Some(age) => Check::fail(
-                "metrics",
+            _ if due <= TICK_SECONDS => pass("the first tick is due"),
+            Some(age) => fail(
                 format!("last published {age} s ago"),
                 "run it to see why: bootstrap metrics",
             ),
-            None => Check::fail(
-                "metrics",
-                "never published",
-                "run it to see why: bootstrap metrics",
-            ),
+            None => fail("never published", "run it to see why: bootstrap metrics"),
         }
     })
 }
 
-fn staking(facts: &Facts) -> Check {
-    match &facts.summary {
-        Some(summary) => Check::pass("staking", format!("node summary {summary}")),
-        None => Check::skip("staking", "the node gives no summary"),
+fn staking(facts: &Facts) -> Finding {
+    match &facts.edge.summary {
+        Some(summary) => pass(format!("node summary {summary}")),
+        None => skip("the node gives no summary"),
     }
 }
 
 /// Our container, in whatever state.
 fn running(facts: &Facts) -> Option<&Container> {
-    let found = facts.live.container.as_ref().ok()?.as_ref()?;
+    let found = facts.edge.live.container.as_ref().ok()?.as_ref()?;
     found.spec.is_some().then_some(found)
 }
 
@@ -529,27 +501,18 @@ fn joined_long_ago(facts: &Facts) -> bool {
 }
 
 /// A check of what could be had; what could not is a failure that names the phase to rerun.
-fn asked<T>(
-    name: &'static str,
-    answer: &Answer<T>,
-    phase: &str,
-    judge: impl FnOnce(&T) -> Check,
-) -> Check {
+fn asked<T>(answer: &Answer<T>, phase: &str, judge: impl FnOnce(&T) -> Finding) -> Finding {
     match answer {
         Ok(value) => judge(value),
-        Err(error) => Check::fail(
-            name,
-            error.as_str(),
-            format!("run: bootstrap --phase {phase}"),
-        ),
+        Err(error) => fail(error.as_str(), format!("run: bootstrap --phase {phase}")),
     }
 }
 
-fn holds(name: &'static str, holds: bool, right: &str, wrong: &str, hint: &str) -> Check {
+fn holds(holds: bool, right: &str, wrong: &str, hint: &str) -> Finding {
     if holds {
-        Check::pass(name, right)
+        pass(right)
     } else {
-        Check::fail(name, wrong, hint)
+        fail(wrong, hint)
     }
 }
 
@@ -559,13 +522,14 @@ mod tests {
 
     use jiff::Timestamp;
 
+    use super::super::facts::Edge;
     use super::*;
     use crate::edge::keys::KeyFolder;
     use crate::edge::rpc;
     use crate::edge::spec::Spec;
     use crate::health::probes::Live;
     use crate::health::progress::Progress;
-    use crate::health::report::{Report, Status, Verdict};
+    use crate::health::report::{Report, Verdict};
     use crate::host::mounts::Mount;
     use crate::host::users::Missing;
 
@@ -618,31 +582,33 @@ mod tests {
                 foreign: Vec::new(),
             }),
             spec: Ok(Spec::parse(text.as_bytes(), "mainnet").unwrap()),
-            wanted: Ok("hash".into()),
-            live: Live {
-                container: Ok(Some(Container {
-                    spec: Some("hash".into()),
-                    status: "running".into(),
-                    started: ago(3600),
-                    ports: [15888, 17888, 17935]
-                        .map(|port| ("127.0.0.1".to_owned(), port))
-                        .to_vec(),
-                    ..Container::default()
-                })),
-                status: Ok(rpc::Status {
-                    address: Some(ADDRESS.into()),
-                    chain: Some("mainnet".into()),
-                    height: Some(100),
-                }),
-                peers: Ok(vec!["a".into()]),
-                gpus: Some(Ok("GPU 0: Tesla T4".into())),
+            edge: Edge {
+                wanted: Ok("hash".into()),
+                live: Live {
+                    container: Ok(Some(Container {
+                        spec: Some("hash".into()),
+                        status: "running".into(),
+                        started: ago(3600),
+                        ports: [15888, 17888, 17935]
+                            .map(|port| ("127.0.0.1".to_owned(), port))
+                            .to_vec(),
+                        ..Container::default()
+                    })),
+                    status: Ok(rpc::Status {
+                        address: Some(ADDRESS.into()),
+                        chain: Some("mainnet".into()),
+                        height: Some(100),
+                    }),
+                    peers: Ok(vec!["a".into()]),
+                    gpus: Some(Ok("GPU 0: Tesla T4".into())),
+                },
+                next_height: Some(101),
+                version: Some("1.0".into()),
+                summary: Some("0xabc".into()),
+                trouble: None,
+                log_end: None,
+                exposed: Some(false),
             },
-            next_height: Some(101),
-            version: Some("1.0".into()),
-            summary: Some("0xabc".into()),
-            trouble: None,
-            log_end: None,
-            exposed: Some(false),
             cloudwatch_agent: Ok(true),
             scheduled_since: Ok(Some(NOW - 3600)),
             progress: Progress {
@@ -657,7 +623,7 @@ mod tests {
     }
 
     fn container(facts: &mut Facts) -> &mut Container {
-        match &mut facts.live.container {
+        match &mut facts.edge.live.container {
             Ok(Some(found)) => found,
             _ => panic!("no container"),
         }
@@ -726,36 +692,36 @@ mod tests {
             ("key", |f| f.keys.as_mut().unwrap().keys = Keys::Unknown("k.json".into()), Healthy, "warn: /data/keys holds k.json, which is not named like a key"),
             ("key", |f| f.keys.as_mut().unwrap().foreign = vec!["/data/keys is owned by uid 0".into()], Unhealthy, "fail: /data/keys is owned by uid 0"),
             ("key", |f| f.keys.as_mut().unwrap().unsafe_modes = vec![("/data/keys has mode 0755".into(), "chmod 700 /data/keys".into())], Healthy, "warn: /data/keys has mode 0755"),
-            ("container", |f| f.live.container = Ok(None), Unhealthy, "fail: there is no container"),
+            ("container", |f| f.edge.live.container = Ok(None), Unhealthy, "fail: there is no container"),
             ("container", |f| container(f).spec = None, Unhealthy, "fail: a container of that name exists that bootstrap did not make"),
-            ("container", |f| { container(f).status = "exited".into(); f.log_end = Some("its log ends: x".into()); }, Unhealthy, "fail: exited, exit code 0; its log ends: x"),
+            ("container", |f| { container(f).status = "exited".into(); f.edge.log_end = Some("its log ends: x".into()); }, Unhealthy, "fail: exited, exit code 0; its log ends: x"),
             ("container", |f| { container(f).restarts = 3; container(f).started = ago(9); }, Unhealthy, "fail: started again 3 times, last 9 s ago; its log is not known"),
             ("container", |f| container(f).restarts = 3, Healthy, "pass: running for 3600 s, 3 restarts"),
-            ("container", |f| f.trouble = Some(("the wallet password is empty".into(), "h".into())), Unhealthy, "fail: the wallet password is empty"),
-            ("spec", |f| f.wanted = Ok("other".into()), Degraded, "fail: the container was made from another config, assets or image"),
-            ("spec", |f| f.wanted = Err("the image a:b is not on this machine".into()), Degraded, "fail: the image a:b is not on this machine"),
-            ("password", |f| f.exposed = Some(true), Unhealthy, "fail: docker inspect shows the wallet password"),
-            ("password", |f| f.exposed = None, Healthy, "skip: nothing to look for"),
-            ("gpu-container", |f| f.live.gpus = Some(Err("NVML".into())), Unhealthy, "fail: the container does not see its GPU: NVML"),
+            ("container", |f| f.edge.trouble = Some(("the wallet password is empty".into(), "h".into())), Unhealthy, "fail: the wallet password is empty"),
+            ("spec", |f| f.edge.wanted = Ok("other".into()), Degraded, "fail: the container was made from another config, assets or image"),
+            ("spec", |f| f.edge.wanted = Err("the image a:b is not on this machine".into()), Degraded, "fail: the image a:b is not on this machine"),
+            ("password", |f| f.edge.exposed = Some(true), Unhealthy, "fail: docker inspect shows the wallet password"),
+            ("password", |f| f.edge.exposed = None, Healthy, "skip: nothing to look for"),
+            ("gpu-container", |f| f.edge.live.gpus = Some(Err("NVML".into())), Unhealthy, "fail: the container does not see its GPU: NVML"),
             ("ports", |f| container(f).ports = vec![("0.0.0.0".into(), 17888)], Degraded, "fail: port 17888 is published at 0.0.0.0"),
             ("ports", |f| container(f).ports.truncate(2), Degraded, "fail: port 17935 is not published"),
-            ("rpc", |f| f.live.status = Err(Fault::TimedOut), Unhealthy, "fail: no answer within 5 s"),
-            ("rpc", |f| { f.live.status = Err(Fault::Refused); container(f).started = ago(60); }, Unhealthy, "fail: the connection is refused; the container started 60 s ago"),
-            ("rpc", |f| f.live.status.as_mut().unwrap().address = None, Unhealthy, "fail: the node answers, but names no address"),
-            ("height", |f| f.live.status = Err(Fault::Refused), Unhealthy, "skip: the RPC does not answer"),
-            ("height", |f| f.live.status.as_mut().unwrap().height = None, Degraded, "fail: not known 30 minutes after the start"),
-            ("height", |f| { f.live.status.as_mut().unwrap().height = Some(0); container(f).started = ago(60); }, Syncing, "warn: not known yet"),
-            ("height", |f| f.next_height = None, Syncing, "warn: 100, not advancing yet"),
-            ("height", |f| { f.next_height = None; f.progress.height_moved_at = Some(NOW - 900); }, Degraded, "fail: 100, the same for 900 s"),
-            ("peers", |f| f.live.peers = Ok(Vec::new()), Degraded, "fail: none, 30 minutes after the start"),
-            ("peers", |f| { f.live.peers = Ok(Vec::new()); container(f).started = ago(60); }, Syncing, "warn: none yet"),
+            ("rpc", |f| f.edge.live.status = Err(Fault::TimedOut), Unhealthy, "fail: no answer within 5 s"),
+            ("rpc", |f| { f.edge.live.status = Err(Fault::Refused); container(f).started = ago(60); }, Unhealthy, "fail: the connection is refused; the container started 60 s ago"),
+            ("rpc", |f| f.edge.live.status.as_mut().unwrap().address = None, Unhealthy, "fail: the node answers, but names no address"),
+            ("height", |f| f.edge.live.status = Err(Fault::Refused), Unhealthy, "skip: the RPC does not answer"),
+            ("height", |f| f.edge.live.status.as_mut().unwrap().height = None, Degraded, "fail: not known 30 minutes after the start"),
+            ("height", |f| { f.edge.live.status.as_mut().unwrap().height = Some(0); container(f).started = ago(60); }, Syncing, "warn: not known yet"),
+            ("height", |f| f.edge.next_height = None, Syncing, "warn: 100, not advancing yet"),
+            ("height", |f| { f.edge.next_height = None; f.progress.height_moved_at = Some(NOW - 900); }, Degraded, "fail: 100, the same for 900 s"),
+            ("peers", |f| f.edge.live.peers = Ok(Vec::new()), Degraded, "fail: none, 30 minutes after the start"),
+            ("peers", |f| { f.edge.live.peers = Ok(Vec::new()); container(f).started = ago(60); }, Syncing, "warn: none yet"),
             ("metrics", |f| f.scheduled_since = Ok(None), Degraded, "fail: no metrics tick is scheduled"),
             ("metrics", |f| f.progress.last_success = Some(NOW - 181), Degraded, "fail: last published 181 s ago"),
             ("metrics", |f| f.progress.last_success = Some(NOW + 500), Degraded, "fail: last published -500 s ago"),
             ("metrics", |f| f.progress.last_success = None, Degraded, "fail: never published"),
             ("metrics", |f| { f.progress.last_success = None; f.scheduled_since = Ok(Some(NOW - 20)); }, Healthy, "pass: the first tick is due"),
             ("metrics", |f| { f.progress.last_success = Some(NOW - 9000); f.uptime = 90; }, Healthy, "pass: the first tick is due"),
-            ("staking", |f| f.summary = None, Healthy, "skip: the node gives no summary"),
+            ("staking", |f| f.edge.summary = None, Healthy, "skip: the node gives no summary"),
         ];
         for (name, spoil, verdict, detail) in table {
             assert_eq!(
@@ -770,7 +736,7 @@ mod tests {
     fn a_node_without_gpu_is_not_asked_for_one() {
         let plain = |f: &mut Facts| {
             f.driver = None;
-            f.live.gpus = None;
+            f.edge.live.gpus = None;
         };
         assert_eq!(
             judged("gpu-driver", &plain),

@@ -89,22 +89,8 @@ pub struct Facts {
     pub keys: Answer<KeyFolder>,
     /// The container spec.
     pub spec: Answer<Spec>,
-    /// Hash of the container that there should be.
-    pub wanted: Answer<String>,
-    /// Container, RPC, peers, GPU.
-    pub live: Live,
-    /// A later height than the one in `live`, where one came while looking.
-    pub next_height: Option<u64>,
-    /// The node's version.
-    pub version: Option<String>,
-    /// What the owner needs for staking.
-    pub summary: Option<String>,
-    /// The known fatal line of the container's log: what it means, what to do.
-    pub trouble: Option<(String, String)>,
-    /// The end of the container's log, where it is not well.
-    pub log_end: Option<String>,
-    /// Whether `docker inspect` shows the password; `None` where there is none to look for.
-    pub exposed: Option<bool>,
+    /// The edge node.
+    pub edge: Edge,
     /// Whether Amazon's metrics agent is active.
     pub cloudwatch_agent: Answer<bool>,
     /// Since when (Unix seconds) the tick is scheduled; `None` where it is not.
@@ -116,7 +102,7 @@ pub struct Facts {
 impl Facts {
     /// The node's address, by its RPC or by its key.
     pub fn address(&self) -> Option<String> {
-        let by_rpc = self.live.status.as_ref().ok();
+        let by_rpc = self.edge.live.status.as_ref().ok();
         by_rpc
             .and_then(|status| status.address.clone())
             .or_else(|| match &self.keys {
@@ -180,14 +166,7 @@ pub async fn gather(node: &Node) -> Facts {
             told(keys::look(host, &spec.key_folder(config), owner))
         }),
         spec,
-        wanted: edge.wanted,
-        live: edge.live,
-        next_height: edge.next_height,
-        version: edge.version,
-        summary: edge.summary,
-        trouble: edge.trouble,
-        log_end: edge.log_end,
-        exposed: edge.exposed,
+        edge,
         cloudwatch_agent: told(cloudwatch_agent),
         scheduled_since: told(scheduled_since),
         progress,
@@ -195,15 +174,24 @@ pub async fn gather(node: &Node) -> Facts {
 }
 
 /// The part of the facts that needs the container spec.
-struct Edge {
-    wanted: Answer<String>,
-    live: Live,
-    next_height: Option<u64>,
-    version: Option<String>,
-    summary: Option<String>,
-    trouble: Option<(String, String)>,
-    log_end: Option<String>,
-    exposed: Option<bool>,
+#[derive(Debug)]
+pub struct Edge {
+    /// Hash of the container that there should be.
+    pub wanted: Answer<String>,
+    /// Container, RPC, peers, GPU.
+    pub live: Live,
+    /// A later height than the one in `live`, where one came while looking.
+    pub next_height: Option<u64>,
+    /// The node's version.
+    pub version: Option<String>,
+    /// What the owner needs for staking.
+    pub summary: Option<String>,
+    /// The known fatal line of the container's log: what it means, what to do.
+    pub trouble: Option<(String, String)>,
+    /// The end of the container's log, where it is not well.
+    pub log_end: Option<String>,
+    /// Whether `docker inspect` shows the password; `None` where there is none to look for.
+    pub exposed: Option<bool>,
 }
 
 async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Progress) -> Edge {

@@ -30,18 +30,85 @@ pub async fn verify_within(node: &Node, patience: Duration) -> Report {
     }
 }
 
-/// The whole health check.
-#[derive(Clone, Debug)]
-pub struct Report {
-    /// All checks in one word.
-    pub verdict: Verdict,
-    /// Every check.
-    pub checks: Vec<Check>,
-    /// The node's wallet address, where known.
-    pub address: Option<String>,
-}
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
 
-/// Looks at everything once. Changes nothing.
-pub async fn verify(_node: &Node) -> Report {
-    todo!()
+    use super::*;
+    use crate::aws::imds::Imds;
+    use crate::host::testing::Tree;
+    use crate::retry::Policy;
+
+    const NEVER: Policy = Policy {
+        attempts: 1,
+        first_pause: Duration::ZERO,
+        longest_pause: Duration::ZERO,
+    };
+
+    fn node(tree: &Tree) -> Node {
+        let config = serde_json::from_value(serde_json::json!({
+            "gpu": true,
+            "volume": {"kind": "instance-store"},
+            "assets": {"bucket": "b", "key": "k", "sha256": "00"},
+            "secret": {"arn": "arn"}
+        }));
+        let imds = Imds::at("http://127.0.0.1:1", NEVER);
+        Node::new(config.unwrap(), tree.host.clone(), imds)
+    }
+
+    fn found<'a>(report: &'a Report, name: &str) -> &'a Check {
+        let mut checks = report.checks.iter();
+        checks.find(|check| check.name == name).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_bare_machine_is_told_not_crashed_on() {
+        let tree = Tree::new();
+        let report = verify(&node(&tree)).await;
+        assert_eq!(
+            (report.verdict, &report.address),
+            (Verdict::Unhealthy, &None)
+        );
+        assert!(
+            report.text().starts_with("unhealthy: "),
+            "{}",
+            report.text()
+        );
+        let spec = "/opt/bootstrap/assets/edge.json does not exist";
+        assert_eq!(found(&report, "container").detail, spec);
+        assert_eq!(
+            found(&report, "docker").detail,
+            "cannot find `docker` on this machine: cannot find binary path"
+        );
+    }
+
+    #[tokio::test]
+    async fn a_wrong_password_is_named_by_the_containers_own_log() {
+        let tree = Tree::new();
+        let spec = include_str!("../../cloudformation/assets/edge.json")
+            .replace("\"core\": 17888", "\"core\": 1");
+        tree.file(
+            crate::edge::SPEC_FILE,
+            spec.replace("[15888,", "[1, 15888,"),
+        );
+        tree.file(crate::edge::SECRET_FILE, "pass word");
+        tree.tool(
+            "docker",
+            r#"case "$1" in
+            container) echo '[{"State":{"Status":"restarting","ExitCode":1},"RestartCount":2,"Args":["pass word"],
+              "Config":{"Labels":{"io.theta.bootstrap.spec":"x"}}}]' ;;
+            logs) echo 'level=fatal msg="could not decrypt key with given password"' ;;
+            *) exit 1 ;; esac"#,
+        );
+        let report = verify(&node(&tree)).await;
+        assert_eq!(
+            found(&report, "container").detail,
+            "the wallet password does not open the key on the volume"
+        );
+        assert_eq!(
+            found(&report, "password").detail,
+            "docker inspect shows the wallet password"
+        );
+        assert!(!report.json().contains("pass word"));
+    }
 }

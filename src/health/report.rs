@@ -80,42 +80,6 @@ const VITAL: &[&str] = &[
 /// Checks that warn while the network is still being joined.
 const SYNC: &[&str] = &["height", "peers"];
 
-impl Check {
-    /// As it should be.
-    pub fn pass(name: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(name, Status::Pass, detail, None)
-    }
-
-    /// Means nothing here, or cannot be known.
-    pub fn skip(name: &'static str, detail: impl Into<String>) -> Self {
-        Self::new(name, Status::Skip, detail, None)
-    }
-
-    /// Not as it should be, or not yet.
-    pub fn warn(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::new(name, Status::Warn, detail, Some(hint.into()))
-    }
-
-    /// Wrong.
-    pub fn fail(name: &'static str, detail: impl Into<String>, hint: impl Into<String>) -> Self {
-        Self::new(name, Status::Fail, detail, Some(hint.into()))
-    }
-
-    fn new(
-        name: &'static str,
-        status: Status,
-        detail: impl Into<String>,
-        hint: Option<String>,
-    ) -> Self {
-        Self {
-            name,
-            status,
-            detail: detail.into(),
-            hint,
-        }
-    }
-}
-
 impl Verdict {
     /// Exit code of `bootstrap verify`.
     pub fn exit_code(self) -> u8 {
@@ -249,6 +213,15 @@ mod tests {
 
     use super::*;
 
+    fn check(status: Status, name: &'static str, detail: &str, hint: Option<&str>) -> Check {
+        Check {
+            name,
+            status,
+            detail: detail.into(),
+            hint: hint.map(String::from),
+        }
+    }
+
     fn verdict(checks: &[Check]) -> (Verdict, u8) {
         let verdict = Report::of(checks.to_vec(), None).verdict;
         (verdict, verdict.exit_code())
@@ -256,12 +229,12 @@ mod tests {
 
     #[test]
     fn the_worst_check_decides() {
-        let pass = Check::pass("os", "Debian 12");
-        let skip = Check::skip("gpu-driver", "gpu is false");
-        let warn = Check::warn("disk-root", "12 % free", "h");
-        let peers = Check::warn("peers", "none yet", "h");
-        let minor = Check::fail("cloudwatch-agent", "not active", "h");
-        let vital = Check::fail("rpc", "refused", "h");
+        let pass = check(Status::Pass, "os", "Debian 12", None);
+        let skip = check(Status::Skip, "gpu-driver", "gpu is false", None);
+        let warn = check(Status::Warn, "disk-root", "12 % free", Some("h"));
+        let peers = check(Status::Warn, "peers", "none yet", Some("h"));
+        let minor = check(Status::Fail, "cloudwatch-agent", "not active", Some("h"));
+        let vital = check(Status::Fail, "rpc", "refused", Some("h"));
         for (checks, wanted) in [
             (vec![&pass, &skip], (Verdict::Healthy, 0)),
             (vec![&pass, &warn], (Verdict::Healthy, 0)),
@@ -274,11 +247,11 @@ mod tests {
             assert_eq!(verdict(&checks), wanted);
         }
         for name in VITAL {
-            let checks = [Check::fail(name, "", "")];
+            let checks = [check(Status::Fail, name, "", Some(""))];
             assert_eq!(verdict(&checks), (Verdict::Unhealthy, 1), "{name}");
         }
         for name in SYNC {
-            let checks = [Check::fail(name, "", "")];
+            let checks = [check(Status::Fail, name, "", Some(""))];
             assert_eq!(verdict(&checks), (Verdict::Degraded, 1), "{name}");
         }
     }
@@ -287,9 +260,14 @@ mod tests {
     fn programs_and_people_get_the_same() {
         let report = Report::of(
             vec![
-                Check::pass("os", "Debian 12"),
-                Check::fail("rpc", "refused", "run: docker logs edgelauncher"),
-                Check::skip("gpu-driver", "gpu is false"),
+                check(Status::Pass, "os", "Debian 12", None),
+                check(
+                    Status::Fail,
+                    "rpc",
+                    "refused",
+                    Some("run: docker logs edgelauncher"),
+                ),
+                check(Status::Skip, "gpu-driver", "gpu is false", None),
             ],
             Some("0xab".into()),
         );

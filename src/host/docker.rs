@@ -144,71 +144,25 @@ impl Docker<'_> {
 }
 
 /// What Docker's words about a failed pull mean, worst first: part of the text, whether to try again, what to do.
+#[rustfmt::skip]
 const PULL_FAILURES: &[(&[&str], bool, &str)] = &[
-    (
-        &["toomanyrequests", "rate limit", "429 too many"],
-        true,
-        "the registry limits pulls from this address: wait, or name a mirror in edge.image",
-    ),
-    (
-        &["no space left on device"],
-        false,
-        "free space on the root disk (docker system df), or give the instance a larger one",
-    ),
-    (
-        &["no matching manifest", "invalid reference format"],
-        false,
-        "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the image must exist for linux/amd64",
-    ),
-    (
-        &[
-            "manifest unknown",
-            "not found: manifest",
-            "does not exist",
-            "repository name not known",
-        ],
-        false,
-        "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the registry has no such image",
-    ),
-    (
-        &[
-            "access denied",
-            "denied:",
-            "unauthorized",
-            "authentication required",
-            "no basic auth",
-        ],
-        false,
-        "check edge.image in /etc/bootstrap/config.json: it must be an image that can be pulled without logging in",
-    ),
-    (
-        &[
-            "timeout",
-            "timed out",
-            "deadline exceeded",
-            "connection reset",
-            "connection refused",
-            "broken pipe",
-            "eof",
-            "no such host",
-            "server misbehaving",
-            "temporary failure",
-            "network is unreachable",
-            "no route to host",
-            "bad gateway",
-            "service unavailable",
-            "internal server error",
-            "gateway time",
-        ],
-        true,
-        "check that the instance reaches the registry by HTTPS: subnet route, NAT, security group, DNS",
-    ),
-    (
-        &["not found"],
-        false,
-        "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the registry has no such image",
-    ),
+    (&["toomanyrequests", "rate limit", "429 too many"], true,
+     "the registry limits pulls from this address: wait, or name a mirror in edge.image"),
+    (&["no space left on device"], false,
+     "free space on the root disk (docker system df), or give the instance a larger one"),
+    (&["no matching manifest", "invalid reference format"], false,
+     "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the image must exist for linux/amd64"),
+    (&["manifest unknown", "does not exist", "repository name not known"], false, NO_IMAGE),
+    (&["denied", "unauthorized", "authentication required", "no basic auth"], false,
+     "check edge.image in /etc/bootstrap/config.json: it must be an image that can be pulled without logging in"),
+    (&["timeout", "timed out", "deadline exceeded", "connection reset", "connection refused", "broken pipe", "eof",
+       "no such host", "server misbehaving", "temporary failure", "network is unreachable", "no route to host",
+       "bad gateway", "service unavailable", "internal server error", "gateway time"], true,
+     "check that the instance reaches the registry by HTTPS: subnet route, NAT, security group, DNS"),
+    (&["not found"], false, NO_IMAGE),
 ];
+
+const NO_IMAGE: &str = "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the registry has no such image";
 
 fn pull_failure(reference: &str, output: &Output) -> Error {
     let said = output.stderr.to_lowercase();
