@@ -43,7 +43,7 @@ impl Host {
 
     /// Whether the repositories have a package of exactly this name.
     pub async fn package_known(&self, package: &str) -> Result<bool> {
-        retry(POLICY, "looking for a package", async || {
+        retry(POLICY, "looking for a package", || async {
             let output = match self.os()?.manager {
                 Manager::Dnf => {
                     let query = ["-q", "repoquery", "--latest-limit=1", package];
@@ -69,7 +69,7 @@ impl Host {
     pub async fn install_packages(&self, packages: &[&str]) -> Result<()> {
         let manager = self.os()?.manager;
         tracing::info!("installing {}", packages.join(" "));
-        retry(POLICY, "installing packages", async || {
+        retry(POLICY, "installing packages", || async {
             let install = match manager {
                 Manager::Dnf => self.dnf(&["--setopt=install_weak_deps=False", "install"]),
                 Manager::Apt => {
@@ -123,7 +123,7 @@ impl Host {
             // Amazon Linux pins its repositories to the AMI's release: without `latest` there is nothing newer
             // (docs.aws.amazon.com/linux/al2023/ug/deterministic-upgrades.html).
             Manager::Dnf => {
-                retry(POLICY, "security updates", async || {
+                retry(POLICY, "security updates", || async {
                     let upgrade = ["upgrade", "--security", "--releasever=latest"];
                     self.succeed(self.dnf(&upgrade)).await
                 })
@@ -134,7 +134,7 @@ impl Host {
                 if !self.package_installed("unattended-upgrades").await? {
                     self.install_packages(&["unattended-upgrades"]).await?;
                 }
-                retry(POLICY, "security updates", async || {
+                retry(POLICY, "security updates", || async {
                     self.mend_packages().await?;
                     self.refresh_lists().await?;
                     self.succeed(quietly(self.command("unattended-upgrade")))

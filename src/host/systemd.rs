@@ -35,6 +35,18 @@ impl Host {
         ))
     }
 
+    /// Whether the unit (with its suffix) has a file, so that it can be started at all.
+    pub fn unit_exists(&self, unit: &str) -> bool {
+        [
+            "/etc/systemd/system",
+            "/run/systemd/system",
+            "/usr/lib/systemd/system",
+            "/lib/systemd/system",
+        ]
+        .iter()
+        .any(|directory| self.path(directory).join(unit).exists())
+    }
+
     /// Enables the unit and starts it; an error quotes the unit's last journal lines.
     pub async fn enable_and_start(&self, unit: &str) -> Result<()> {
         self.enable(unit).await?;

@@ -4,12 +4,15 @@ mod assets;
 mod cloudwatch_agent;
 mod container;
 mod docker;
+mod download;
 mod metrics_cron;
 mod nvidia;
 mod preflight;
 mod secret;
 mod signal;
 mod ssm_agent;
+#[cfg(test)]
+mod testing;
 mod user;
 mod volume;
 

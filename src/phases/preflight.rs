@@ -1,24 +1,267 @@
-//! Phase `preflight`.
+//! Phase `preflight`: a machine that can become a node, and the unit that converges it at every boot.
 
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 
+use crate::config::Update;
 use crate::engine::{Applied, Phase, State};
-use crate::error::Result;
+use crate::error::{Error, OrFail, Result};
+use crate::host::Host;
+use crate::host::files::Access;
 use crate::node::Node;
 
-/// See the table in DESIGN: to be written.
+const GIB: u64 = 1 << 30;
+/// Before the first set-up: engine and agents (1 GiB), the image packed and unpacked (4 GiB), logs and updates.
+const FIRST: u64 = 8 * GIB;
+/// The same with the GPU's driver (3 GiB with headers and build), the container toolkit and the CUDA image. Driver
+/// installs are known to break on small root disks (amazonlinux/amazon-linux-2023#1054).
+const FIRST_WITH_GPU: u64 = 20 * GIB;
+/// Later: all of that has its place already; this is room for logs and for a new image's pull to fail in good order.
+const LATER: u64 = 2 * GIB;
+
+const UNIT: &str = "bootstrap.service";
+const UNIT_FILE: &str = "/etc/systemd/system/bootstrap.service";
+/// Ends with 4 when a reboot is under way. It has no time limit of its own: the run has (`deadline_seconds`).
+const UNIT_TEXT: &str = "\
+[Unit]
+Description=Bring this machine to the state of a Theta edge node
+After=network-online.target docker.service
+Wants=network-online.target
+
+[Service]
+Type=oneshot
+ExecStart=/usr/local/bin/bootstrap
+SuccessExitStatus=4
+TimeoutStartSec=infinity
+
+[Install]
+WantedBy=multi-user.target
+";
+
+const DIRECTORIES: [(&str, u32); 2] = [("/run/bootstrap", 0o711), ("/var/lib/bootstrap", 0o700)];
+/// Security updates are for set-up, not for every boot.
+const UPDATED: &str = "/var/lib/bootstrap/security-updates-installed";
+
+/// The machine is one that can become a node.
 pub struct Preflight(pub Arc<Node>);
+
+impl Preflight {
+    /// What cannot be put right from here, and the evidence that nothing of it is wrong.
+    async fn machine(&self) -> Result<String> {
+        let host = &self.0.host;
+        if host.is_real() {
+            root(rustix::process::geteuid().as_raw())?;
+        }
+        architecture(&rustix::system::uname().machine().to_string_lossy())?;
+        let os = host.os()?;
+        let identity = self.0.identity().await?;
+        let free = free_bytes(host)?;
+        let first = !host.path(UNIT_FILE).exists();
+        space(free, required(first, self.0.config.gpu))?;
+        Ok(format!(
+            "{} ({}, {}), {}, {} GiB free",
+            identity.instance_id,
+            identity.instance_type,
+            identity.zone,
+            os.name,
+            free / GIB
+        ))
+    }
+
+    fn update_due(&self) -> bool {
+        self.0.config.system.update == Update::Security && !self.0.host.path(UPDATED).exists()
+    }
+}
 
 #[async_trait]
 impl Phase for Preflight {
     async fn check(&self) -> Result<State> {
-        let _ = &self.0;
-        todo!()
+        let evidence = self.machine().await?;
+        let host = &self.0.host;
+        for (path, mode) in DIRECTORIES {
+            let found = host.path(path).symlink_metadata();
+            if !found.is_ok_and(|d| d.is_dir() && d.permissions().mode() & 0o7777 == mode) {
+                return Ok(State::Needed(format!(
+                    "{path} is not there with mode {mode:04o}"
+                )));
+            }
+        }
+        if self.update_due() {
+            return Ok(State::Needed("security updates are not installed".into()));
+        }
+        if host.read(UNIT_FILE)?.as_deref() != Some(UNIT_TEXT.as_bytes()) {
+            return Ok(State::Needed(format!("{UNIT} is not installed")));
+        }
+        if !host.unit_enabled(UNIT).await? {
+            return Ok(State::Needed(format!("{UNIT} is not enabled")));
+        }
+        Ok(State::Done(evidence))
     }
 
     async fn apply(&self) -> Result<Applied> {
-        todo!()
+        let host = &self.0.host;
+        for (path, mode) in DIRECTORIES {
+            host.make_dir(path, Access::mode(mode))?;
+        }
+        if self.update_due() {
+            tracing::info!("installing security updates");
+            host.install_security_updates().await?;
+            host.write(UPDATED, b"", Access::mode(0o600))?;
+        }
+        if host.write_if_changed(UNIT_FILE, UNIT_TEXT.as_bytes(), Access::mode(0o644))? {
+            host.daemon_reload().await?;
+        }
+        host.enable(UNIT).await?;
+        Ok(Applied::Finished)
+    }
+}
+
+fn root(user: u32) -> Result<()> {
+    if user == 0 {
+        return Ok(());
+    }
+    Err(Error::new(
+        format!("bootstrap runs as user {user}, not as root"),
+        "Run it with sudo.",
+    ))
+}
+
+fn architecture(machine: &str) -> Result<()> {
+    if machine == "x86_64" {
+        return Ok(());
+    }
+    Err(Error::new(
+        format!("the processor is {machine}, not x86_64"),
+        "Use an x86_64 instance type (g4dn, g5, g6, m7i, …): the edge image exists for no other.",
+    ))
+}
+
+fn required(first: bool, gpu: bool) -> u64 {
+    match (first, gpu) {
+        (true, true) => FIRST_WITH_GPU,
+        (true, false) => FIRST,
+        (false, _) => LATER,
+    }
+}
+
+fn space(free: u64, required: u64) -> Result<()> {
+    if free >= required {
+        return Ok(());
+    }
+    #[allow(clippy::cast_precision_loss)] // shown with one decimal
+    let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / GIB as f64);
+    Err(Error::new(
+        format!(
+            "the root disk has {} free, of {} that are needed",
+            gib(free),
+            gib(required)
+        ),
+        "Give the instance a larger root volume, or make room on it.",
+    ))
+}
+
+/// Free bytes of the root filesystem, those reserved for root not counted.
+fn free_bytes(host: &Host) -> Result<u64> {
+    let root = rustix::fs::statvfs(host.path("/")).or_fail(
+        || "cannot ask for the free space of the root disk",
+        "Check that / is mounted.",
+    )?;
+    Ok(root.f_bavail.saturating_mul(root.f_frsize))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use super::*;
+    use crate::host::testing::Tree;
+    use crate::phases::testing::{DEBIAN, config, node_in_cloud};
+
+    #[test]
+    fn refuses_what_it_cannot_put_right() {
+        let cases = [
+            (root(1000), "bootstrap runs as user 1000, not as root"),
+            (
+                architecture("aarch64"),
+                "the processor is aarch64, not x86_64",
+            ),
+            (
+                space(8 * GIB - 1, required(true, false)),
+                "the root disk has 8.0 GiB free, of 8.0 GiB that are needed",
+            ),
+            (
+                space(9 * GIB, required(true, true)),
+                "the root disk has 9.0 GiB free, of 20.0 GiB that are needed",
+            ),
+            (
+                space(GIB, required(false, true)),
+                "the root disk has 1.0 GiB free, of 2.0 GiB that are needed",
+            ),
+        ];
+        for (result, reason) in cases {
+            assert_eq!(result.unwrap_err().reason(), reason);
+        }
+        assert!(space(8 * GIB, required(true, false)).is_ok());
+        assert!(space(3 * GIB, required(false, true)).is_ok());
+    }
+
+    #[tokio::test]
+    async fn installs_the_unit_without_starting_it_and_then_changes_nothing() {
+        let tree = Tree::new();
+        // The check after the first set-up asks for little space, whatever the test machine has.
+        tree.file(UNIT_FILE, "older");
+        tree.tool(
+            "systemctl",
+            "case $1 in is-enabled) if [ -e \"$BOOTSTRAP_ROOT/enabled\" ]; then echo enabled; else echo disabled; exit 1; fi;;
+             enable) touch \"$BOOTSTRAP_ROOT/enabled\";; esac",
+        );
+        let (node, _server) = node_in_cloud(&tree, DEBIAN, config(false));
+        let phase = Preflight(node);
+        assert_eq!(
+            phase.check().await.unwrap(),
+            State::Needed("/run/bootstrap is not there with mode 0711".into())
+        );
+        assert_eq!(phase.apply().await.unwrap(), Applied::Finished);
+        let State::Done(evidence) = phase.check().await.unwrap() else {
+            panic!("not done");
+        };
+        assert!(
+            evidence.starts_with("i-0123456789abcdef0 (g4dn.xlarge, us-east-1a), Debian 12, "),
+            "{evidence}"
+        );
+        let before = tree.calls();
+        assert!(before.contains(&"systemctl daemon-reload".to_owned()));
+        phase.apply().await.unwrap();
+        assert_eq!(
+            tree.calls()[before.len()..],
+            ["systemctl is-enabled bootstrap.service"]
+        );
+    }
+
+    #[tokio::test]
+    async fn security_updates_are_installed_once() {
+        let tree = Tree::new();
+        tree.tool("systemctl", "echo enabled");
+        tree.tool("dnf", "exit 0");
+        let mut config = config(false);
+        config.system.update = Update::Security;
+        let (node, _server) = node_in_cloud(&tree, crate::phases::testing::AMAZON, config);
+        let phase = Preflight(node);
+        phase.apply().await.unwrap();
+        phase.apply().await.unwrap();
+        let updates = tree
+            .calls()
+            .into_iter()
+            .filter(|call| call.starts_with("dnf"));
+        assert_eq!(
+            updates.collect::<Vec<_>>(),
+            ["dnf -y upgrade --security --releasever=latest"]
+        );
     }
 }
