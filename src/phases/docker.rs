@@ -1,24 +1,337 @@
-//! Phase `docker`.
+//! Phase `docker`: the engine runs, its logs are bounded, and with a GPU it has NVIDIA's runtime.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::{Map, Value, json};
 
+use super::download::download;
 use crate::engine::{Applied, Phase, State};
-use crate::error::Result;
+use crate::error::{Error, OrFail, Result};
+use crate::host::files::Access;
+use crate::host::os::Manager;
 use crate::node::Node;
 
-/// See the table in DESIGN: to be written.
+const UNIT: &str = "docker.service";
+const CONFIG: &str = "/etc/docker/daemon.json";
+/// There from before daemon.json changes under a running engine until the engine has restarted, so that a run killed
+/// in between is taken up.
+const RESTART_DUE: &str = "/var/lib/bootstrap/docker-restart-due";
+
+const TOOLKIT: &str = "nvidia-container-toolkit";
+/// docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html. The key is trusted as it
+/// comes over TLS from there, and for this repository only.
+const TOOLKIT_KEY_URL: &str = "https://nvidia.github.io/libnvidia-container/gpgkey";
+const TOOLKIT_KEY: &str = "/etc/apt/keyrings/nvidia-container-toolkit.asc";
+const TOOLKIT_LIST: &str = "/etc/apt/sources.list.d/nvidia-container-toolkit.list";
+const TOOLKIT_LINE: &str = "deb [signed-by=/etc/apt/keyrings/nvidia-container-toolkit.asc] \
+    https://nvidia.github.io/libnvidia-container/stable/deb/amd64 /\n";
+
+/// The container engine runs.
 pub struct Docker(pub Arc<Node>);
+
+impl Docker {
+    /// What is not as wanted in the files; nothing where all is.
+    fn missing(&self) -> Result<Option<String>> {
+        let host = &self.0.host;
+        let current = host.read_text(CONFIG)?;
+        if merged(current.as_deref())?.is_some() {
+            return Ok(Some(format!(
+                "{CONFIG} does not bound the containers' logs"
+            )));
+        }
+        if self.0.config.gpu && !has_nvidia_runtime(current.as_deref())? {
+            return Ok(Some(format!("{CONFIG} has no NVIDIA runtime")));
+        }
+        if host.path(RESTART_DUE).exists() {
+            return Ok(Some(format!(
+                "{CONFIG} has changed since the engine started"
+            )));
+        }
+        Ok(None)
+    }
+
+    async fn install_toolkit(&self) -> Result<()> {
+        let host = &self.0.host;
+        if host.package_installed(TOOLKIT).await? {
+            return Ok(());
+        }
+        match host.os()?.manager {
+            // Amazon's own mirror, with package signatures; NVIDIA's .repo file turns them off (gpgcheck=0).
+            Manager::Dnf => host.install_packages(&["nvidia-release"]).await?,
+            Manager::Apt => {
+                let key = download(TOOLKIT_KEY_URL, 64 * 1024, Duration::from_secs(30)).await?;
+                if !key.starts_with(b"-----BEGIN PGP PUBLIC KEY BLOCK-----") {
+                    return Err(Error::new(
+                        format!("{TOOLKIT_KEY_URL} is not a public key"),
+                        "Look at what answers there: a proxy may stand between.",
+                    ));
+                }
+                host.add_repository_file(TOOLKIT_KEY, &key)?;
+                host.add_repository_file(TOOLKIT_LIST, TOOLKIT_LINE.as_bytes())?;
+            }
+        }
+        host.install_packages(&[TOOLKIT]).await
+    }
+
+    /// The engine reads daemon.json only when it starts.
+    async fn before_change(&self) -> Result<()> {
+        if self.0.host.unit_active(UNIT).await? {
+            self.0.host.write(RESTART_DUE, b"", Access::mode(0o600))?;
+        }
+        Ok(())
+    }
+
+    async fn configure(&self) -> Result<()> {
+        let host = &self.0.host;
+        if let Some(text) = merged(host.read_text(CONFIG)?.as_deref())? {
+            self.before_change().await?;
+            host.write(CONFIG, text.as_bytes(), Access::mode(0o644))?;
+        }
+        if self.0.config.gpu && !has_nvidia_runtime(host.read_text(CONFIG)?.as_deref())? {
+            self.before_change().await?;
+            host.command("nvidia-ctk")
+                .args(["runtime", "configure", "--runtime=docker"])
+                .arg(format!("--config={}", host.path(CONFIG).display()))
+                .run()
+                .await?;
+        }
+        Ok(())
+    }
+}
 
 #[async_trait]
 impl Phase for Docker {
     async fn check(&self) -> Result<State> {
-        let _ = &self.0;
-        todo!()
+        let host = &self.0.host;
+        if !host.unit_exists(UNIT) {
+            return Ok(State::Needed("docker is not installed".into()));
+        }
+        if let Some(missing) = self.missing()? {
+            return Ok(State::Needed(missing));
+        }
+        if self.0.config.gpu && !host.package_installed(TOOLKIT).await? {
+            return Ok(State::Needed(format!("{TOOLKIT} is not installed")));
+        }
+        if !host.unit_enabled(UNIT).await? {
+            return Ok(State::Needed("docker is not enabled".into()));
+        }
+        if !host.unit_active(UNIT).await? {
+            return Ok(State::Needed("docker is not active".into()));
+        }
+        Ok(match host.docker().server_version().await? {
+            Some(version) => State::Done(format!("docker {version} is active")),
+            None => State::Needed("docker does not answer".into()),
+        })
     }
 
     async fn apply(&self) -> Result<Applied> {
-        todo!()
+        let host = &self.0.host;
+        if self.0.config.gpu {
+            self.install_toolkit().await?;
+        }
+        // Before the engine is installed, since Debian's and Ubuntu's packages start it.
+        self.configure().await?;
+        let package = host.os()?.docker;
+        // An image may bring Docker's own package instead.
+        if !host.package_installed(package).await? && !host.package_installed("docker-ce").await? {
+            host.install_packages(&[package]).await?;
+        }
+        host.enable_and_start(UNIT).await?;
+        if host.path(RESTART_DUE).exists() {
+            host.restart_unit(UNIT).await?;
+            host.remove(RESTART_DUE)?;
+        }
+        Ok(Applied::Finished)
+    }
+}
+
+/// daemon.json as an object. What is not one is never overwritten: it is an administrator's.
+fn parsed(current: Option<&str>) -> Result<Map<String, Value>> {
+    const HINT: &str = "Correct /etc/docker/daemon.json by hand, or remove it to get the default.";
+    match current.map(str::trim) {
+        None | Some("") => Ok(Map::new()),
+        Some(text) => match serde_json::from_str(text) {
+            Ok(Value::Object(object)) => Ok(object),
+            Ok(_) => Err(Error::new(format!("{CONFIG} is not a JSON object"), HINT)),
+            Err(error) => Err(error).or_fail(|| format!("{CONFIG} is not valid JSON"), HINT),
+        },
+    }
+}
+
+/// The text that daemon.json should have, where it differs from the current one: containers' logs bounded, unless an
+/// administrator has chosen otherwise; all else kept.
+fn merged(current: Option<&str>) -> Result<Option<String>> {
+    let mut config = parsed(current)?;
+    let before = config.clone();
+    let driver = config
+        .entry("log-driver")
+        .or_insert_with(|| json!("json-file"));
+    if *driver == json!("json-file") {
+        let options = config.entry("log-opts").or_insert_with(|| json!({}));
+        let Value::Object(options) = options else {
+            return Err(Error::new(
+                format!("\"log-opts\" in {CONFIG} is not a JSON object"),
+                "Correct /etc/docker/daemon.json by hand.",
+            ));
+        };
+        for (name, value) in [("max-size", "50m"), ("max-file", "3")] {
+            options.entry(name).or_insert_with(|| json!(value));
+        }
+    }
+    Ok((config != before).then(|| format!("{:#}\n", Value::Object(config))))
+}
+
+fn has_nvidia_runtime(current: Option<&str>) -> Result<bool> {
+    let config = parsed(current)?;
+    Ok(config
+        .get("runtimes")
+        .is_some_and(|runtimes| runtimes.get("nvidia").is_some()))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use super::*;
+    use crate::host::testing::Tree;
+    use crate::phases::testing::{AMAZON, config, node};
+
+    fn value(text: Option<String>) -> Option<Value> {
+        text.map(|text| serde_json::from_str(&text).unwrap())
+    }
+
+    #[test]
+    fn bounds_logs_and_keeps_what_an_administrator_has_set() {
+        let bounded =
+            json!({"log-driver": "json-file", "log-opts": {"max-size": "50m", "max-file": "3"}});
+        let cases = [
+            (None, Some(bounded.clone())),
+            (Some("  \n"), Some(bounded.clone())),
+            (Some(r#"{"log-driver": "journald"}"#), None),
+            (
+                Some(r#"{"data-root": "/d", "log-opts": {"max-size": "1g"}}"#),
+                Some(json!({"data-root": "/d", "log-driver": "json-file",
+                            "log-opts": {"max-size": "1g", "max-file": "3"}})),
+            ),
+        ];
+        for (current, wanted) in cases {
+            assert_eq!(value(merged(current).unwrap()), wanted, "{current:?}");
+        }
+        assert_eq!(merged(Some(&bounded.to_string())).unwrap(), None);
+    }
+
+    #[test]
+    fn a_config_that_cannot_be_read_is_named_and_left_alone() {
+        for (text, reason) in [
+            ("{,}", "/etc/docker/daemon.json is not valid JSON"),
+            ("[]", "/etc/docker/daemon.json is not a JSON object"),
+            (
+                r#"{"log-opts": 1}"#,
+                "\"log-opts\" in /etc/docker/daemon.json is not a JSON object",
+            ),
+        ] {
+            assert_eq!(merged(Some(text)).unwrap_err().reason(), reason);
+        }
+    }
+
+    /// An Amazon Linux machine where `dnf install` makes packages installed and systemctl keeps a state.
+    fn machine() -> Tree {
+        let tree = Tree::new();
+        tree.tool(
+            "rpm",
+            "grep -qx -- \"$2\" \"$BOOTSTRAP_ROOT/installed\" 2>/dev/null",
+        );
+        tree.tool(
+            "dnf",
+            "for p in $*; do echo $p; done >> \"$BOOTSTRAP_ROOT/installed\"",
+        );
+        tree.tool(
+            "systemctl",
+            "active=\"$BOOTSTRAP_ROOT/active\"; case $1 in
+             is-active) if [ -e \"$active\" ]; then echo active; else echo inactive; exit 3; fi;;
+             is-enabled) echo enabled;;
+             start|restart) touch \"$active\";; esac",
+        );
+        tree.tool(
+            "nvidia-ctk",
+            "printf '{\"log-driver\":\"json-file\",\"log-opts\":{\"max-file\":\"3\",\"max-size\":\"50m\"},\"runtimes\":{\"nvidia\":{}}}' > ${4#--config=}",
+        );
+        tree
+    }
+
+    #[tokio::test]
+    async fn installs_configures_and_starts_and_never_restarts_without_need() {
+        let tree = machine();
+        let phase = Docker(node(&tree, AMAZON, config(false)));
+        phase.apply().await.unwrap();
+        let first = tree.calls();
+        assert!(first.contains(&"dnf -y --setopt=install_weak_deps=False install docker".into()));
+        assert!(first.contains(&"systemctl start docker.service".into()));
+        phase.apply().await.unwrap();
+        assert!(
+            !tree
+                .calls()
+                .contains(&"systemctl restart docker.service".into())
+        );
+        assert_eq!(phase.missing().unwrap(), None);
+
+        tree.file(CONFIG, "{}");
+        phase.apply().await.unwrap();
+        assert!(
+            tree.calls()
+                .contains(&"systemctl restart docker.service".into())
+        );
+        assert_eq!(phase.missing().unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn a_restart_that_was_cut_off_is_taken_up() {
+        let tree = machine();
+        let phase = Docker(node(&tree, AMAZON, config(false)));
+        phase.apply().await.unwrap();
+        tree.file(RESTART_DUE, "");
+        assert_eq!(
+            phase.missing().unwrap().unwrap(),
+            "/etc/docker/daemon.json has changed since the engine started"
+        );
+        phase.apply().await.unwrap();
+        assert_eq!(
+            tree.calls().last().unwrap(),
+            "systemctl restart docker.service"
+        );
+        assert_eq!(phase.missing().unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn with_a_gpu_the_toolkit_comes_from_a_signed_repository() {
+        let tree = machine();
+        let phase = Docker(node(&tree, AMAZON, config(true)));
+        phase.apply().await.unwrap();
+        let dnf: Vec<_> = tree
+            .calls()
+            .into_iter()
+            .filter(|c| c.starts_with("dnf"))
+            .collect();
+        let install = "dnf -y --setopt=install_weak_deps=False install";
+        assert_eq!(
+            dnf,
+            [
+                format!("{install} nvidia-release"),
+                format!("{install} nvidia-container-toolkit"),
+                format!("{install} docker"),
+            ]
+        );
+        let ctk = format!(
+            "nvidia-ctk runtime configure --runtime=docker --config={}",
+            tree.host.path(CONFIG).display()
+        );
+        assert!(tree.calls().contains(&ctk));
+        assert_eq!(phase.missing().unwrap(), None);
     }
 }

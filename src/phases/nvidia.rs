@@ -1,24 +1,361 @@
-//! Phase `nvidia`.
+//! Phase `nvidia`: the GPU's driver is loaded for the running kernel and stays loaded.
+
+mod plan;
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
 
+use self::plan::{Step, plan};
 use crate::engine::{Applied, Phase, State};
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::log::printable;
 use crate::node::Node;
 
-/// See the table in DESIGN: to be written.
+/// There while the module is loaded; its text names the version.
+const LOADED: &str = "/proc/driver/nvidia/version";
+const PERSISTENCED: &str = "nvidia-persistenced.service";
+/// DKMS compiles for some minutes on two cores.
+const BUILD: Duration = Duration::from_secs(15 * 60);
+
+/// The GPU's driver works, where the config wants a GPU.
 pub struct Nvidia(pub Arc<Node>);
+
+/// One GPU as nvidia-smi tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+struct Card {
+    name: String,
+    driver: String,
+    persistent: bool,
+}
+
+impl Nvidia {
+    /// How many GPUs the machine has; none is an error, since the config wants one.
+    fn devices(&self) -> Result<usize> {
+        let gpus = self.0.host.nvidia_gpus()?;
+        if gpus.is_empty() {
+            return Err(Error::new(
+                "the config wants a GPU, but the machine has no NVIDIA PCI device",
+                "Use a GPU instance type (g4dn, g5, g6), or set \"gpu\" to false in the config.",
+            ));
+        }
+        // Where the image brings a driver that is loaded, it is the one to ask, not our table.
+        if !self.loaded() {
+            for gpu in &gpus {
+                if let Some(why) = gpu.unsupported() {
+                    return Err(Error::new(
+                        format!(
+                            "the driver cannot be installed for the {} at {}: {why}",
+                            gpu.name(),
+                            gpu.address
+                        ),
+                        "Use an instance type of g4dn, g5 or g6 with a whole GPU, or an AMI that brings the driver.",
+                    ));
+                }
+            }
+        }
+        Ok(gpus.len())
+    }
+
+    fn loaded(&self) -> bool {
+        self.0.host.path(LOADED).exists()
+    }
+
+    /// What the driver says of its GPUs, or why it does not answer.
+    async fn cards(&self) -> Result<std::result::Result<Vec<Card>, String>> {
+        if !self.loaded() {
+            return Ok(Err("the NVIDIA driver is not loaded".into()));
+        }
+        let output = self
+            .0
+            .host
+            .command("nvidia-smi")
+            .args([
+                "--query-gpu=name,driver_version,persistence_mode",
+                "--format=csv,noheader",
+            ])
+            .output()
+            .await;
+        let output = match output {
+            Ok(output) => output,
+            // Not installed, or it hangs.
+            Err(error) => return Ok(Err(error.to_string())),
+        };
+        if output.code != 0 {
+            // It tells its failures on standard output.
+            let said = printable(&format!(
+                "{} {}",
+                output.stdout.trim(),
+                output.stderr.trim()
+            ));
+            return Ok(Err(format!("nvidia-smi does not work: {said}")));
+        }
+        Ok(Ok(cards(&output.stdout)))
+    }
+
+    /// Loads the module for the running kernel; the answer is modprobe's complaint, if it has one.
+    async fn load(&self) -> Result<Option<String>> {
+        if self.loaded() {
+            return Ok(None);
+        }
+        let modprobe = self.0.host.command("modprobe").arg("nvidia");
+        let output = modprobe.output().await?;
+        Ok((output.code != 0).then(|| output.failure().to_string()))
+    }
+
+    async fn install(&self) -> Result<()> {
+        let host = &self.0.host;
+        let kernel = rustix::system::uname()
+            .release()
+            .to_string_lossy()
+            .into_owned();
+        for step in plan(host.os()?.driver, &kernel) {
+            match step {
+                Step::Repository { path, text } => {
+                    host.add_repository_file(&path, text.as_bytes())?;
+                }
+                Step::Install(sets) => match sets.as_slice() {
+                    [only] => host.install_packages(&names(only)).await?,
+                    sets => host.install_first_known(sets).await?,
+                },
+                Step::Hold(packages) => host.hold_packages(&names(&packages)).await?,
+                Step::BuildModules => {
+                    if host.package_installed("dkms").await? {
+                        tracing::info!("building the driver's modules for kernel {kernel}");
+                        host.command("dkms")
+                            .args(["autoinstall", "-k", &kernel])
+                            .timeout(BUILD)
+                            .run()
+                            .await?;
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Keeps the driver's state between clients: without it each start of one takes seconds and settings are lost.
+    async fn persist(&self) -> Result<()> {
+        let host = &self.0.host;
+        if host.unit_exists(PERSISTENCED) {
+            host.enable_and_start(PERSISTENCED).await?;
+        }
+        // Ubuntu's unit starts the daemon with --no-persistence-mode.
+        host.command("nvidia-smi")
+            .arg("--persistence-mode=1")
+            .run()
+            .await?;
+        Ok(())
+    }
+}
 
 #[async_trait]
 impl Phase for Nvidia {
     async fn check(&self) -> Result<State> {
-        let _ = &self.0;
-        todo!()
+        if !self.0.config.gpu {
+            return Ok(State::NotApplicable("gpu is false in the config".into()));
+        }
+        let devices = self.devices()?;
+        Ok(match self.cards().await? {
+            Ok(cards) => judge(devices, &cards),
+            Err(why) => State::Needed(why),
+        })
     }
 
     async fn apply(&self) -> Result<Applied> {
-        todo!()
+        self.devices()?;
+        // An image may bring the driver; then it only has to be loaded.
+        let mut complaint = self.load().await?;
+        if self.cards().await?.is_err() {
+            self.install().await?;
+            complaint = self.load().await?;
+        }
+        match self.cards().await? {
+            Ok(_) => {
+                self.persist().await?;
+                Ok(Applied::Finished)
+            }
+            // The module was built for a newer kernel, or another version of it is still loaded. The engine sees to
+            // it that this reboots once and not for ever.
+            Err(why) => Ok(Applied::RebootNeeded(match complaint {
+                Some(complaint) => format!("{why} ({complaint})"),
+                None => why,
+            })),
+        }
+    }
+}
+
+fn names(packages: &[String]) -> Vec<&str> {
+    packages.iter().map(String::as_str).collect()
+}
+
+/// nvidia-smi's lines `Tesla T4, 580.159.03, Enabled`.
+fn cards(csv: &str) -> Vec<Card> {
+    csv.lines()
+        .filter_map(|line| {
+            let mut fields = line.rsplitn(3, ',').map(str::trim);
+            let (persistent, driver, name) = (fields.next()?, fields.next()?, fields.next()?);
+            Some(Card {
+                name: printable(name),
+                driver: printable(driver),
+                persistent: persistent == "Enabled",
+            })
+        })
+        .collect()
+}
+
+fn judge(devices: usize, cards: &[Card]) -> State {
+    let Some(first) = cards.first() else {
+        return State::Needed("nvidia-smi names no GPU".into());
+    };
+    if cards.len() < devices {
+        return State::Needed(format!(
+            "nvidia-smi names {} of {devices} GPUs",
+            cards.len()
+        ));
+    }
+    if cards.iter().any(|card| !card.persistent) {
+        return State::Needed("persistence mode is off".into());
+    }
+    State::Done(format!(
+        "{} x {}, driver {}",
+        cards.len(),
+        first.name,
+        first.driver
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use super::*;
+    use crate::host::testing::Tree;
+    use crate::phases::testing::{UBUNTU, config, node};
+
+    fn gpu(tree: &Tree, device: &str) {
+        for (name, value) in [
+            ("vendor", "0x10de"),
+            ("class", "0x030200"),
+            ("device", device),
+        ] {
+            tree.file(&format!("/sys/bus/pci/devices/0000:00:1e.0/{name}"), value);
+        }
+    }
+
+    #[test]
+    fn judges_what_nvidia_smi_tells() {
+        let cases = [
+            (
+                1,
+                "Tesla T4, 580.159.03, Enabled\n",
+                State::Done("1 x Tesla T4, driver 580.159.03".into()),
+            ),
+            (
+                1,
+                "Tesla T4, 580.159.03, Disabled\n",
+                State::Needed("persistence mode is off".into()),
+            ),
+            (
+                2,
+                "A10G, 580.1, Enabled\n",
+                State::Needed("nvidia-smi names 1 of 2 GPUs".into()),
+            ),
+            (
+                1,
+                "No devices were found\n",
+                State::Needed("nvidia-smi names no GPU".into()),
+            ),
+        ];
+        for (devices, csv, state) in cases {
+            assert_eq!(judge(devices, &cards(csv)), state);
+        }
+    }
+
+    #[tokio::test]
+    async fn says_why_there_can_be_no_driver() {
+        let tree = Tree::new();
+        let without = Nvidia(node(&tree, UBUNTU, config(false)));
+        assert_eq!(
+            without.check().await.unwrap(),
+            State::NotApplicable("gpu is false in the config".into())
+        );
+        let wanted = Nvidia(node(&tree, UBUNTU, config(true)));
+        assert_eq!(
+            wanted.check().await.unwrap_err().reason(),
+            "the config wants a GPU, but the machine has no NVIDIA PCI device"
+        );
+        gpu(&tree, "0x1db1");
+        assert_eq!(
+            wanted.check().await.unwrap_err().reason(),
+            "the driver cannot be installed for the Tesla V100 16 GB (p3) at 0000:00:1e.0: it is older than Turing, \
+             which the open kernel modules need"
+        );
+    }
+
+    const SMI: &str = "case $1 in --persistence-mode=1) touch \"$BOOTSTRAP_ROOT/on\";;
+        *) if [ -e \"$BOOTSTRAP_ROOT/on\" ]; then m=Enabled; else m=Disabled; fi; echo \"Tesla T4, 580.159.03, $m\";; esac";
+
+    #[tokio::test]
+    async fn a_driver_that_the_image_brings_is_only_loaded() {
+        let tree = Tree::new();
+        gpu(&tree, "0x1eb8");
+        tree.tool("nvidia-smi", SMI);
+        tree.tool(
+            "modprobe",
+            "mkdir -p \"$BOOTSTRAP_ROOT/proc/driver/nvidia\"; touch \"$BOOTSTRAP_ROOT/proc/driver/nvidia/version\"",
+        );
+        let phase = Nvidia(node(&tree, UBUNTU, config(true)));
+        assert_eq!(
+            phase.check().await.unwrap(),
+            State::Needed("the NVIDIA driver is not loaded".into())
+        );
+        assert_eq!(phase.apply().await.unwrap(), Applied::Finished);
+        assert_eq!(
+            phase.check().await.unwrap(),
+            State::Done("1 x Tesla T4, driver 580.159.03".into())
+        );
+        let query =
+            "nvidia-smi --query-gpu=name,driver_version,persistence_mode --format=csv,noheader";
+        assert_eq!(
+            tree.calls(),
+            [
+                "modprobe nvidia",
+                query,
+                query,
+                "nvidia-smi --persistence-mode=1",
+                query
+            ]
+        );
+    }
+
+    #[tokio::test]
+    async fn asks_for_a_reboot_where_the_module_does_not_load() {
+        let tree = Tree::new();
+        gpu(&tree, "0x1eb8");
+        tree.tool("modprobe", "exit 1");
+        tree.tool("dpkg", "");
+        tree.tool("dpkg-query", "exit 1");
+        tree.tool("apt-get", "");
+        tree.tool("apt-cache", "echo Package: x");
+        let phase = Nvidia(node(&tree, UBUNTU, config(true)));
+        assert_eq!(
+            phase.apply().await.unwrap(),
+            Applied::RebootNeeded(
+                "the NVIDIA driver is not loaded (`modprobe nvidia` failed with exit code 1)"
+                    .into()
+            )
+        );
+        let modprobes = tree
+            .calls()
+            .iter()
+            .filter(|c| c.starts_with("modprobe"))
+            .count();
+        assert_eq!(modprobes, 2);
     }
 }
