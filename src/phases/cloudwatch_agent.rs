@@ -1,24 +1,369 @@
-//! Phase `cloudwatch-agent`.
+//! Phase `cloudwatch-agent`: the agent is installed, has the assets' config, and runs.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use async_trait::async_trait;
+use serde_json::Value;
 
+use super::download::download;
+use crate::config::Config;
+use crate::digest::sha256;
 use crate::engine::{Applied, Phase, State};
-use crate::error::Result;
+use crate::error::{Error, OrFail, Result};
+use crate::host::files::Access;
+use crate::host::os::CloudWatchAgent as Source;
 use crate::node::Node;
 
-/// See the table in DESIGN: to be written.
+const PACKAGE: &str = "amazon-cloudwatch-agent";
+const UNIT: &str = "amazon-cloudwatch-agent.service";
+/// The config as the assets bring it, with placeholders.
+const ASSET: &str = "/opt/bootstrap/assets/amazon-cloudwatch-agent.json";
+/// A keyring (binary, not armoured) with the agent's signing key; AWS gives its fingerprint as
+/// 9376 16F3 450B 7D80 6CBD 9725 D581 6730 3B78 9C72. Optional: see [`CloudWatchAgent::verify`].
+const KEYRING: &str = "/opt/bootstrap/assets/amazon-cloudwatch-agent.gpg";
+/// The config as applied. Not in the agent's own folder: fetch-config removes what it finds there.
+const CONFIG: &str = "/var/lib/bootstrap/cloudwatch-agent.json";
+/// SHA-256 of the config that the agent was last given, written after the agent took it.
+const APPLIED: &str = "/var/lib/bootstrap/cloudwatch-agent.sha256";
+const PRIVATE: Access = Access::mode(0o600);
+
+const DEB: &str = "/var/lib/bootstrap/amazon-cloudwatch-agent.deb";
+const SIGNATURE: &str = "/var/lib/bootstrap/amazon-cloudwatch-agent.deb.sig";
+/// The package has about 150 MB.
+const DEB_LIMIT: u64 = 512 << 20;
+const DEB_TIMEOUT: Duration = Duration::from_secs(180);
+
+/// The CloudWatch agent runs with our config.
 pub struct CloudWatchAgent(pub Arc<Node>);
+
+impl CloudWatchAgent {
+    /// The config that the agent should have, where the assets are there.
+    fn wanted(&self) -> Result<Option<String>> {
+        self.0
+            .host
+            .read_text(ASSET)?
+            .map(|text| rendered(&text, &self.0.config))
+            .transpose()
+    }
+
+    fn is_applied(&self, config: &str) -> Result<bool> {
+        let applied = self.0.host.read_text(APPLIED)?;
+        Ok(applied.is_some_and(|hash| hash.trim() == sha256(config.as_bytes())))
+    }
+
+    async fn install(&self) -> Result<()> {
+        let host = &self.0.host;
+        let folder = match host.os()?.cloudwatch_agent {
+            Source::Package => return host.install_packages(&[PACKAGE]).await,
+            Source::Download(folder) => folder,
+        };
+        let url = package_url(&self.0.region().await?, folder);
+        host.write(DEB, &download(&url, DEB_LIMIT, DEB_TIMEOUT).await?, PRIVATE)?;
+        self.verify(&url).await?;
+        host.install_packages(&[DEB]).await?;
+        host.remove(DEB)?;
+        host.remove(SIGNATURE)?;
+        Ok(())
+    }
+
+    /// Checks the package's signature against the assets' keyring, which the config's SHA-256 vouches for. Where the
+    /// assets hold no keyring, TLS to AWS's own bucket is all there is.
+    async fn verify(&self, url: &str) -> Result<()> {
+        let host = &self.0.host;
+        if !host.path(KEYRING).exists() {
+            tracing::info!(
+                "the assets hold no amazon-cloudwatch-agent.gpg: the agent's package is trusted for its TLS source only"
+            );
+            return Ok(());
+        }
+        let signature = download(&format!("{url}.sig"), 64 * 1024, DEB_TIMEOUT).await?;
+        host.write(SIGNATURE, &signature, PRIVATE)?;
+        self.check_signature(url).await
+    }
+
+    async fn check_signature(&self, url: &str) -> Result<()> {
+        let host = &self.0.host;
+        // A part of apt on every system that downloads the package.
+        let gpgv = host
+            .command("gpgv")
+            .arg("--keyring")
+            .args([KEYRING, SIGNATURE, DEB].map(|path| host.path(path)))
+            .output()
+            .await?;
+        if gpgv.code == 0 {
+            return Ok(());
+        }
+        Err(Error::new(
+            format!(
+                "the signature of {url} is not valid: {}",
+                crate::log::printable(&gpgv.stderr)
+            ),
+            "Check that the assets hold AWS's current signing key (\"Verifying the signature of the CloudWatch agent \
+             package\" in the CloudWatch guide), then run bootstrap again.",
+        ))
+    }
+
+    /// Hands the config over. The control program also restarts the agent, and has systemd reload its units.
+    async fn give(&self, config: &str) -> Result<()> {
+        let host = &self.0.host;
+        host.write(CONFIG, config.as_bytes(), PRIVATE)?;
+        host.command("amazon-cloudwatch-agent-ctl")
+            .args(["-a", "fetch-config", "-m", "ec2", "-c"])
+            .arg(format!("file:{}", host.path(CONFIG).display()))
+            .arg("-s")
+            .timeout(Duration::from_secs(120))
+            .run()
+            .await?;
+        host.write(APPLIED, sha256(config.as_bytes()).as_bytes(), PRIVATE)
+    }
+}
 
 #[async_trait]
 impl Phase for CloudWatchAgent {
     async fn check(&self) -> Result<State> {
-        let _ = &self.0;
-        todo!()
+        let host = &self.0.host;
+        let Some(config) = self.wanted()? else {
+            return Ok(State::Needed(format!("{ASSET} is not there yet")));
+        };
+        if !host.package_installed(PACKAGE).await? {
+            return Ok(State::Needed(format!("{PACKAGE} is not installed")));
+        }
+        if !self.is_applied(&config)? {
+            return Ok(State::Needed(
+                "the agent does not have the wanted config".into(),
+            ));
+        }
+        if !host.unit_enabled(UNIT).await? {
+            return Ok(State::Needed(format!("{UNIT} is not enabled")));
+        }
+        if !host.unit_active(UNIT).await? {
+            return Ok(State::Needed(format!("{UNIT} is not active")));
+        }
+        Ok(State::Done(format!(
+            "{UNIT} is active with the wanted config"
+        )))
     }
 
     async fn apply(&self) -> Result<Applied> {
-        todo!()
+        let host = &self.0.host;
+        let config = self.wanted()?.ok_or_else(|| {
+            Error::new(
+                format!("{ASSET} is missing"),
+                "Put the file into the assets archive, then run `bootstrap --phase assets`.",
+            )
+        })?;
+        if !host.package_installed(PACKAGE).await? {
+            self.install().await?;
+        }
+        if !self.is_applied(&config)? {
+            self.give(&config).await?;
+        }
+        host.enable_and_start(UNIT).await?;
+        Ok(Applied::Finished)
+    }
+}
+
+/// The bucket's ubuntu and debian folders go by the pattern of the documented ones (amazon_linux, centos, redhat).
+fn package_url(region: &str, folder: &str) -> String {
+    let china = if region.starts_with("cn-") { ".cn" } else { "" };
+    format!(
+        "https://amazoncloudwatch-agent-{region}.s3.{region}.amazonaws.com{china}/{folder}/amd64/latest/{PACKAGE}.deb"
+    )
+}
+
+/// The asset with `{mount}`, `{namespace}` and `{stack}` filled in, and without GPU metrics where there is no GPU: the
+/// agent would log an error each minute.
+fn rendered(asset: &str, config: &Config) -> Result<String> {
+    let mut value: Value = serde_json::from_str(asset).or_fail(
+        || format!("{ASSET} is not valid JSON"),
+        "Correct the file, make the assets archive anew, and put its SHA-256 into the config.",
+    )?;
+    if !config.gpu
+        && let Some(Value::Object(metrics)) = value.pointer_mut("/metrics/metrics_collected")
+    {
+        metrics.remove("nvidia_gpu");
+    }
+    fill(&mut value, config);
+    Ok(format!("{value:#}\n"))
+}
+
+fn fill(value: &mut Value, config: &Config) {
+    match value {
+        Value::String(text) => {
+            *text = text
+                .replace("{mount}", &config.volume.mount)
+                .replace("{namespace}", &config.metrics.namespace)
+                .replace("{stack}", stack_name(config));
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| fill(item, config)),
+        Value::Object(entries) => entries.values_mut().for_each(|entry| fill(entry, config)),
+        _ => {}
+    }
+}
+
+/// The stack's name, also where the config gives its ARN (`arn:…:stack/NAME/UUID`).
+fn stack_name(config: &Config) -> &str {
+    let Some(stack) = &config.stack else {
+        return "edge-node";
+    };
+    stack.name.split('/').nth(1).unwrap_or(&stack.name)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+    use serde_json::json;
+
+    use super::*;
+    use crate::config::Stack;
+    use crate::host::testing::Tree;
+    use crate::phases::testing::{AMAZON, DEBIAN, config, node};
+
+    const OURS: &str = include_str!("../../cloudformation/assets/amazon-cloudwatch-agent.json");
+
+    fn value(config: &Config) -> Value {
+        serde_json::from_str(&rendered(OURS, config).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn our_config_is_filled_in() {
+        let mut config = config(true);
+        config.volume.mount = "/mnt/theta".into();
+        config.stack = Some(Stack {
+            name: "arn:aws:cloudformation:us-east-1:123456789012:stack/edge/1-2".into(),
+            resource: None,
+            wait_handle: None,
+        });
+        let with = value(&config);
+        let collected = &with["metrics"]["metrics_collected"];
+        assert_eq!(collected["disk"]["resources"], json!(["/", "/mnt/theta"]));
+        assert_eq!(with["metrics"]["namespace"], "CWAgent");
+        assert_eq!(
+            with["metrics"]["append_dimensions"]["InstanceId"],
+            "${aws:InstanceId}"
+        );
+        let log = &with["logs"]["logs_collected"]["files"]["collect_list"][0];
+        assert_eq!(log["log_group_name"], "/theta-edge/edge");
+        assert_eq!(log["log_stream_name"], "{instance_id}/bootstrap");
+        assert!(collected.get("nvidia_gpu").is_some());
+
+        config.gpu = false;
+        config.stack = None;
+        let without = rendered(OURS, &config).unwrap();
+        assert!(!without.contains("nvidia_gpu") && without.contains("/theta-edge/edge-node"));
+    }
+
+    #[test]
+    fn packages_come_from_the_regions_own_bucket() {
+        assert_eq!(
+            package_url("eu-west-1", "debian"),
+            "https://amazoncloudwatch-agent-eu-west-1.s3.eu-west-1.amazonaws.com/debian/amd64/latest/amazon-cloudwatch-agent.deb"
+        );
+        assert_eq!(
+            package_url("cn-north-1", "ubuntu"),
+            "https://amazoncloudwatch-agent-cn-north-1.s3.cn-north-1.amazonaws.com.cn/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb"
+        );
+    }
+
+    #[tokio::test]
+    async fn gives_the_config_once_and_again_when_it_changes() {
+        let tree = Tree::new();
+        tree.tool("rpm", "[ -e \"$BOOTSTRAP_ROOT/installed\" ]");
+        tree.tool("dnf", "touch \"$BOOTSTRAP_ROOT/installed\"");
+        tree.tool(
+            "systemctl",
+            "case $1 in is-active) echo active;; is-enabled) echo enabled;; esac",
+        );
+        tree.tool("amazon-cloudwatch-agent-ctl", "");
+        let phase = CloudWatchAgent(node(&tree, AMAZON, config(false)));
+        assert_eq!(
+            phase.check().await.unwrap(),
+            State::Needed(
+                "/opt/bootstrap/assets/amazon-cloudwatch-agent.json is not there yet".into()
+            )
+        );
+        assert_eq!(
+            phase.apply().await.unwrap_err().reason(),
+            "/opt/bootstrap/assets/amazon-cloudwatch-agent.json is missing"
+        );
+
+        tree.file(ASSET, OURS);
+        phase.apply().await.unwrap();
+        let state = phase.check().await.unwrap();
+        assert_eq!(
+            state,
+            State::Done("amazon-cloudwatch-agent.service is active with the wanted config".into())
+        );
+        phase.apply().await.unwrap();
+        tree.file(ASSET, r#"{"agent": {}}"#);
+        assert_eq!(
+            phase.check().await.unwrap(),
+            State::Needed("the agent does not have the wanted config".into())
+        );
+        phase.apply().await.unwrap();
+        let calls = tree.calls();
+        let count = |word: &str| calls.iter().filter(|call| call.starts_with(word)).count();
+        assert_eq!((count("dnf"), count("amazon-cloudwatch-agent-ctl")), (1, 2));
+        let ctl = format!(
+            "amazon-cloudwatch-agent-ctl -a fetch-config -m ec2 -c file:{} -s",
+            tree.host.path(CONFIG).display()
+        );
+        assert!(calls.contains(&ctl), "{calls:?}");
+    }
+
+    #[tokio::test]
+    async fn a_config_that_the_agent_refused_is_given_again() {
+        let tree = Tree::new();
+        tree.tool("dpkg-query", "printf installed");
+        tree.tool("amazon-cloudwatch-agent-ctl", "echo 'invalid' >&2; exit 1");
+        tree.file(ASSET, OURS);
+        let phase = CloudWatchAgent(node(&tree, DEBIAN, config(false)));
+        assert!(phase.apply().await.is_err());
+        assert_eq!(
+            phase.check().await.unwrap(),
+            State::Needed("the agent does not have the wanted config".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn a_package_with_a_wrong_signature_is_refused() {
+        let tree = Tree::new();
+        tree.tool("gpgv", "echo 'gpgv: BAD signature' >&2; exit 1");
+        let phase = CloudWatchAgent(node(&tree, DEBIAN, config(false)));
+        assert_eq!(
+            phase
+                .check_signature("https://x/a.deb")
+                .await
+                .unwrap_err()
+                .reason(),
+            "the signature of https://x/a.deb is not valid: gpgv: BAD signature"
+        );
+        let path = |path| tree.host.path(path).display().to_string();
+        assert_eq!(
+            tree.calls(),
+            [format!(
+                "gpgv --keyring {} {} {}",
+                path(KEYRING),
+                path(SIGNATURE),
+                path(DEB)
+            )]
+        );
+    }
+
+    #[tokio::test]
+    async fn a_broken_asset_is_named() {
+        let tree = Tree::new();
+        tree.file(ASSET, "{");
+        let phase = CloudWatchAgent(node(&tree, DEBIAN, config(false)));
+        assert_eq!(
+            phase.check().await.unwrap_err().reason(),
+            "/opt/bootstrap/assets/amazon-cloudwatch-agent.json is not valid JSON"
+        );
     }
 }
