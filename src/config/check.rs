@@ -139,14 +139,8 @@ fn check_value(path: &str, value: &Value, kind: &Kind, problems: &mut Vec<Proble
             }
         }
         (Kind::Text(shape), Value::String(text)) => {
-            if text.is_empty() {
-                wrong("is empty".into());
-            } else if !(shape.holds)(text) {
-                wrong(if shape.private {
-                    format!("is not {}", shape.what)
-                } else {
-                    format!("{} is not {}", quoted(text), shape.what)
-                });
+            if let Some(message) = shape.wrong(text) {
+                wrong(message);
             }
         }
         (_, value) => wrong(format!("is {}, not {}", kind_of(value), kind.type_name())),
@@ -186,7 +180,7 @@ fn kind_of(value: &Value) -> &'static str {
 }
 
 /// The text with control characters escaped, cut after 80 characters.
-fn quoted(text: &str) -> String {
+pub(super) fn quoted(text: &str) -> String {
     let mut shown: String = text.chars().take(80).collect();
     if shown.len() < text.len() {
         shown.push('…');
@@ -200,13 +194,11 @@ fn suggestion(key: &str, fields: &[Field]) -> String {
         .map(|field| (distance(key, field.name), field.name))
         .min()
         .filter(|(far, name)| *far <= (name.len() / 3).max(1));
-    match nearest {
-        Some((_, name)) => format!("did you mean {name:?}? Else remove it"),
-        None => {
-            let names: Vec<_> = fields.iter().map(|field| field.name).collect();
-            format!("remove it; the settings here are {}", names.join(", "))
-        }
+    if let Some((_, name)) = nearest {
+        return format!("did you mean {name:?}? Else remove it");
     }
+    let names: Vec<_> = fields.iter().map(|field| field.name).collect();
+    format!("remove it; the settings here are {}", names.join(", "))
 }
 
 /// Edits (insert, delete, replace) that lead from one word to the other.

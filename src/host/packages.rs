@@ -15,11 +15,11 @@ use crate::retry::{Policy, retry};
 const POLICY: Policy = Policy {
     attempts: 6,
     first_pause: Duration::from_secs(5),
-    longest_pause: Duration::from_secs(60),
+    longest_pause: Duration::from_mins(1),
 };
 /// Drivers are hundreds of MB, and DKMS compiles them while the package is installed.
-const INSTALL: Duration = Duration::from_secs(20 * 60);
-const LISTS: Duration = Duration::from_secs(5 * 60);
+const INSTALL: Duration = Duration::from_mins(20);
+const LISTS: Duration = Duration::from_mins(5);
 
 impl Host {
     /// Whether the package is installed, whole (half-installed counts as not).

@@ -32,7 +32,7 @@ const DEB: &str = "/var/lib/bootstrap/amazon-cloudwatch-agent.deb";
 const SIGNATURE: &str = "/var/lib/bootstrap/amazon-cloudwatch-agent.deb.sig";
 /// The package has about 150 MB.
 const DEB_LIMIT: u64 = 512 << 20;
-const DEB_TIMEOUT: Duration = Duration::from_secs(180);
+const DEB_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// The CloudWatch agent runs with our config.
 pub struct CloudWatchAgent(pub Arc<Node>);
@@ -112,7 +112,7 @@ impl CloudWatchAgent {
             .args(["-a", "fetch-config", "-m", "ec2", "-c"])
             .arg(format!("file:{}", host.path(CONFIG).display()))
             .arg("-s")
-            .timeout(Duration::from_secs(120))
+            .timeout(Duration::from_mins(2))
             .run()
             .await?;
         host.write(APPLIED, sha256(config.as_bytes()).as_bytes(), PRIVATE)
@@ -164,7 +164,7 @@ impl Phase for CloudWatchAgent {
     }
 }
 
-/// The bucket's ubuntu and debian folders go by the pattern of the documented ones (amazon_linux, centos, redhat).
+/// The bucket's ubuntu and debian folders go by the pattern of the documented ones (`amazon_linux`, `centos`, `redhat`).
 fn package_url(region: &str, folder: &str) -> String {
     let china = if region.starts_with("cn-") { ".cn" } else { "" };
     format!(

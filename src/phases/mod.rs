@@ -48,7 +48,7 @@ pub fn table(node: &Arc<Node>) -> Vec<Entry> {
     #[rustfmt::skip]
     let table = vec![
         //    name                needs                                    minutes  uses     work
-        entry("preflight",        &[],                                           8, NONE,     preflight::Preflight(n())),
+        entry("preflight",        &[],                                          25, PACKAGES, preflight::Preflight(n())),
         entry("ssm-agent",        &["preflight"],                                5, PACKAGES, ssm_agent::SsmAgent(n())),
         entry("nvidia",           &["preflight"],                               25, PACKAGES, nvidia::Nvidia(n())),
         entry("docker",           &["preflight", "nvidia"],                     15, PACKAGES, docker::Docker(n())),

@@ -17,7 +17,7 @@ use crate::node::Node;
 const LOADED: &str = "/proc/driver/nvidia/version";
 const PERSISTENCED: &str = "nvidia-persistenced.service";
 /// DKMS compiles for some minutes on two cores.
-const BUILD: Duration = Duration::from_secs(15 * 60);
+const BUILD: Duration = Duration::from_mins(15);
 
 /// The GPU's driver works, where the config wants a GPU.
 pub struct Nvidia(pub Arc<Node>);
