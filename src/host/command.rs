@@ -69,7 +69,7 @@ impl Output {
                 self.code,
                 printable(&said)
             ),
-            "Run the command by hand as root to see all it says, put right what it names, then run bootstrap again.",
+            "run the command by hand as root to see all it says, put right what it names, then run `bootstrap` again",
         )
     }
 }
@@ -131,7 +131,7 @@ impl Command {
         let program = which::which_in(&self.program, Some(&self.host.search_path), "/").or_fail(
             || format!("cannot find `{}` on this machine", self.program),
             format!(
-                "Install the package that has `{}`, or put its directory on PATH.",
+                "install the package that has `{}`, or put its directory on PATH",
                 self.program
             ),
         )?;
@@ -144,7 +144,7 @@ impl Command {
             Ok(result) => result,
             Err(_) => Err(Error::new(
                 format!("`{command}` did not finish within {} s", limit.as_secs_f64()),
-                "See what the machine is busy with (`systemctl list-jobs`, `ps`), then run bootstrap again.",
+                "see what the machine is busy with (`systemctl list-jobs`, `ps`), then run `bootstrap` again",
             )
             .transient()),
         };
@@ -167,7 +167,7 @@ impl Command {
     async fn execute(self, program: &Path, command: &str) -> Result<Output> {
         let mut child = self.spawn(program).await.or_fail(
             || format!("cannot start `{command}`"),
-            format!("See whether {} is whole and executable.", program.display()),
+            format!("see whether {} is whole and executable", program.display()),
         )?;
         let mut group = Group::of(&child);
         let (stdin, stdout, stderr) =
@@ -205,7 +205,7 @@ impl Command {
         };
         let status = status.or_fail(
             || format!("cannot wait for `{command}`"),
-            "Run bootstrap again.",
+            "run `bootstrap` again",
         )?;
         Ok(Output {
             code: exit_code(status),
@@ -375,7 +375,7 @@ mod tests {
         assert_eq!(error.reason(), "cannot find `mkfs.ext4` on this machine");
         assert_eq!(
             error.hint(),
-            "Install the package that has `mkfs.ext4`, or put its directory on PATH."
+            "install the package that has `mkfs.ext4`, or put its directory on PATH"
         );
         assert!(!error.is_transient());
     }

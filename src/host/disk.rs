@@ -13,13 +13,13 @@ pub use filesystem::Kind;
 pub use probe::{Contents, Finding};
 
 use super::Host;
-use crate::error::{Error, OrFail, Result};
+use crate::error::{Error, Result};
 use crate::log::printable;
 
 /// NVMe model of an instance's own disks (EC2 guide, block-device-mapping-concepts).
 const INSTANCE_STORE: &str = "Amazon EC2 NVMe Instance Storage";
 
-const LOOK: &str = "Look at the device (`lsblk`, `dmesg`), then run bootstrap again.";
+const LOOK: &str = "look at the device (`lsblk`, `dmesg`), then run `bootstrap` again";
 
 /// Id of an EBS volume, `vol-` and 8 to 17 hex digits.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,7 +35,7 @@ impl VolumeId {
         } else {
             Err(Error::new(
                 format!("`{}` is no EBS volume id", printable(text)),
-                "Set volume.id in the config to an id like vol-0123456789abcdef0.",
+                "set volume.id in the config to an id like vol-0123456789abcdef0",
             ))
         }
     }
@@ -85,7 +85,7 @@ impl Host {
                         device.path,
                         printable(&other)
                     ),
-                    "Run `udevadm trigger --subsystem-match=block` to renew the links, then run bootstrap again.",
+                    "renew the links with `udevadm trigger --subsystem-match=block`, then run `bootstrap` again",
                 )),
                 _ => Ok(Some(device)),
             };
@@ -104,7 +104,7 @@ impl Host {
                     "the instance has several instance store disks: {}",
                     several.join(", ")
                 ),
-                "Choose an instance type with one instance store disk, or an EBS volume (volume.kind `ebs`).",
+                "choose an instance type with one instance store disk, or an EBS volume (volume.kind `ebs`)",
             )),
         }
     }
@@ -206,28 +206,6 @@ impl Host {
     fn attribute(&self, directory: &str, name: &str) -> Result<Option<String>> {
         let text = self.read_text(&format!("{directory}/{name}"))?;
         Ok(text.map(|text| text.trim().to_owned()))
-    }
-
-    /// Names in a directory, sorted; none where there is no such directory.
-    fn names_in(&self, directory: &str) -> Result<Vec<String>> {
-        let fail = || format!("cannot list {directory}");
-        let entries = match fs::read_dir(self.path(directory)) {
-            Ok(entries) => entries,
-            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
-            Err(error) => return Err(Error::new(fail(), LOOK).because(error)),
-        };
-        let mut names = Vec::new();
-        for entry in entries {
-            names.push(
-                entry
-                    .or_fail(fail, LOOK)?
-                    .file_name()
-                    .to_string_lossy()
-                    .into_owned(),
-            );
-        }
-        names.sort();
-        Ok(names)
     }
 
     /// Follows symbolic links as the machine would see them, also in a test's tree.

@@ -2,7 +2,7 @@
 
 use std::fs::{self, File, Metadata, Permissions};
 use std::io::{self, ErrorKind, Write};
-use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown};
+use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown, lchown};
 use std::path::Path;
 
 use super::Host;
@@ -50,7 +50,7 @@ impl Host {
                 String::from_utf8(bytes).map_err(|error| {
                     Error::new(
                         format!("{path} is not UTF-8 text"),
-                        format!("Look at {path} and restore it."),
+                        format!("look at {path} and restore it"),
                     )
                     .because(error)
                 })
@@ -116,6 +116,40 @@ impl Host {
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(false),
             Err(error) => Err(failure("remove", path, error)),
         }
+    }
+
+    /// User and group id of what is at `path`, or `None` where nothing is.
+    pub fn owner(&self, path: &str) -> Result<Option<(u32, u32)>> {
+        match fs::symlink_metadata(self.path(path)) {
+            Ok(found) => Ok(Some((found.uid(), found.gid()))),
+            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(failure("look at", path, error)),
+        }
+    }
+
+    /// Gives the directory, not what is in it, to this user and group.
+    pub fn give_dir(&self, path: &str, (uid, gid): (u32, u32)) -> Result<()> {
+        let target = self.path(path);
+        lchown(&target, Some(uid), Some(gid))
+            .and_then(|()| sync_dir(&target))
+            .map_err(|error| failure("change the owner of", path, error))
+    }
+
+    /// Names in the directory, sorted; none where there is no such directory.
+    pub fn names_in(&self, path: &str) -> Result<Vec<String>> {
+        let fail = |error| failure("list", path, error);
+        let entries = match fs::read_dir(self.path(path)) {
+            Ok(entries) => entries,
+            Err(error) if error.kind() == ErrorKind::NotFound => return Ok(Vec::new()),
+            Err(error) => return Err(fail(error)),
+        };
+        let mut names = Vec::new();
+        for entry in entries {
+            let name = entry.map_err(fail)?.file_name();
+            names.push(name.to_string_lossy().into_owned());
+        }
+        names.sort();
+        Ok(names)
     }
 
     /// What is at `path`, links not followed; an error where it is no plain file.
@@ -200,20 +234,22 @@ fn in_the_way(path: &str, found: &Metadata, wanted: &str) -> Error {
     };
     Error::new(
         format!("{path} is {kind} where a {wanted} was expected"),
-        format!("See what put it there (`ls -ld {path}`), move it away, then run bootstrap again."),
+        format!(
+            "see what put it there (`ls -ld {path}`), move it away, then run `bootstrap` again"
+        ),
     )
 }
 
 fn failure(verb: &str, path: &str, error: io::Error) -> Error {
     let hint = match error.kind() {
-        ErrorKind::PermissionDenied => "Run bootstrap as root.".into(),
+        ErrorKind::PermissionDenied => "run `bootstrap` as root".into(),
         ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
-            format!("Free some space for {path} (`df -h`), then run bootstrap again.")
+            format!("free some space for {path} (`df -h`), then run `bootstrap` again")
         }
         ErrorKind::ReadOnlyFilesystem => format!(
-            "The filesystem of {path} is read-only, often after a disk error: see `dmesg`, then run bootstrap again."
+            "the filesystem of {path} is read-only, often after a disk error: see `dmesg`, then run `bootstrap` again"
         ),
-        _ => format!("Look at {path} (`ls -ld {path}`, `dmesg`), then run bootstrap again."),
+        _ => format!("look at {path} (`ls -ld {path}`, `dmesg`), then run `bootstrap` again"),
     };
     Error::new(format!("cannot {verb} {path}"), hint).because(error)
 }
@@ -232,15 +268,6 @@ mod tests {
 
     fn mode(tree: &Tree, path: &str) -> u32 {
         fs::metadata(tree.host.path(path)).unwrap().mode() & 0o7777
-    }
-
-    fn names(tree: &Tree, path: &str) -> Vec<String> {
-        let mut names: Vec<String> = fs::read_dir(tree.host.path(path))
-            .unwrap()
-            .map(|entry| entry.unwrap().file_name().into_string().unwrap())
-            .collect();
-        names.sort();
-        names
     }
 
     #[test]
@@ -268,9 +295,9 @@ mod tests {
         assert_eq!(host.read_text("/a/b/file").unwrap().unwrap(), "two");
         assert_eq!(mode(&tree, "/a/b/file"), 0o400);
         assert_eq!(mode(&tree, "/a/b"), 0o755);
-        assert_eq!(names(&tree, "/a/b"), ["file"]);
+        assert_eq!(tree.host.names_in("/a/b").unwrap(), ["file"]);
         assert!(host.remove("/a/b/file").unwrap());
-        assert_eq!(names(&tree, "/a/b"), [""; 0]);
+        assert_eq!(tree.host.names_in("/a/b").unwrap(), [""; 0]);
     }
 
     #[test]
@@ -335,7 +362,7 @@ mod tests {
         // A directory cannot be replaced by a file: the rename fails after the temporary file was written.
         fs::create_dir(tree.host.path("/d/full")).unwrap();
         assert!(write_atomically(&tree.host.path("/d/full"), b"x", Access::mode(0o600)).is_err());
-        assert_eq!(names(&tree, "/d"), ["file", "full"]);
+        assert_eq!(tree.host.names_in("/d").unwrap(), ["file", "full"]);
         assert_eq!(tree.host.read_text("/d/file").unwrap().unwrap(), "old");
     }
 

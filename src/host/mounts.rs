@@ -36,7 +36,7 @@ impl Host {
         let text = self.read(PATH)?.ok_or_else(|| {
             Error::new(
                 format!("{PATH} does not exist"),
-                "Mount /proc, then run bootstrap again.",
+                "mount /proc, then run `bootstrap` again",
             )
         })?;
         Ok(String::from_utf8_lossy(&text)
@@ -126,7 +126,7 @@ impl FstabEntry {
                         self.target,
                         printable(&shown)
                     ),
-                    "Remove that line if the data volume belongs there, or set volume.mount to another directory.",
+                    "remove that line if the data volume belongs there, or set volume.mount to another directory",
                 ));
             } else {
                 edited.extend_from_slice(line);

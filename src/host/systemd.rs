@@ -118,7 +118,7 @@ fn not_started(unit: &str, output: &Output, journal: Option<Output>) -> Error {
     Error::new(
         format!("{}{lines}", output.failure().reason()),
         format!(
-            "See `systemctl status {unit}` and `journalctl -u {unit}`, then run bootstrap again."
+            "see `systemctl status {unit}` and `journalctl -u {unit}`, then run `bootstrap` again"
         ),
     )
 }
@@ -227,7 +227,7 @@ mod tests {
         );
         assert_eq!(
             error.hint(),
-            "See `systemctl status docker.service` and `journalctl -u docker.service`, then run bootstrap again."
+            "see `systemctl status docker.service` and `journalctl -u docker.service`, then run `bootstrap` again"
         );
         assert_eq!(
             tree.calls()[1],

@@ -71,7 +71,7 @@ impl Host {
         if !self.groups()?.iter().any(|group| group.name == also) {
             return Err(Error::new(
                 format!("there is no group `{also}` on this machine"),
-                "Run `bootstrap --phase docker`: the Docker package brings the group.",
+                "run `bootstrap --phase docker`: the Docker package brings the group",
             ));
         }
         let (uid, gid) = (wanted.uid.to_string(), wanted.gid.to_string());
@@ -108,7 +108,7 @@ impl Host {
         let text = self.read_text(path)?.ok_or_else(|| {
             Error::new(
                 format!("{path} does not exist"),
-                format!("Restore {path} (a backup is {path}-)."),
+                format!("restore {path} (a backup is {path}-)"),
             )
         })?;
         Ok(text.lines().filter_map(parse).collect())
@@ -151,7 +151,7 @@ fn group_missing(groups: &[Group], wanted: &Account) -> Result<bool> {
                 group.name, group.gid, wanted.gid
             ),
             format!(
-                "Set user.gid to {} in the config, or choose another user.name.",
+                "set user.gid to {} in the config, or choose another user.name",
                 group.gid
             ),
         )),
@@ -160,7 +160,7 @@ fn group_missing(groups: &[Group], wanted: &Account) -> Result<bool> {
                 "gid {} belongs to group `{}`, but `{}` is to have it",
                 wanted.gid, other.name, wanted.name
             ),
-            "Set user.gid in the config to a free number, or remove that group if nothing uses it.",
+            "set user.gid in the config to a free number, or remove that group if nothing uses it",
         )),
         (name, _) => Ok(name.is_none()),
     }
@@ -176,7 +176,7 @@ fn account_missing(accounts: &[Account], wanted: &Account) -> Result<bool> {
                     "user `{}` has uid {} and gid {}, but {} and {} are wanted",
                     account.name, account.uid, account.gid, wanted.uid, wanted.gid
                 ),
-                "Set user.uid and user.gid in the config to those, or choose another user.name.",
+                "set user.uid and user.gid in the config to those, or choose another user.name",
             ))
         }
         (None, Some(other)) => Err(Error::new(
@@ -184,7 +184,7 @@ fn account_missing(accounts: &[Account], wanted: &Account) -> Result<bool> {
                 "uid {} belongs to user `{}`, but `{}` is to have it",
                 wanted.uid, other.name, wanted.name
             ),
-            "Set user.uid in the config to a free number, or remove that user if nothing needs it.",
+            "set user.uid in the config to a free number, or remove that user if nothing needs it",
         )),
         (name, _) => Ok(name.is_none()),
     }

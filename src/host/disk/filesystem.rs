@@ -45,7 +45,7 @@ impl Host {
         if now != *saw || !(phantom || now == Contents::Blank) {
             return Err(Error::new(
                 format!("{path} was to be formatted, but holds {now}"),
-                "Nothing was changed. See what else works on the device, then run bootstrap again.",
+                "see what else works on the device, then run `bootstrap` again; nothing was changed",
             ));
         }
         if self.device_attribute(device, "ro")?.as_deref() != Some("0") {
@@ -89,12 +89,12 @@ impl Host {
                     "{} ({}) was mounted at {target} in place of {}",
                     mount.source, mount.device, device.path
                 ),
-                format!("Unmount it (`umount {target}`), then run bootstrap again."),
+                format!("unmount it (`umount {target}`), then run `bootstrap` again"),
             )),
             None if output.code != 0 => Err(Error::new(
                 output.failure().reason(),
                 format!(
-                    "See `dmesg`; a damaged filesystem is repaired with `fsck {}`. Then run bootstrap again.",
+                    "see `dmesg`, repair a damaged filesystem with `fsck {}`, then run `bootstrap` again",
                     device.path
                 ),
             )),
@@ -104,7 +104,7 @@ impl Host {
                     device.path
                 ),
                 format!(
-                    "See `journalctl -b` for who unmounted {target}, then run bootstrap again."
+                    "see in `journalctl -b` who unmounted {target}, then run `bootstrap` again"
                 ),
             )),
         }
@@ -131,7 +131,7 @@ impl Host {
                     "`{}` did not say how large the filesystem is",
                     output.command
                 ),
-                "Run the command by hand and see what it says instead.",
+                "run the command by hand and see what it says instead",
             )),
         }
     }

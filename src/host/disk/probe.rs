@@ -144,7 +144,7 @@ impl Host {
         } else {
             Err(Error::new(
                 format!("{} held {first} at first, then {second}", device.path),
-                "Nothing was changed. See what else works on the device, then run bootstrap again.",
+                "see what else works on the device, then run `bootstrap` again; nothing was changed",
             )
             .transient())
         }
@@ -171,7 +171,7 @@ impl Host {
             .await?;
         parse_wipefs(&output.stdout).or_fail(
             || format!("cannot understand what `{}` said", output.command),
-            "Nothing was changed. Run the command by hand; its output must be JSON (util-linux 2.33 or newer).",
+            "run the command by hand: its output must be JSON (util-linux 2.33 or newer); nothing was changed",
         )
     }
 

@@ -1,0 +1,206 @@
+//! Getting the EBS volume onto this instance: attached when it is free, waited for while another instance holds it.
+
+use std::time::Duration;
+
+use crate::aws::ec2::{VolumeInfo, attach_volume, describe_volume, is_device_taken};
+use crate::aws::imds::Identity;
+use crate::engine::doing;
+use crate::error::{Error, Result};
+use crate::host::disk::{Device, VolumeId};
+use crate::node::Node;
+
+/// How often EC2 is asked while waiting, in looks at the machine, which are a second apart.
+const LOOKS_PER_QUESTION: u32 = 5;
+/// How often a wait is told of, in questions.
+const QUESTIONS_PER_LINE: u32 = 6;
+
+/// What is to be done about a volume that is not here yet.
+#[derive(Debug, PartialEq, Eq)]
+enum Step {
+    Attach,
+    Wait(String),
+}
+
+/// The volume's device. Waits for it as long as the phase has time.
+pub(super) async fn device(node: &Node, id: &VolumeId, known: &VolumeInfo) -> Result<Device> {
+    let mut known = known.clone();
+    let mut questions = 0;
+    loop {
+        if let Some(device) = node.host.volume_device(id)? {
+            return Ok(device);
+        }
+        let identity = node.identity().await?;
+        match next(id, &known, identity)? {
+            Step::Attach => attach(node, id, identity).await?,
+            Step::Wait(why) => {
+                doing(&why);
+                if questions % QUESTIONS_PER_LINE == 0 && questions > 0 {
+                    tracing::info!("still {why}");
+                }
+            }
+        }
+        for _ in 0..LOOKS_PER_QUESTION {
+            tokio::time::sleep(Duration::from_secs(1)).await;
+            if let Some(device) = node.host.volume_device(id)? {
+                return Ok(device);
+            }
+        }
+        known = describe_volume(node.aws().await?, id.as_str()).await?;
+        questions += 1;
+    }
+}
+
+fn next(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Result<Step> {
+    if known.zone != identity.zone {
+        return Err(Error::new(
+            format!(
+                "{id} is in {}, but this instance is in {}",
+                known.zone, identity.zone
+            ),
+            "start the node in the volume's zone, or make a snapshot and from it a volume in the node's zone",
+        ));
+    }
+    let holder = known
+        .attachments
+        .iter()
+        .find(|attachment| attachment.state != "detached");
+    match (holder, known.state.as_str()) {
+        (Some(holder), _) if holder.instance == identity.instance_id => Ok(Step::Wait(format!(
+            "waiting for the device of {id}, {} to this instance as {}",
+            holder.state, holder.device
+        ))),
+        (Some(holder), _) => Ok(Step::Wait(format!(
+            "waiting for {} to let go of {id} ({})",
+            holder.instance, holder.state
+        ))),
+        (None, "available") => Ok(Step::Attach),
+        (None, state @ ("creating" | "in-use")) => {
+            Ok(Step::Wait(format!("waiting for {id}, which is {state}")))
+        }
+        (None, state) => Err(Error::new(
+            format!("{id} cannot be attached: its state is {state}"),
+            "see the volume in the EC2 console, or name another in volume.id",
+        )),
+    }
+}
+
+/// Asks for the first device name that is free. It says nothing about the name that the kernel gives (NVMe).
+async fn attach(node: &Node, id: &VolumeId, identity: &Identity) -> Result<()> {
+    let aws = node.aws().await?;
+    let instance = identity.instance_id.as_str();
+    // The letters that AWS leaves to data volumes (EC2 guide, device_naming).
+    for letter in 'f'..='p' {
+        let name = format!("/dev/sd{letter}");
+        doing(&format!("attaching {id} to {instance} as {name}"));
+        match attach_volume(aws, id.as_str(), instance, &name).await {
+            Err(error) if is_device_taken(&error, &name, instance) => {}
+            // Someone was faster, or it is between two states: what EC2 says next decides.
+            Err(error) if error.is_transient() => {
+                tracing::info!("{error}");
+                return Ok(());
+            }
+            answer => return answer,
+        }
+    }
+    Err(Error::new(
+        format!("every device name from /dev/sdf to /dev/sdp is taken on {instance}"),
+        "detach a volume that the node does not need",
+    ))
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+    use crate::aws::ec2::Attachment;
+
+    /// What comes next for a volume in this state, zone and attachments (instance, state), on instance i-me in zone a.
+    fn after(state: &str, zone: &str, attachments: &[(&str, &str)]) -> Result<Step, String> {
+        let id = VolumeId::parse("vol-0abc1234").unwrap();
+        let known = VolumeInfo {
+            state: state.into(),
+            encrypted: true,
+            snapshot_id: None,
+            zone: zone.into(),
+            attachments: attachments
+                .iter()
+                .map(|(instance, state)| Attachment {
+                    instance: (*instance).into(),
+                    device: "/dev/sdf".into(),
+                    state: (*state).into(),
+                })
+                .collect(),
+            size_gib: 256,
+        };
+        let me = Identity {
+            instance_id: "i-me".into(),
+            region: "r".into(),
+            zone: "a".into(),
+            instance_type: "t".into(),
+        };
+        next(&id, &known, &me).map_err(|error| error.reason().to_owned())
+    }
+
+    fn wait(why: &str) -> Result<Step, String> {
+        Ok(Step::Wait(why.into()))
+    }
+
+    #[test]
+    fn a_free_volume_is_attached() {
+        assert_eq!(after("available", "a", &[]), Ok(Step::Attach));
+        assert_eq!(
+            after("available", "a", &[("i-old", "detached")]),
+            Ok(Step::Attach)
+        );
+    }
+
+    #[test]
+    fn a_volume_of_another_instance_is_waited_for_never_taken() {
+        for state in ["attached", "detaching", "busy", "attaching"] {
+            assert_eq!(
+                after("in-use", "a", &[("i-old", state)]),
+                wait(&format!(
+                    "waiting for i-old to let go of vol-0abc1234 ({state})"
+                ))
+            );
+        }
+        assert_eq!(
+            after("in-use", "a", &[]),
+            wait("waiting for vol-0abc1234, which is in-use")
+        );
+    }
+
+    #[test]
+    fn a_volume_on_its_way_is_waited_for() {
+        assert_eq!(
+            after("in-use", "a", &[("i-me", "attaching")]),
+            wait("waiting for the device of vol-0abc1234, attaching to this instance as /dev/sdf")
+        );
+        assert_eq!(
+            after("creating", "a", &[]),
+            wait("waiting for vol-0abc1234, which is creating")
+        );
+    }
+
+    #[test]
+    fn what_can_never_work_is_said_at_once() {
+        assert_eq!(
+            after("available", "b", &[]),
+            Err("vol-0abc1234 is in b, but this instance is in a".into())
+        );
+        for state in ["deleting", "deleted", "error"] {
+            assert_eq!(
+                after(state, "a", &[]),
+                Err(format!(
+                    "vol-0abc1234 cannot be attached: its state is {state}"
+                ))
+            );
+        }
+    }
+}

@@ -1,0 +1,571 @@
+//! From a device to a filesystem at its mount point; never over anything that was there before.
+
+use crate::engine::{State, doing};
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::host::disk::{Contents, Device, Kind};
+use crate::host::files::Access;
+use crate::host::mounts::{FstabEntry, Mount};
+use crate::log::printable;
+
+/// Where the volume belongs.
+pub(super) struct Place<'a> {
+    pub(super) host: &'a Host,
+    /// What messages call the volume: its id.
+    pub(super) name: String,
+    /// Mount point.
+    pub(super) target: &'a str,
+    /// The filesystem that it has, or is given when it is blank.
+    pub(super) kind: Kind,
+    /// User and group id that the filesystem's top directory belongs to.
+    pub(super) owner: (u32, u32),
+}
+
+/// What to do with a device that is not mounted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Decision {
+    /// Mount it as it is.
+    Reuse,
+    /// Make a filesystem on it.
+    Format,
+    /// Ask EC2 whether what it seems to hold can be random bytes.
+    Ask,
+    /// Leave it alone.
+    Refuse,
+}
+
+/// `fresh`: whether EC2 vouches that the volume is encrypted and was made from nothing, where it was asked.
+fn decide(contents: &Contents, wanted: Kind, fresh: Option<bool>) -> Decision {
+    match contents {
+        Contents::Blank => Decision::Format,
+        Contents::Filesystem { kind, .. } if *kind == wanted.to_string() => Decision::Reuse,
+        _ if contents.is_only_atari() => match fresh {
+            None => Decision::Ask,
+            Some(true) => Decision::Format,
+            Some(false) => Decision::Refuse,
+        },
+        _ => Decision::Refuse,
+    }
+}
+
+impl Place<'_> {
+    /// Whether all of it is so already. Reads only; what must not be touched is an error.
+    pub(super) async fn check(&self, device: &Device) -> Result<State> {
+        let Self {
+            name, target, kind, ..
+        } = self;
+        if self.is_mounted(device)? {
+            let uuid = self.uuid(device).await?;
+            let missing = self.missing(device, &uuid).await?;
+            return Ok(if missing.is_empty() {
+                State::Done(format!(
+                    "{} ({name}, {kind} UUID={uuid}) on {target}, {} GiB",
+                    device.path,
+                    device.size >> 30
+                ))
+            } else {
+                State::Needed(missing.join("; "))
+            });
+        }
+        self.require_free()?;
+        let contents = self.host.probe(device).await?;
+        let path = &device.path;
+        match decide(&contents, *kind, None) {
+            Decision::Reuse => Ok(State::Needed(format!(
+                "{name} ({path}) holds {contents} and is not mounted at {target}"
+            ))),
+            Decision::Format => Ok(State::Needed(format!(
+                "{name} ({path}) is blank: {kind} is to be made and mounted at {target}"
+            ))),
+            Decision::Ask => Ok(State::Needed(format!(
+                "{name} ({path}) seems to hold {contents}: EC2 is to be asked whether it is blank"
+            ))),
+            Decision::Refuse => Err(self.refusal(device, &contents)),
+        }
+    }
+
+    /// Makes all of it so. Every refusal comes before the first change.
+    pub(super) async fn prepare(&self, device: &Device, fresh: bool) -> Result<()> {
+        let Self {
+            host, target, kind, ..
+        } = self;
+        if self.is_mounted(device)? {
+            let uuid = self.uuid(device).await?;
+            if host.ensure_fstab(&self.entry(uuid))? {
+                host.daemon_reload().await?;
+            }
+        } else {
+            self.require_free()?;
+            let contents = host.probe(device).await?;
+            match decide(&contents, *kind, Some(fresh)) {
+                Decision::Reuse => {}
+                Decision::Format => {
+                    doing(&format!("making {kind} on {} ({})", device.path, self.name));
+                    host.format(device, *kind, &contents).await?;
+                }
+                Decision::Ask | Decision::Refuse => return Err(self.refusal(device, &contents)),
+            }
+            let uuid = self.uuid(device).await?;
+            // Root's own, so that nothing of the node's can be written while the volume is away.
+            host.make_dir(target, Access::mode(0o755))?;
+            host.ensure_fstab(&self.entry(uuid))?;
+            // Else systemd may unmount at once what its stale unit does not know (systemd/systemd#1741).
+            host.daemon_reload().await?;
+            doing(&format!("mounting {} at {target}", self.name));
+            host.mount(device, target).await?;
+        }
+        if host.can_grow(device, *kind, target).await? {
+            doing(&format!("growing the filesystem of {}", self.name));
+            host.grow(device, *kind, target).await?;
+        }
+        if host.owner(target)? != Some(self.owner) {
+            host.give_dir(target, self.owner)?;
+        }
+        Ok(())
+    }
+
+    /// Nothing is mounted at the mount point, nothing lies in it, and fstab has it for nothing else.
+    pub(super) fn require_free(&self) -> Result<()> {
+        let target = self.target;
+        if let Some(mount) = self.host.mounted_at(target)? {
+            return Err(self.occupied(&mount));
+        }
+        // Whatever the UUID is: only a line of someone else's is an error.
+        self.host.fstab_has(&self.entry(String::new()))?;
+        let names = self.host.names_in(target)?;
+        if names.is_empty() {
+            return Ok(());
+        }
+        let shown: Vec<String> = names.iter().take(3).map(|name| printable(name)).collect();
+        let more = if names.len() > shown.len() {
+            ", …"
+        } else {
+            ""
+        };
+        Err(Error::new(
+            format!(
+                "{target} is not a mount point and not empty: {}{more}; mounting over it would hide that",
+                shown.join(", ")
+            ),
+            format!("move what is in {target} elsewhere, then run `bootstrap --phase volume`"),
+        ))
+    }
+
+    /// Whether this device, and all of it, is mounted here; anything else that is mounted here is an error.
+    fn is_mounted(&self, device: &Device) -> Result<bool> {
+        let (target, name) = (self.target, &self.name);
+        match self.host.mounted_at(target)? {
+            None => Ok(false),
+            Some(mount) if mount.device != device.number || mount.root != "/" => {
+                Err(self.occupied(&mount))
+            }
+            Some(mount) if mount.read_only => Err(Error::new(
+                format!("{name} is mounted read-only at {target}, as happens after a disk error"),
+                format!(
+                    "see `dmesg`, stop what uses {target}, `umount {target}`, `fsck {}`, then run `bootstrap` again",
+                    device.path
+                ),
+            )),
+            Some(_) => Ok(true),
+        }
+    }
+
+    fn occupied(&self, mount: &Mount) -> Error {
+        let target = self.target;
+        let what = match mount.root.as_str() {
+            "/" => printable(&mount.source),
+            root => format!("{} of {}", printable(root), printable(&mount.source)),
+        };
+        Error::new(
+            format!(
+                "{what} ({}, {}) is mounted at {target} in place of {}",
+                mount.filesystem, mount.device, self.name
+            ),
+            format!(
+                "unmount it (`umount {target}`), or name the right volume in volume.id; nothing was changed"
+            ),
+        )
+    }
+
+    /// UUID of the wanted filesystem on the device.
+    async fn uuid(&self, device: &Device) -> Result<String> {
+        match self.host.filesystem_on(device).await? {
+            Contents::Filesystem { kind, uuid } if kind == self.kind.to_string() => Ok(uuid),
+            contents => Err(self.refusal(device, &contents)),
+        }
+    }
+
+    /// What is missing around a filesystem that is mounted.
+    async fn missing(&self, device: &Device, uuid: &str) -> Result<Vec<String>> {
+        let (target, name) = (self.target, &self.name);
+        let (uid, gid) = self.owner;
+        let mut missing = Vec::new();
+        if !self.host.fstab_has(&self.entry(uuid.to_owned()))? {
+            missing.push(format!("fstab does not mount UUID={uuid} at {target}"));
+        }
+        if self.host.can_grow(device, self.kind, target).await? {
+            missing.push(format!(
+                "{name} has grown to {} GiB, its filesystem not yet",
+                device.size >> 30
+            ));
+        }
+        if self.host.owner(target)? != Some(self.owner) {
+            missing.push(format!("{target} does not belong to {uid}:{gid}"));
+        }
+        Ok(missing)
+    }
+
+    fn entry(&self, uuid: String) -> FstabEntry {
+        FstabEntry {
+            uuid,
+            target: self.target.to_owned(),
+            filesystem: self.kind.to_string(),
+        }
+    }
+
+    fn refusal(&self, device: &Device, contents: &Contents) -> Error {
+        let path = &device.path;
+        Error::new(
+            format!(
+                "{} ({path}) holds {contents}; {} or a blank volume was expected",
+                self.name, self.kind
+            ),
+            format!(
+                "name the right volume in volume.id, or, if nothing on this one is needed, clear it yourself \
+                 (`wipefs --all {path}`) and run `bootstrap` again; nothing was changed"
+            ),
+        )
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(
+        clippy::unwrap_used,
+        clippy::expect_used,
+        clippy::panic,
+        clippy::indexing_slicing
+    )]
+
+    use super::*;
+    use crate::host::testing::Tree;
+
+    const UUID: &str = "757b587e-6bc4-4df0-a276-2cb0d86f03ee";
+    const LINE: &str = "UUID=757b587e-6bc4-4df0-a276-2cb0d86f03ee /data ext4 defaults,nofail,\
+                        x-systemd.before=docker.service,x-systemd.device-timeout=30s,x-bootstrap 0 2\n";
+    const MOUNTED: &str = "1 1 259:3 / /data rw - ext4 /dev/nvme1n1 rw\n";
+
+    fn signature(kind: &str) -> String {
+        format!(r#"{{"signatures":[{{"type":"{kind}","uuid":"{UUID}"}}]}}"#)
+    }
+
+    /// A machine whose tools do on its files what the real ones do on a real machine.
+    struct Machine {
+        tree: Tree,
+        device: Device,
+    }
+
+    impl Machine {
+        fn holding(signatures: &str) -> Self {
+            let tree = Tree::new();
+            let device = tree.disk("nvme1n1", "259:3", 1 << 30);
+            tree.file("/signatures", signatures);
+            tree.file("/proc/self/mountinfo", "");
+            let at = |path: &str| tree.host.path(path).display().to_string();
+            let (signatures, mounts) = (at("/signatures"), at("/proc/self/mountinfo"));
+            tree.tool("wipefs", &format!("cat '{signatures}'"));
+            tree.tool(
+                "mkfs.ext4",
+                &format!("echo '{}' > '{signatures}'", signature("ext4")),
+            );
+            tree.tool("mount", &format!("echo '{}' > '{mounts}'", MOUNTED.trim()));
+            tree.tool("systemctl", "");
+            tree.tool(
+                "dumpe2fs",
+                "echo 'Block count: 262144'; echo 'Block size: 4096'",
+            );
+            tree.tool("resize2fs", "");
+            Self { tree, device }
+        }
+
+        fn place(&self) -> Place<'_> {
+            Place {
+                host: &self.tree.host,
+                name: "vol-0abc1234".into(),
+                target: "/data",
+                kind: Kind::Ext4,
+                owner: (
+                    rustix::process::geteuid().as_raw(),
+                    rustix::process::getegid().as_raw(),
+                ),
+            }
+        }
+
+        async fn check(&self) -> State {
+            self.place().check(&self.device).await.unwrap()
+        }
+
+        async fn prepare(&self, fresh: bool) {
+            self.place().prepare(&self.device, fresh).await.unwrap();
+        }
+
+        /// Both check and apply refuse for this reason, and nothing was changed.
+        async fn refuses(&self, reason: &str) {
+            for error in [
+                self.place().check(&self.device).await.unwrap_err(),
+                self.place().prepare(&self.device, true).await.unwrap_err(),
+            ] {
+                assert_eq!(error.reason(), reason);
+                assert!(!error.is_transient());
+            }
+            assert_eq!(self.changes(), [""; 0]);
+        }
+
+        /// Calls that change something.
+        fn changes(&self) -> Vec<String> {
+            let node = self.tree.host.path("/dev/nvme1n1").display().to_string();
+            let reads = |call: &String| call.starts_with("wipefs") || call.starts_with("dumpe2fs");
+            let calls = self.tree.calls().into_iter();
+            calls
+                .filter(|call| !reads(call))
+                .map(|call| call.replace(&node, "NODE"))
+                .collect()
+        }
+
+        fn fstab(&self) -> String {
+            self.tree
+                .host
+                .read_text("/etc/fstab")
+                .unwrap()
+                .unwrap_or_default()
+        }
+    }
+
+    const FORMAT: &str = "mkfs.ext4 -q -L theta-data -m 1 -E lazy_itable_init=1 NODE";
+    const RELOAD: &str = "systemctl daemon-reload";
+
+    #[test]
+    fn formats_only_what_is_blank_beyond_doubt() {
+        let filesystem = |kind: &str| Contents::Filesystem {
+            kind: kind.into(),
+            uuid: UUID.into(),
+        };
+        let foreign = |kinds: &[&str]| {
+            let findings = kinds
+                .iter()
+                .map(|kind| crate::host::disk::Finding::Signature {
+                    kind: (*kind).into(),
+                    uuid: None,
+                });
+            Contents::Foreign(findings.collect())
+        };
+        let used = Contents::Foreign(vec![crate::host::disk::Finding::Holder("dm-0".into())]);
+        use Decision::{Ask, Format, Refuse, Reuse};
+        //   contents                        wanted      unknown, fresh, not fresh
+        for (contents, wanted, decisions) in [
+            (Contents::Blank, Kind::Ext4, [Format, Format, Format]),
+            (Contents::Blank, Kind::Xfs, [Format, Format, Format]),
+            (filesystem("ext4"), Kind::Ext4, [Reuse, Reuse, Reuse]),
+            (filesystem("xfs"), Kind::Xfs, [Reuse, Reuse, Reuse]),
+            (filesystem("xfs"), Kind::Ext4, [Refuse, Refuse, Refuse]),
+            (filesystem("ext3"), Kind::Ext4, [Refuse, Refuse, Refuse]),
+            (foreign(&["atari"]), Kind::Ext4, [Ask, Format, Refuse]),
+            (
+                foreign(&["atari", "dos"]),
+                Kind::Ext4,
+                [Refuse, Refuse, Refuse],
+            ),
+            (foreign(&["gpt"]), Kind::Ext4, [Refuse, Refuse, Refuse]),
+            (
+                foreign(&["ext4", "dos"]),
+                Kind::Ext4,
+                [Refuse, Refuse, Refuse],
+            ),
+            (used, Kind::Ext4, [Refuse, Refuse, Refuse]),
+        ] {
+            let decided =
+                [None, Some(true), Some(false)].map(|fresh| decide(&contents, wanted, fresh));
+            assert_eq!(decided, decisions, "{contents:?} {wanted}");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_blank_volume_is_formatted_mounted_and_then_left_alone() {
+        let machine = Machine::holding("");
+        assert_eq!(
+            machine.check().await,
+            State::Needed(
+                "vol-0abc1234 (/dev/nvme1n1) is blank: ext4 is to be made and mounted at /data"
+                    .into()
+            )
+        );
+        machine.prepare(false).await;
+        assert_eq!(machine.changes(), [FORMAT, RELOAD, "mount /data"]);
+        assert_eq!(machine.fstab(), LINE);
+        let done = State::Done(format!(
+            "/dev/nvme1n1 (vol-0abc1234, ext4 UUID={UUID}) on /data, 1 GiB"
+        ));
+        assert_eq!(machine.check().await, done);
+        machine.prepare(false).await;
+        assert_eq!(machine.changes().len(), 3, "a second apply changes nothing");
+    }
+
+    #[tokio::test]
+    async fn an_expected_filesystem_is_reused_never_formatted() {
+        let machine = Machine::holding(&signature("ext4"));
+        assert_eq!(
+            machine.check().await,
+            State::Needed(format!(
+                "vol-0abc1234 (/dev/nvme1n1) holds an ext4 filesystem (uuid {UUID}) and is not mounted at /data"
+            ))
+        );
+        machine.prepare(true).await;
+        assert_eq!(machine.changes(), [RELOAD, "mount /data"]);
+    }
+
+    #[tokio::test]
+    async fn a_phantom_atari_table_needs_ec2_s_word() {
+        let atari = r#"{"signatures":[{"type":"atari","uuid":null}]}"#;
+        let machine = Machine::holding(atari);
+        assert_eq!(
+            machine.check().await,
+            State::Needed(
+                "vol-0abc1234 (/dev/nvme1n1) seems to hold an atari partition table: \
+                 EC2 is to be asked whether it is blank"
+                    .into()
+            )
+        );
+        let error = machine
+            .place()
+            .prepare(&machine.device, false)
+            .await
+            .unwrap_err();
+        assert_eq!(
+            error.reason(),
+            "vol-0abc1234 (/dev/nvme1n1) holds an atari partition table; ext4 or a blank volume was expected"
+        );
+        assert_eq!(machine.changes(), [""; 0]);
+        machine.prepare(true).await;
+        assert_eq!(machine.changes(), [FORMAT, RELOAD, "mount /data"]);
+    }
+
+    #[tokio::test]
+    async fn anything_unexpected_on_the_volume_is_named_and_left_alone() {
+        Machine::holding(&signature("xfs"))
+            .refuses(&format!(
+                "vol-0abc1234 (/dev/nvme1n1) holds an xfs filesystem (uuid {UUID}); \
+                 ext4 or a blank volume was expected"
+            ))
+            .await;
+        let machine = Machine::holding("");
+        machine
+            .tree
+            .file("/proc/self/mountinfo", MOUNTED.replace("/data", "/mnt"));
+        machine
+            .refuses(
+                "vol-0abc1234 (/dev/nvme1n1) holds what is mounted at /mnt; ext4 or a blank volume was expected",
+            )
+            .await;
+    }
+
+    #[tokio::test]
+    async fn a_mount_point_in_use_is_never_mounted_over() {
+        let machine = Machine::holding("");
+        for name in ["d", "c", "b", ".a"] {
+            machine.tree.file(&format!("/data/{name}"), "");
+        }
+        machine
+            .refuses(
+                "/data is not a mount point and not empty: .a, b, c, …; mounting over it would hide that",
+            )
+            .await;
+        for (mountinfo, reason) in [
+            (
+                MOUNTED.replace("259:3", "259:9"),
+                "/dev/nvme1n1 (ext4, 259:9) is mounted at /data in place of vol-0abc1234",
+            ),
+            (
+                MOUNTED.replace(" / ", " /sub "),
+                "/sub of /dev/nvme1n1 (ext4, 259:3) is mounted at /data in place of vol-0abc1234",
+            ),
+            (
+                MOUNTED.replace("rw\n", "ro\n"),
+                "vol-0abc1234 is mounted read-only at /data, as happens after a disk error",
+            ),
+        ] {
+            let machine = Machine::holding(&signature("ext4"));
+            machine.tree.file("/proc/self/mountinfo", mountinfo);
+            machine.refuses(reason).await;
+        }
+    }
+
+    #[tokio::test]
+    async fn a_foreign_fstab_line_stops_before_anything_is_formatted() {
+        let machine = Machine::holding("");
+        machine
+            .tree
+            .file("/etc/fstab", "/dev/sdb /data xfs defaults 0 0\n");
+        machine
+            .refuses("line 1 of /etc/fstab already mounts something at /data: /dev/sdb /data xfs defaults 0 0")
+            .await;
+    }
+
+    #[tokio::test]
+    async fn what_is_missing_around_a_mount_is_added_without_touching_it() {
+        let mut machine = Machine::holding(&signature("ext4"));
+        machine.tree.file("/proc/self/mountinfo", MOUNTED);
+        machine
+            .tree
+            .file("/etc/fstab", "/dev/sda / xfs defaults 0 1\n");
+        machine
+            .tree
+            .host
+            .make_dir("/data", Access::mode(0o755))
+            .unwrap();
+        machine.device.size = 2 << 30;
+        assert_eq!(
+            machine.check().await,
+            State::Needed(format!(
+                "fstab does not mount UUID={UUID} at /data; vol-0abc1234 has grown to 2 GiB, its filesystem not yet"
+            ))
+        );
+        machine.prepare(false).await;
+        assert_eq!(machine.changes(), [RELOAD, "resize2fs NODE"]);
+        assert_eq!(
+            machine.fstab(),
+            format!("/dev/sda / xfs defaults 0 1\n{LINE}")
+        );
+    }
+
+    #[tokio::test]
+    async fn another_owner_is_noticed() {
+        let machine = Machine::holding(&signature("ext4"));
+        machine.prepare(false).await;
+        let mut place = machine.place();
+        place.owner = (4_000_000, 4_000_001);
+        assert_eq!(
+            place.check(&machine.device).await.unwrap(),
+            State::Needed("/data does not belong to 4000000:4000001".into())
+        );
+    }
+
+    #[tokio::test]
+    async fn killed_anywhere_the_next_run_converges() {
+        for tool in ["mkfs.ext4", "systemctl", "mount"] {
+            let machine = Machine::holding("");
+            let good = std::fs::read(machine.tree.host.path(format!("/tools/{tool}"))).unwrap();
+            machine.tree.tool(tool, "kill -9 $$");
+            assert!(
+                machine
+                    .place()
+                    .prepare(&machine.device, false)
+                    .await
+                    .is_err()
+            );
+            std::fs::write(machine.tree.host.path(format!("/tools/{tool}")), good).unwrap();
+            machine.prepare(false).await;
+            assert!(matches!(machine.check().await, State::Done(_)));
+            assert_eq!(machine.fstab(), LINE);
+        }
+    }
+}
