@@ -73,10 +73,13 @@ impl Host {
         Ok(())
     }
 
-    /// Mounts what fstab says belongs at `target`, and makes sure that it is this device.
-    pub async fn mount(&self, device: &Device, target: &str) -> Result<()> {
+    /// Mounts the device at `target`, and makes sure that it is what is there then. Not by fstab's UUID: a copy made
+    /// from a snapshot has the same, and udev may not know it yet, which `nofail` turns into success.
+    pub async fn mount(&self, device: &Device, kind: Kind, target: &str) -> Result<()> {
         let output = self
             .command("mount")
+            .args(["-t", &kind.to_string()])
+            .arg(self.path(&device.path))
             .arg(target)
             .timeout(LONG)
             .output()
@@ -296,7 +299,9 @@ mod tests {
             (
                 32,
                 "",
-                Some("`mount /data` failed with exit code 32: mount: /data: wrong fs type"),
+                Some(
+                    "`mount -t ext4 NODE /data` failed with exit code 32: mount: /data: wrong fs type",
+                ),
             ),
         ] {
             tree.tool(
@@ -304,8 +309,12 @@ mod tests {
                 &format!("echo 'mount: /data: wrong fs type' >&2; exit {exit}"),
             );
             tree.file("/proc/self/mountinfo", mounted);
-            let result = tree.host.mount(&device, "/data").await;
-            assert_eq!(result.err().as_ref().map(Error::reason), reason);
+            let result = tree.host.mount(&device, Kind::Ext4, "/data").await;
+            let node = tree.host.path("/dev/nvme1n1").display().to_string();
+            let said = result
+                .err()
+                .map(|error| error.reason().replace(&node, "NODE"));
+            assert_eq!(said.as_deref(), reason);
         }
     }
 

@@ -112,14 +112,14 @@ impl Place<'_> {
             // Else systemd may unmount at once what its stale unit does not know (systemd/systemd#1741).
             host.daemon_reload().await?;
             doing(&format!("mounting {} at {target}", self.name));
-            host.mount(device, target).await?;
+            host.mount(device, *kind, target).await?;
+        }
+        if host.owner(target)? != Some(self.owner) {
+            host.give_dir(target, self.owner)?;
         }
         if host.can_grow(device, *kind, target).await? {
             doing(&format!("growing the filesystem of {}", self.name));
             host.grow(device, *kind, target).await?;
-        }
-        if host.owner(target)? != Some(self.owner) {
-            host.give_dir(target, self.owner)?;
         }
         Ok(())
     }
@@ -342,6 +342,7 @@ mod tests {
     }
 
     const FORMAT: &str = "mkfs.ext4 -q -L theta-data -m 1 -E lazy_itable_init=1 NODE";
+    const MOUNT: &str = "mount -t ext4 NODE /data";
     const RELOAD: &str = "systemctl daemon-reload";
 
     #[test]
@@ -400,7 +401,7 @@ mod tests {
             )
         );
         machine.prepare(false).await;
-        assert_eq!(machine.changes(), [FORMAT, RELOAD, "mount /data"]);
+        assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
         assert_eq!(machine.fstab(), LINE);
         let done = State::Done(format!(
             "/dev/nvme1n1 (vol-0abc1234, ext4 UUID={UUID}) on /data, 1 GiB"
@@ -420,7 +421,7 @@ mod tests {
             ))
         );
         machine.prepare(true).await;
-        assert_eq!(machine.changes(), [RELOAD, "mount /data"]);
+        assert_eq!(machine.changes(), [RELOAD, MOUNT]);
     }
 
     #[tokio::test]
@@ -446,7 +447,7 @@ mod tests {
         );
         assert_eq!(machine.changes(), [""; 0]);
         machine.prepare(true).await;
-        assert_eq!(machine.changes(), [FORMAT, RELOAD, "mount /data"]);
+        assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
     }
 
     #[tokio::test]
