@@ -38,7 +38,7 @@ pub async fn put_metrics(aws: &SdkConfig, namespace: &str, metrics: Vec<Metric>)
             .set_metric_data(Some(chunk.to_vec()));
         call.send()
             .await
-            .map_err(|error| match trouble("PutMetricData", error) {
+            .map_err(|error| match trouble("PutMetricData", &error) {
                 Trouble::Refused(refusal) => {
                     refusal.into_error("PutMetricData", "cloudwatch:PutMetricData")
                 }

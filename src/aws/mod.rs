@@ -43,7 +43,7 @@ pub async fn sdk_config(region: String) -> SdkConfig {
             TimeoutConfig::builder()
                 .connect_timeout(Duration::from_secs(5))
                 .read_timeout(Duration::from_secs(30))
-                .operation_attempt_timeout(Duration::from_secs(60))
+                .operation_attempt_timeout(Duration::from_mins(1))
                 .build(),
         )
         .retry_config(RetryConfig::standard().with_max_attempts(4))

@@ -97,11 +97,11 @@ impl Refusal {
 }
 
 /// Sorts an SDK's error. Never quotes a request or an answer, which can hold secrets.
-pub(super) fn trouble<E>(what: &str, error: SdkError<E, HttpResponse>) -> Trouble
+pub(super) fn trouble<E>(what: &str, error: &SdkError<E, HttpResponse>) -> Trouble
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
 {
-    match &error {
+    match error {
         SdkError::ServiceError(context) => Trouble::Refused(Refusal {
             status: context.raw().status().as_u16(),
             code: context.err().code().unwrap_or_default().into(),
@@ -114,7 +114,7 @@ where
         }),
         _ => Trouble::Silent(
             Error::new(format!("{what} got no answer from AWS"), CREDENTIALS_HINT)
-                .because(anyhow::Error::msg(chain(&error)))
+                .because(anyhow::Error::msg(chain(error)))
                 .transient(),
         ),
     }

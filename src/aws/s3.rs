@@ -124,7 +124,7 @@ impl Partial {
         let answer = match request.send().await {
             Ok(answer) => answer,
             Err(error) => {
-                let (status, error) = source.explain(error);
+                let (status, error) = source.explain(&error);
                 if matches!(status, Some(412 | 416)) && self.length > 0 {
                     self.restart()?;
                     return Err(Error::new(
@@ -226,19 +226,18 @@ fn truncate(file: &mut File) -> std::io::Result<()> {
 }
 
 impl Source<'_> {
-    fn explain(&self, error: SdkError<GetObjectError, HttpResponse>) -> (Option<u16>, Error) {
+    fn explain(&self, error: &SdkError<GetObjectError, HttpResponse>) -> (Option<u16>, Error) {
         let home = error
             .raw_response()
             .and_then(|response| response.headers().get("x-amz-bucket-region"))
-            .filter(|home| super::imds::is_region(home) && *home != self.region)
-            .map(str::to_owned);
+            .filter(|home| super::imds::is_region(home) && *home != self.region);
         match trouble(&format!("the download of {}", self.name), error) {
             Trouble::Refused(refusal) => (Some(refusal.status), self.refused(refusal, home)),
             Trouble::Silent(error) => (None, error),
         }
     }
 
-    fn refused(&self, refusal: Refusal, home: Option<String>) -> Error {
+    fn refused(&self, refusal: Refusal, home: Option<&str>) -> Error {
         let Self {
             region,
             bucket,
@@ -253,7 +252,7 @@ impl Source<'_> {
                     | "AuthorizationHeaderMalformed"
                     | "IllegalLocationConstraintException"
             );
-        if let (true, Some(home)) = (is_elsewhere, &home) {
+        if let (true, Some(home)) = (is_elsewhere, home) {
             return Error::new(
                 format!("the bucket {bucket} is in {home}, not in {region}"),
                 format!("publish the assets to a bucket in {region} (scripts/publish)"),
@@ -378,7 +377,7 @@ mod tests {
     #[tokio::test]
     async fn an_object_that_changes_in_between_is_read_afresh() {
         let content = bytes();
-        let served = content.clone();
+        let copy = content.clone();
         let mut request = 0;
         let server = serve(move |_| {
             request += 1;
@@ -387,7 +386,7 @@ mod tests {
                     .header("ETag", "\"old\"")
                     .cut(500),
                 2 => Reply::new(412, "<Error><Code>PreconditionFailed</Code></Error>"),
-                _ => Reply::new(200, served.clone()).header("ETag", "\"new\""),
+                _ => Reply::new(200, copy.clone()).header("ETag", "\"new\""),
             }
         });
         let (result, files) = fetch(&server, &sha256(&content)).await;

@@ -19,7 +19,7 @@ pub async fn wallet_password(aws: &SdkConfig, arn: &str) -> Result<Secret> {
         .secret_id(arn)
         .send()
         .await;
-    let mut answer = answer.map_err(|error| match trouble("reading the secret", error) {
+    let mut answer = answer.map_err(|error| match trouble("reading the secret", &error) {
         Trouble::Refused(refusal) => refused(refusal, arn),
         Trouble::Silent(error) => error,
     })?;

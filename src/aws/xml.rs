@@ -40,10 +40,7 @@ impl Element {
 /// The root element; `None` where the text is not well-formed.
 pub(super) fn parse(mut xml: &str) -> Option<Element> {
     let mut open: Vec<Element> = vec![Element::default()];
-    loop {
-        let Some((text, rest)) = xml.split_once('<') else {
-            break;
-        };
+    while let Some((text, rest)) = xml.split_once('<') {
         open.last_mut()?.text.push_str(&unescape(text));
         if let Some(comment) = rest.strip_prefix("!--") {
             xml = comment.split_once("-->")?.1;

@@ -57,7 +57,7 @@ impl Reply {
 
     /// Adds a header.
     pub fn header(mut self, name: &str, value: &str) -> Self {
-        self.head.push_str(&format!("{name}: {value}\r\n"));
+        self.head = format!("{}{name}: {value}\r\n", self.head);
         self
     }
 

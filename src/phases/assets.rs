@@ -147,7 +147,7 @@ fn unpack(archive: impl Read, to: &Path, hash: &str) -> Result<()> {
         let mut manifest = format!("{hash}\n");
         for (name, bytes) in &files {
             write_file(&to.join(name), bytes)?;
-            manifest.push_str(&format!("{}  {name}\n", sha256(bytes)));
+            manifest.extend([sha256(bytes).as_str(), "  ", name, "\n"]);
         }
         write_file(&to.join(MANIFEST), manifest.as_bytes())?;
         fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;

@@ -28,7 +28,7 @@ const RECORD: &str = "/var/lib/bootstrap/signalled.json";
 const PATIENCE: Patience = Patience {
     pause: Duration::from_secs(10),
     same: 9,
-    limit: Duration::from_secs(18 * 60),
+    limit: Duration::from_mins(18),
 };
 
 /// Success must arrive, and a resource that is about to wait may need a moment.
@@ -372,7 +372,7 @@ mod tests {
         (result, looks)
     }
 
-    const LONG: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_mins(1);
 
     #[tokio::test]
     async fn healthy_and_syncing_are_both_good_enough() {
