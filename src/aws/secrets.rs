@@ -65,7 +65,7 @@ fn refused(refusal: Refusal, arn: &str) -> Error {
             format!("the secret {name} does not exist"),
             "set secret.arn in the config to the ARN of the secret with the wallet password, in this region",
         ),
-        "InvalidRequestException" if refusal.message.contains("deletion") => Error::new(
+        "InvalidRequestException" if refusal.message.contains("delet") => Error::new(
             format!("the secret {name} is scheduled for deletion"),
             "restore it before it is gone, since the wallet key cannot be opened without it: aws secretsmanager restore-secret",
         ),
