@@ -269,7 +269,17 @@ mod tests {
     async fn installs_configures_and_starts_and_never_restarts_without_need() {
         let tree = machine();
         let phase = Docker(node(&tree, AMAZON, config(false)));
+        assert_eq!(
+            phase.check().await.unwrap(),
+            State::Needed("docker is not installed".into())
+        );
         phase.apply().await.unwrap();
+        tree.file("/usr/lib/systemd/system/docker.service", "");
+        tree.tool("docker", "echo '{\"Version\":\"25.0.8\"}'");
+        assert_eq!(
+            phase.check().await.unwrap(),
+            State::Done("docker 25.0.8 is active".into())
+        );
         let first = tree.calls();
         assert!(first.contains(&"dnf -y --setopt=install_weak_deps=False install docker".into()));
         assert!(first.contains(&"systemctl start docker.service".into()));
