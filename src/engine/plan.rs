@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use serde::Serialize;
 
 use super::journal::lasting;
-use super::phase::State;
+use super::phase::{Entry, State};
 use super::table::Engine;
 use super::work::caught;
 use crate::error::Error;
@@ -51,27 +51,13 @@ impl Engine {
         let mut blocked = BTreeSet::new();
         let mut phases = Vec::new();
         for entry in &self.entries {
-            let (state, detail) = match entry.needs.iter().find(|need| blocked.contains(*need)) {
-                Some(need) => (
-                    Prospect::Blocked,
-                    format!("needs {need}, which cannot be checked"),
-                ),
-                None => {
-                    let check = async {
-                        let check = tokio::time::timeout(entry.deadline, entry.phase.check());
-                        check.await.unwrap_or_else(|_| {
-                            let deadline = lasting(entry.deadline.as_secs_f64());
-                            let reason = format!("its check did not answer within {deadline}");
-                            Err(Error::new(reason, "see the log"))
-                        })
-                    };
-                    match caught(check).await {
-                        Ok(State::Done(evidence)) => (Prospect::Done, evidence),
-                        Ok(State::Needed(missing)) => (Prospect::Needed, missing),
-                        Ok(State::NotApplicable(why)) => (Prospect::NotApplicable, why),
-                        Err(error) => (Prospect::Blocked, error.to_string()),
-                    }
+            let in_the_way = entry.needs.iter().find(|need| blocked.contains(*need));
+            let (state, detail) = match in_the_way {
+                Some(need) => {
+                    let why = format!("needs {need}, which cannot be checked");
+                    (Prospect::Blocked, why)
                 }
+                None => prospect(entry).await,
             };
             if state == Prospect::Blocked {
                 blocked.insert(entry.name);
@@ -89,5 +75,22 @@ impl Engine {
                 .count(),
             phases,
         }
+    }
+}
+
+async fn prospect(entry: &Entry) -> (Prospect, String) {
+    let check = async {
+        let check = tokio::time::timeout(entry.deadline, entry.phase.check());
+        check.await.unwrap_or_else(|_| {
+            let deadline = lasting(entry.deadline.as_secs_f64());
+            let reason = format!("its check did not answer within {deadline}");
+            Err(Error::new(reason, "see in the log what it waited for"))
+        })
+    };
+    match caught(check).await {
+        Ok(State::Done(evidence)) => (Prospect::Done, evidence),
+        Ok(State::Needed(missing)) => (Prospect::Needed, missing),
+        Ok(State::NotApplicable(why)) => (Prospect::NotApplicable, why),
+        Err(error) => (Prospect::Blocked, error.to_string()),
     }
 }

@@ -136,7 +136,10 @@ impl<'a> Run<'a> {
         for name in &names {
             let applies = !matches!(selection.mode(name), None | Some(Mode::CheckOnly));
             if applies || journal.record(name).is_none() {
-                journal.put(Record::pending(name));
+                journal.put(Record {
+                    run: applies.then(|| record.id.clone()),
+                    ..Record::pending(name)
+                });
             }
         }
         journal.arrange(&names);
@@ -199,11 +202,11 @@ impl<'a> Run<'a> {
             let Some(mode) = self.selection.mode(entry.name) else {
                 continue;
             };
-            let open = |need: &&str| !self.settled.contains_key(need);
+            let open = |need: &&str| !self.settled.contains_key(*need);
             if self.rebooting.is_some()
                 || self.settled.contains_key(entry.name)
                 || self.working.contains_key(entry.name)
-                || entry.needs.iter().any(|need| open(need))
+                || entry.needs.iter().any(open)
             {
                 continue;
             }
@@ -295,9 +298,10 @@ impl<'a> Run<'a> {
         let result = result.and_then(|end| self.remember_reboot(name, end));
         let (settled, status, changed, detail, error) = match result {
             Ok(End::Holds(evidence, changed)) => {
-                match changed {
-                    true => tracing::info!("done in {took} ({evidence})"),
-                    false => tracing::info!("nothing to do ({evidence})"),
+                if changed {
+                    tracing::info!("done in {took} ({evidence})");
+                } else {
+                    tracing::info!("nothing to do ({evidence})");
                 }
                 (Settled::Holds, Status::Ok, changed, evidence, None)
             }

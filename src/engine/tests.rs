@@ -19,7 +19,7 @@ use super::journal::{RunResult, Status, Store};
 use super::*;
 use crate::error::{Error, Result};
 
-const MINUTE: Duration = Duration::from_secs(60);
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// What applying a made-up phase does.
 #[derive(Clone)]
@@ -88,9 +88,11 @@ impl Phase for Fake {
         if let Some(answer) = (self.check)() {
             return answer;
         }
-        Ok(match self.world.holds.lock().unwrap().contains(self.name) {
-            true => State::Done(format!("{} is there", self.name)),
-            false => State::Needed(format!("no {}", self.name)),
+        let holds = self.world.holds.lock().unwrap().contains(self.name);
+        Ok(if holds {
+            State::Done(format!("{} is there", self.name))
+        } else {
+            State::Needed(format!("no {}", self.name))
         })
     }
 
@@ -104,7 +106,6 @@ impl Phase for Fake {
         self.world.note("apply", self.name);
         let tries = self.tries.fetch_add(1, Ordering::SeqCst) + 1;
         match &self.act {
-            Act::Works => {}
             Act::Fails => {
                 let error = Error::new("it is broken", "repair it");
                 return Err(error.because(anyhow::anyhow!("a cause")));
@@ -112,13 +113,13 @@ impl Phase for Fake {
             Act::FailsAtFirst(times) if tries <= *times => {
                 return Err(Error::new("busy", "wait").transient());
             }
-            Act::FailsAtFirst(_) => {}
+            Act::Works | Act::FailsAtFirst(_) => {}
             Act::HelpsNothing => return Ok(Applied::Finished),
             Act::Panics => panic!("index 7 out of 3"),
             Act::Hangs => {
                 let _dropped = Dropped(&self.world.dropped);
                 doing("waiting for a miracle");
-                std::future::pending().await
+                std::future::pending::<()>().await;
             }
             Act::Takes(time) => tokio::time::sleep(*time).await,
             Act::Reboots => return Ok(Applied::RebootNeeded("new kernel".into())),

@@ -129,9 +129,10 @@ async fn steps(
         (State::Needed(missing), _) => missing,
     };
 
-    let turn = match entry.packages {
-        true => Some(time.paused(take(turn, activity)).await),
-        false => None,
+    let turn = if entry.packages {
+        Some(time.paused(take(turn, activity)).await)
+    } else {
+        None
     };
     activity.now(&format!("{missing}; applying"));
     let apply = retry(POLICY, "applying", || attempt(entry, activity));

@@ -1,0 +1,351 @@
+//! The run as a picture: a Gantt chart like systemd-analyze's plot.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::{Row, is_of_last_run, result, rows, shortened, status};
+use crate::engine::journal::{Journal, Record, RunResult, Status, lasting};
+
+const WIDTH: f64 = 1180.0;
+/// Where the time axis begins and ends; names are left of it, the last bar's label may be right of it.
+const LEFT: f64 = 180.0;
+const RIGHT: f64 = 1020.0;
+const TOP: f64 = 112.0;
+const ROW: f64 = 32.0;
+const BAR: f64 = 18.0;
+
+const STYLE: &str = "\
+text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif;font-size:13px;fill:#1f2328}\
+.title{font-size:19px;font-weight:600}.dim{fill:#656d76}.small{font-size:11px}\
+.name{font-weight:500}.on{paint-order:stroke;stroke:#ffffff;stroke-width:3px;stroke-linejoin:round}.grid{stroke:#d8dee4;stroke-width:1}.band{fill:#f6f8fa}";
+
+/// A standalone SVG of the last run; `now` is the end of what still runs.
+pub fn chart(journal: &Journal, now: Timestamp) -> String {
+    let (total, rows) = rows(journal, now);
+    let total = total.max(0.001);
+    let x = |seconds: f64| LEFT + (seconds / total).clamp(0.0, 1.0) * (RIGHT - LEFT);
+    let count = u32::try_from(rows.len()).unwrap_or(u32::MAX);
+    let bottom = TOP + ROW * f64::from(count);
+    let height = bottom + 74.0;
+
+    let mut svg = format!(
+        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n\
+         <style>{STYLE}</style>\n\
+         <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
+    );
+    heading(&mut svg, journal, total);
+    for number in (0..count).step_by(2) {
+        let y = TOP + ROW * f64::from(number);
+        put(
+            &mut svg,
+            format_args!(
+                "<rect class=\"band\" x=\"16\" y=\"{y}\" width=\"{}\" height=\"{ROW}\" rx=\"4\"/>",
+                WIDTH - 32.0
+            ),
+        );
+    }
+    if journal.run.is_some() {
+        axis(&mut svg, total, bottom, x);
+    }
+    for (number, row) in (0u32..).zip(&rows) {
+        phase(&mut svg, journal, row, TOP + ROW * f64::from(number), x);
+    }
+    legend(&mut svg, bottom + 46.0);
+    svg + "</svg>\n"
+}
+
+fn heading(svg: &mut String, journal: &Journal, total: f64) {
+    let (title, what, colour) = match &journal.run {
+        None => ("No run yet".to_owned(), String::new(), "#8c959f"),
+        Some(run) => {
+            let preposition = match run.result {
+                RunResult::Ok => "in",
+                RunResult::Running => "for",
+                RunResult::Failed | RunResult::Rebooting => "after",
+            };
+            (
+                format!(
+                    "bootstrap: {} {preposition} {}",
+                    result(run.result),
+                    lasting(total)
+                ),
+                format!(
+                    "run {} · {} · started {}",
+                    run.id, run.binary_version, run.started
+                ),
+                match run.result {
+                    RunResult::Ok => "#2da44e",
+                    RunResult::Failed => "#cf222e",
+                    RunResult::Running | RunResult::Rebooting => "#0969da",
+                },
+            )
+        }
+    };
+    put(
+        svg,
+        format_args!(
+            "<rect x=\"16\" y=\"20\" width=\"5\" height=\"46\" rx=\"2.5\" fill=\"{colour}\"/>"
+        ),
+    );
+    put(
+        svg,
+        format_args!(
+            "<text class=\"title\" x=\"34\" y=\"40\">{}</text>",
+            escaped(&title)
+        ),
+    );
+    put(
+        svg,
+        format_args!(
+            "<text class=\"dim\" x=\"34\" y=\"62\">{}</text>",
+            escaped(&what)
+        ),
+    );
+}
+
+fn axis(svg: &mut String, total: f64, bottom: f64, x: impl Fn(f64) -> f64) {
+    const STEPS: [f64; 17] = [
+        0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0,
+        3600.0, 7200.0,
+    ];
+    let step = STEPS.into_iter().find(|step| total / step <= 10.0);
+    let step = step.unwrap_or(total / 10.0);
+    for number in 0..=10u32 {
+        let seconds = f64::from(number) * step;
+        if seconds > total {
+            break;
+        }
+        let label = match seconds {
+            0.0 => "0".to_owned(),
+            whole if step >= 1.0 && whole < 60.0 => format!("{whole} s"),
+            _ => lasting(seconds),
+        };
+        let at = x(seconds);
+        put(
+            svg,
+            format_args!(
+                "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>\
+             <text class=\"dim small\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
+                TOP - 6.0,
+                TOP - 12.0
+            ),
+        );
+    }
+}
+
+fn phase(svg: &mut String, journal: &Journal, row: &Row<'_>, y: f64, x: impl Fn(f64) -> f64) {
+    let record = row.record;
+    let text_y = y + ROW / 2.0 + 4.5;
+    put(
+        svg,
+        format_args!("<g><title>{}</title>", escaped(&tooltip(record))),
+    );
+    put(
+        svg,
+        format_args!(
+            "<text class=\"name\" x=\"{}\" y=\"{text_y}\" text-anchor=\"end\">{}</text>",
+            LEFT - 14.0,
+            escaped(&shortened(&record.name, 20))
+        ),
+    );
+    match row.at {
+        None => {
+            let what = match (&record.error, record.detail.as_str()) {
+                _ if !is_of_last_run(journal, record) => "not in this run".to_owned(),
+                (Some(error), _) => format!("{}: {error}", status(record)),
+                (None, "") => status(record).to_owned(),
+                (None, detail) => format!("{}: {detail}", status(record)),
+            };
+            put(
+                svg,
+                format_args!(
+                    "<text class=\"dim small on\" x=\"{}\" y=\"{text_y}\">{}</text>",
+                    LEFT + 6.0,
+                    escaped(&shortened(&what, 120))
+                ),
+            );
+        }
+        Some((start, took)) => {
+            let (from, to) = (x(start), x(start + took));
+            put(
+                svg,
+                format_args!(
+                    "<rect x=\"{from:.1}\" y=\"{}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"3\" fill=\"{}\"/>",
+                    y + (ROW - BAR) / 2.0,
+                    (to - from).max(3.0),
+                    colour(record)
+                ),
+            );
+            put(
+                svg,
+                format_args!(
+                    "<text class=\"small on\" x=\"{:.1}\" y=\"{text_y}\">{}</text>",
+                    to.max(from + 3.0) + 7.0,
+                    lasting(took)
+                ),
+            );
+        }
+    }
+    put(svg, format_args!("</g>"));
+}
+
+/// All that is known about a phase, one thing a line.
+fn tooltip(record: &Record) -> String {
+    let mut text = format!("{}: {}", record.name, status(record));
+    if record.attempts > 1 {
+        let _ = write!(text, ", {} tries", record.attempts);
+    }
+    if !record.detail.is_empty() {
+        let _ = write!(text, "\n{}", record.detail);
+    }
+    if let Some(error) = &record.error {
+        let _ = write!(text, "\n{error}\nhelp: {}", error.hint);
+    }
+    text
+}
+
+const CHANGED: &str = "#2da44e";
+const UNCHANGED: &str = "#94d3a2";
+const FAILED: &str = "#cf222e";
+const RUNNING: &str = "#218bff";
+const WAITING: &str = "#d4a72c";
+const NOTHING: &str = "#afb8c1";
+
+fn colour(record: &Record) -> &'static str {
+    match record.status {
+        Status::Ok if record.changed => CHANGED,
+        Status::Ok => UNCHANGED,
+        Status::Failed => FAILED,
+        Status::Running => RUNNING,
+        Status::Pending => WAITING,
+        Status::Skipped | Status::NotApplicable => NOTHING,
+    }
+}
+
+fn legend(svg: &mut String, y: f64) {
+    let mut x = LEFT;
+    for (colour, label) in [
+        (CHANGED, "changed"),
+        (UNCHANGED, "nothing to do"),
+        (FAILED, "failed"),
+        (RUNNING, "running"),
+        (WAITING, "waits for a reboot"),
+        (NOTHING, "not applicable"),
+    ] {
+        put(
+            svg,
+            format_args!(
+                "<rect x=\"{x}\" y=\"{}\" width=\"12\" height=\"12\" rx=\"3\" fill=\"{colour}\"/>\
+             <text class=\"dim small\" x=\"{}\" y=\"{y}\">{label}</text>",
+                y - 10.0,
+                x + 18.0
+            ),
+        );
+        x += 140.0;
+    }
+}
+
+fn put(svg: &mut String, element: std::fmt::Arguments<'_>) {
+    // Writing to a string cannot fail.
+    let _ = writeln!(svg, "{element}");
+}
+
+/// `text` as XML text; characters that XML cannot have are replaced.
+fn escaped(text: &str) -> String {
+    let mut safe = String::new();
+    for character in text.chars() {
+        match character {
+            '&' => safe.push_str("&amp;"),
+            '<' => safe.push_str("&lt;"),
+            '>' => safe.push_str("&gt;"),
+            '"' => safe.push_str("&quot;"),
+            '\'' => safe.push_str("&#39;"),
+            '\n' => safe.push('\n'),
+            '\u{fffe}' | '\u{ffff}' => safe.push('\u{fffd}'),
+            control if control.is_control() => safe.push('\u{fffd}'),
+            other => safe.push(other),
+        }
+    }
+    safe
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used, clippy::panic)]
+    use super::super::sample;
+    use super::*;
+
+    /// The chart's text, after a check that its tags and entities are what XML allows.
+    fn text_of(svg: &str) -> String {
+        let mut open = Vec::new();
+        let mut text = String::new();
+        let mut rest = svg;
+        while let Some((before, tag)) = rest.split_once('<') {
+            assert!(!before.contains('>'), "stray > in {before:?}");
+            text += before;
+            let (tag, after) = tag.split_once('>').unwrap();
+            assert_eq!(tag.matches('"').count() % 2, 0, "quotes in <{tag}>");
+            let name = tag.trim_start_matches('/').split(' ').next().unwrap();
+            match (tag.starts_with('/'), tag.ends_with('/')) {
+                (true, _) => assert_eq!(open.pop(), Some(name)),
+                (_, true) => {}
+                _ => open.push(name),
+            }
+            rest = after;
+        }
+        assert!(open.is_empty() && rest.trim().is_empty());
+        for entity in text.split('&').skip(1) {
+            let known = ["amp;", "lt;", "gt;", "quot;", "#39;"];
+            assert!(known.iter().any(|e| entity.starts_with(e)), "&{entity}");
+        }
+        let allowed = |c: char| c == '\n' || !c.is_control();
+        assert!(text.chars().all(allowed) && !svg.contains("NaN") && !svg.contains("inf\""));
+        text
+    }
+
+    #[test]
+    fn a_chart_is_well_formed_whatever_the_texts() {
+        let hostile = "</title><script>alert('1')</script> & \"\u{1b}[2J\u{0}\u{ffff}]]>";
+        let mut journal = sample::failed();
+        for record in &mut journal.phases {
+            record.detail = hostile.into();
+            record.name = hostile.into();
+        }
+        journal.run.as_mut().unwrap().binary_version = hostile.into();
+        let svg = chart(&journal, sample::time(0.0));
+        assert!(!svg.contains("<script"));
+        let text = text_of(&svg);
+        assert!(text.contains(
+            "&lt;/title&gt;&lt;script&gt;alert(&#39;1&#39;)&lt;/script&gt; &amp; &quot;\u{fffd}[2J\u{fffd}\u{fffd}]]&gt;"
+        ));
+    }
+
+    #[test]
+    fn a_chart_is_drawn_for_anything() {
+        let now = sample::time(1e9);
+        assert!(text_of(&chart(&Journal::default(), now)).contains("No run yet"));
+        let zero = vec![sample::phase("a", Status::Ok, 0.0, 0.0)];
+        text_of(&chart(
+            &sample::journal(RunResult::Ok, Some(0.0), zero),
+            now,
+        ));
+        let phases = vec![
+            sample::phase("a", Status::Running, 20.0, 0.0),
+            sample::phase("b", Status::Ok, -3.0, 0.0),
+        ];
+        let running = sample::journal(RunResult::Running, None, phases);
+        assert!(text_of(&chart(&running, sample::time(10.0))).contains("running for 20.0 s"));
+        text_of(&chart(&running, now));
+    }
+
+    #[test]
+    fn a_chart_tells_why_a_phase_failed() {
+        let text = text_of(&chart(&sample::failed(), sample::time(0.0)));
+        assert!(text.contains(
+            "secret: failed, 3 tries\nno wallet password; applying\ncannot read the secret wallet: service error: \
+             AccessDeniedException\nhelp: allow secretsmanager:GetSecretValue to the instance&#39;s role"
+        ));
+        assert!(text.contains("skipped: needs secret, which failed"));
+    }
+}

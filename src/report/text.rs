@@ -1,0 +1,307 @@
+//! Text views: a run's summary, its timeline, a plan.
+
+use std::fmt::Write;
+
+use jiff::Timestamp;
+
+use super::{is_of_last_run, result, rows, shortened, status};
+use crate::engine::journal::{Journal, Record, RunResult, Status, lasting};
+use crate::engine::{Plan, Prospect};
+
+/// Longest detail in a table, in characters.
+const DETAIL: usize = 100;
+
+/// The table of phases, what went wrong with them and what to do, and the totals.
+pub fn summary(journal: &Journal) -> String {
+    let mut lines = vec![[
+        "phase".to_owned(),
+        "status".to_owned(),
+        "changed".to_owned(),
+        "tries".to_owned(),
+        "time".to_owned(),
+        "detail".to_owned(),
+    ]];
+    for record in &journal.phases {
+        let this_run = record.status == Status::Pending || is_of_last_run(journal, record);
+        let earlier = if this_run { "" } else { "(earlier run)" };
+        lines.push([
+            record.name.clone(),
+            status(record).to_owned(),
+            if record.changed { "yes" } else { "no" }.to_owned(),
+            record.attempts.to_string(),
+            record.seconds.map(lasting).unwrap_or_default(),
+            format!("{} {earlier}", shortened(&record.detail, DETAIL))
+                .trim()
+                .to_owned(),
+        ]);
+    }
+    let mut text = table(&lines, &[3, 4]);
+    for record in &journal.phases {
+        let Some(error) = &record.error else { continue };
+        let _ = writeln!(text, "\n{} failed: {}", record.name, error.reason);
+        for cause in &error.causes {
+            let _ = writeln!(text, "  because: {cause}");
+        }
+        let _ = writeln!(text, "  help: {}", error.hint);
+    }
+    format!("{text}\n{}\n", totals(journal))
+}
+
+/// `12 phases: 11 ok, 1 failed; 4 changed; run failed after 2 min 5 s`.
+pub fn totals(journal: &Journal) -> String {
+    let count = |wanted: &dyn Fn(&Record) -> bool| {
+        let phases = journal.phases.iter();
+        phases.filter(|record| wanted(record)).count()
+    };
+    let mut counts = Vec::new();
+    for (status, name) in [
+        (Status::Ok, "ok"),
+        (Status::NotApplicable, "not applicable"),
+        (Status::Running, "running"),
+        (Status::Failed, "failed"),
+        (Status::Skipped, "skipped"),
+        (Status::Pending, "pending"),
+    ] {
+        match count(&|record| record.status == status) {
+            0 => {}
+            some => counts.push(format!("{some} {name}")),
+        }
+    }
+    let run = match &journal.run {
+        None => "no run yet".to_owned(),
+        Some(run) => match run.seconds {
+            None => format!("run {}", result(run.result)),
+            Some(seconds) if run.result == RunResult::Ok => {
+                format!("run ok in {}", lasting(seconds))
+            }
+            Some(seconds) => format!("run {} after {}", result(run.result), lasting(seconds)),
+        },
+    };
+    format!(
+        "{} phases: {}; {} changed; {run}",
+        journal.phases.len(),
+        counts.join(", "),
+        count(&|record| record.changed && is_of_last_run(journal, record)),
+    )
+}
+
+/// When each phase of the last run was at work: its start after the run's, how long, and a bar; the longest bar has
+/// `width` characters. `now` is the end of what still runs.
+pub fn timeline(journal: &Journal, width: usize, now: Timestamp) -> String {
+    let (total, rows) = rows(journal, now);
+    let Some(run) = &journal.run else {
+        return "no run yet\n".to_owned();
+    };
+    let mut lines = vec![[
+        "phase".to_owned(),
+        "start".to_owned(),
+        "time".to_owned(),
+        String::new(),
+    ]];
+    for row in rows {
+        let not_ok = match row.record.status {
+            Status::Ok => "",
+            _ => status(row.record),
+        };
+        lines.push(match row.at {
+            None => {
+                let here = is_of_last_run(journal, row.record);
+                let elsewhere = if here { not_ok } else { "not in this run" };
+                let none = || "-".to_owned();
+                [
+                    row.record.name.clone(),
+                    none(),
+                    none(),
+                    elsewhere.to_owned(),
+                ]
+            }
+            Some((start, took)) => {
+                let before = cells(start, total, width).min(width.saturating_sub(1));
+                let bar = cells(took, total, width).clamp(1, width.max(before + 1) - before);
+                [
+                    row.record.name.clone(),
+                    lasting(start),
+                    lasting(took),
+                    format!("{}{} {not_ok}", " ".repeat(before), "█".repeat(bar)),
+                ]
+            }
+        });
+    }
+    format!(
+        "run {}: {}, {} (started {})\n\n{}",
+        run.id,
+        result(run.result),
+        lasting(total),
+        run.started,
+        table(&lines, &[1, 2])
+    )
+}
+
+/// What a run would do.
+pub fn plan(plan: &Plan) -> String {
+    let mut lines = Vec::new();
+    for phase in &plan.phases {
+        let state = match phase.state {
+            Prospect::Done => "done",
+            Prospect::Needed => "needed",
+            Prospect::NotApplicable => "not applicable",
+            Prospect::Blocked => "blocked",
+        };
+        let detail = shortened(&phase.detail, DETAIL);
+        lines.push([phase.name.to_owned(), state.to_owned(), detail]);
+    }
+    let changes = match plan.changes {
+        0 => "a run would change nothing".to_owned(),
+        1 => "a run would apply 1 phase".to_owned(),
+        some => format!("a run would apply {some} phases"),
+    };
+    format!("{}\n{changes}\n", table(&lines, &[]))
+}
+
+/// `seconds` as a number of character cells, where `width` cells are `total` seconds.
+#[expect(
+    clippy::cast_precision_loss,
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "a few hundred cells, never negative; a cast saturates"
+)]
+fn cells(seconds: f64, total: f64, width: usize) -> usize {
+    (seconds / total.max(0.001) * width as f64).round() as usize
+}
+
+/// Columns side by side, two blanks between them, those numbered in `right` aligned to the right.
+fn table<const N: usize>(lines: &[[String; N]], right: &[usize]) -> String {
+    let width = |column: usize| {
+        let cells = lines.iter().filter_map(|line| line.get(column));
+        cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
+    };
+    let widths: Vec<_> = (0..N).map(width).collect();
+    let mut text = String::new();
+    for line in lines {
+        let cells = line.iter().zip(&widths).enumerate();
+        let cells: Vec<_> = cells
+            .map(|(column, (cell, &width))| {
+                if right.contains(&column) {
+                    format!("{cell:>width$}")
+                } else {
+                    format!("{cell:<width$}")
+                }
+            })
+            .collect();
+        text += cells.join("  ").trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::sample;
+    use super::*;
+    use crate::engine::Planned;
+
+    #[test]
+    fn a_summary_tells_what_went_wrong_and_what_to_do() {
+        assert_eq!(
+            summary(&sample::failed()),
+            "\
+phase      status          changed  tries        time  detail
+preflight  ok              no           0       0.4 s  Debian 12 on i-0abc
+nvidia     not applicable  no           0       0.0 s  gpu is false
+docker     ok              yes          1  1 min 20 s  docker 20.10.24 is active
+secret     failed          no           3   2 min 5 s  no wallet password; applying
+assets     ok              no           0       3.0 s  (earlier run)
+container  skipped         no           0              needs secret, which failed
+signal     pending         no           0
+
+secret failed: cannot read the secret wallet
+  because: service error
+  because: AccessDeniedException
+  help: allow secretsmanager:GetSecretValue to the instance's role
+
+7 phases: 3 ok, 1 not applicable, 1 failed, 1 skipped, 1 pending; 1 changed; run failed after 2 min 5 s
+"
+        );
+    }
+
+    #[test]
+    fn a_timeline_has_a_bar_for_each_phase_that_ran() {
+        assert_eq!(
+            timeline(&sample::failed(), 30, sample::time(999.0)),
+            "\
+run run-1: failed, 2 min 5 s (started 2026-03-01T12:00:00Z)
+
+phase      start        time
+preflight  0.0 s       0.4 s  █
+nvidia     0.5 s       0.0 s  █ not applicable
+docker     0.5 s  1 min 20 s  ███████████████████
+secret     0.5 s   2 min 5 s  ██████████████████████████████ failed
+assets         -           -  not in this run
+container      -           -  skipped
+signal         -           -  pending
+"
+        );
+    }
+
+    #[test]
+    fn a_timeline_is_drawn_for_anything() {
+        let now = sample::time(10.0);
+        assert_eq!(timeline(&Journal::default(), 40, now), "no run yet\n");
+        let empty = sample::journal(RunResult::Running, None, Vec::new());
+        assert_eq!(
+            timeline(&empty, 0, now),
+            "run run-1: running, 10.0 s (started 2026-03-01T12:00:00Z)\n\nphase  start  time\n"
+        );
+        // A clock that went backwards, nothing that took any time, a bar at the very end.
+        let phases = vec![
+            sample::phase("a", Status::Running, 20.0, 0.0),
+            sample::phase("b", Status::Ok, -3.0, 0.0),
+            sample::phase("c", Status::Ok, 0.0, 5.0),
+        ];
+        let odd = sample::journal(RunResult::Running, None, phases);
+        assert_eq!(
+            timeline(&odd, 4, now),
+            "\
+run run-1: running, 20.0 s (started 2026-03-01T12:00:00Z)
+
+phase   start   time
+a      20.0 s  0.0 s     █ running
+b       0.0 s  0.0 s  █
+c       0.0 s  5.0 s  █
+"
+        );
+        assert_eq!(
+            totals(&odd),
+            "3 phases: 2 ok, 1 running; 0 changed; run running"
+        );
+    }
+
+    #[test]
+    fn a_plan_lists_states_and_counts_changes() {
+        let planned = |name, state, detail: &str| Planned {
+            name,
+            state,
+            detail: detail.to_owned(),
+        };
+        let some = Plan {
+            changes: 1,
+            phases: vec![
+                planned("preflight", Prospect::Done, "Debian 12"),
+                planned("docker", Prospect::Needed, "docker is not installed"),
+                planned("nvidia", Prospect::NotApplicable, ""),
+                planned("volume", Prospect::Blocked, "no answer"),
+            ],
+        };
+        assert_eq!(
+            plan(&some),
+            "\
+preflight  done            Debian 12
+docker     needed          docker is not installed
+nvidia     not applicable
+volume     blocked         no answer
+
+a run would apply 1 phase
+"
+        );
+    }
+}
