@@ -1,6 +1,7 @@
 //! One run: starts each phase once what it needs holds, and records what happens.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::pin::pin;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -172,7 +173,7 @@ impl<'a> Run<'a> {
     }
 
     async fn drive(&mut self, stop: &Stop) {
-        let deadline = self.zero + self.about.deadline;
+        let mut deadline = pin!(tokio::time::sleep(self.about.deadline));
         loop {
             self.start_what_can();
             let halt = tokio::select! {
@@ -187,7 +188,7 @@ impl<'a> Run<'a> {
                     None => return,
                 },
                 what = stop.requested() => format!("stopped by {what}"),
-                () = tokio::time::sleep_until(deadline) => format!(
+                () = &mut deadline => format!(
                     "the run was not done within its deadline of {}",
                     lasting(self.about.deadline.as_secs_f64())
                 ),
