@@ -1,1 +1,14 @@
-//! stand-ins
+//! Stand-ins for what cannot be had on one machine: EC2's metadata service, the AWS services that
+//! a node calls, `CloudFormation`'s signals and the edge image.
+//!
+//! - [`aws::Server`]: all of AWS on one loopback port, for tests of the product. Nothing is signed
+//!   or checked beyond what the product relies on.
+//! - [`imds`]: the metadata service, also behind 169.254.169.254 of the local instance.
+//! - [`edge`]: the edge node's JSON-RPC, also inside the stand-in image.
+//! - [`signals`]: what `CloudFormation` would have received.
+
+pub mod aws;
+pub mod edge;
+pub mod http;
+pub mod imds;
+pub mod signals;

@@ -1,0 +1,342 @@
+//! All of AWS that a node calls, on one loopback port over plain HTTP: for tests of the product.
+//!
+//! Point `AWS_ENDPOINT_URL` and `AWS_EC2_METADATA_SERVICE_ENDPOINT` at [`Server::url`].
+//! Signatures are not checked. Every request is recorded; any can be made to fail.
+
+use std::collections::HashMap;
+use std::io;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use serde_json::{Value, json};
+
+use crate::http::{Listener, Request, Response};
+use crate::imds::{self, Imds};
+use crate::signals::{Signals, query_error, s3_error};
+
+/// Path of the wait condition handle's URL.
+pub const WAIT_HANDLE: &str = "/wait-handle";
+
+/// One EBS volume.
+#[derive(Clone, Debug)]
+pub struct Volume {
+    /// `vol-…`
+    pub id: String,
+    /// `DescribeVolumes`' `encrypted`.
+    pub encrypted: bool,
+    /// Snapshot it was made from; empty for a blank one.
+    pub snapshot: String,
+    /// Size in GiB.
+    pub size: u32,
+    /// Instance and device name, where attached.
+    pub attached: Option<(String, String)>,
+}
+
+impl Volume {
+    /// A blank, encrypted, free volume of 8 GiB.
+    pub fn blank(id: &str) -> Self {
+        Self {
+            id: id.into(),
+            encrypted: true,
+            snapshot: String::new(),
+            size: 8,
+            attached: None,
+        }
+    }
+
+    fn status(&self) -> &'static str {
+        match self.attached {
+            Some(_) => "in-use",
+            None => "available",
+        }
+    }
+}
+
+/// What happens to the next calls of one kind instead of the real answer.
+#[derive(Clone, Debug)]
+pub enum Fault {
+    /// This answer.
+    Answer(Response),
+    /// The real answer, but only so late.
+    Late(Duration),
+}
+
+/// What the server holds; tests change it through [`Server::state`].
+#[derive(Debug, Default)]
+pub struct State {
+    /// Objects by `bucket/key`.
+    pub objects: HashMap<String, Vec<u8>>,
+    /// Secret values by ARN or name.
+    pub secrets: HashMap<String, String>,
+    /// The volumes.
+    pub volumes: Vec<Volume>,
+    /// What the metadata service tells; see [`imds::tree`].
+    pub metadata: Value,
+    /// All requests, oldest first, each with the kind it was taken for.
+    pub requests: Vec<(String, Request)>,
+    faults: Vec<(String, u32, Fault)>,
+}
+
+impl State {
+    /// The next `times` calls of this kind meet a fault. Kinds are what [`kind`] gives.
+    pub fn fail(&mut self, kind: &str, times: u32, fault: Fault) {
+        self.faults.push((kind.into(), times, fault));
+    }
+
+    /// The recorded requests of one kind.
+    pub fn requests_of(&self, kind: &str) -> Vec<Request> {
+        let of_kind = self.requests.iter().filter(|(name, _)| name == kind);
+        of_kind.map(|(_, request)| request.clone()).collect()
+    }
+
+    fn fault(&mut self, kind: &str) -> Option<Fault> {
+        let (_, times, fault) = self
+            .faults
+            .iter_mut()
+            .find(|(name, times, _)| name == kind && *times > 0)?;
+        *times -= 1;
+        Some(fault.clone())
+    }
+}
+
+/// The running server; it stops when dropped.
+#[derive(Debug)]
+pub struct Server {
+    listener: Listener,
+    state: Arc<Mutex<State>>,
+    signals: Arc<Signals>,
+}
+
+impl Server {
+    /// Starts on a free loopback port, with nothing in it but an instance's metadata.
+    pub fn start() -> io::Result<Self> {
+        let state = Arc::new(Mutex::new(State {
+            metadata: imds::tree(&json!({})),
+            ..State::default()
+        }));
+        let signals = Arc::new(Signals::default());
+        let imds = Imds::default();
+        let (held, heard) = (Arc::clone(&state), Arc::clone(&signals));
+        let listener = Listener::start("127.0.0.1:0", move |request| {
+            let kind = kind(request);
+            let fault = {
+                let mut state = lock(&held);
+                state.requests.push((kind.clone(), request.clone()));
+                state.fault(&kind)
+            };
+            match fault {
+                Some(Fault::Answer(response)) => return response,
+                Some(Fault::Late(by)) => std::thread::sleep(by),
+                None => {}
+            }
+            match kind.as_str() {
+                "imds" => imds.answer(request, &lock(&held).metadata),
+                "SignalResource" => heard.signal_resource(request),
+                "wait-handle" => heard.wait_handle(request),
+                _ => answer(&kind, request, &mut lock(&held)),
+            }
+        })?;
+        Ok(Self {
+            listener,
+            state,
+            signals,
+        })
+    }
+
+    /// `http://127.0.0.1:PORT`
+    pub fn url(&self) -> String {
+        format!("http://{}", self.listener.address())
+    }
+
+    /// The wait condition handle's URL.
+    pub fn wait_handle(&self) -> String {
+        format!("{}{WAIT_HANDLE}", self.url())
+    }
+
+    /// What the server holds.
+    pub fn state(&self) -> MutexGuard<'_, State> {
+        lock(&self.state)
+    }
+
+    /// What `CloudFormation` would have received.
+    pub fn signals(&self) -> Vec<Value> {
+        self.signals.received()
+    }
+}
+
+fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
+    state.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// Names a call: `imds`, `wait-handle`, the action of an API call (`AttachVolume`,
+/// `GetSecretValue`, `PutMetricData` …), and `GetObject` for everything else.
+pub fn kind(request: &Request) -> String {
+    let path = request.path();
+    if path.starts_with(WAIT_HANDLE) {
+        return "wait-handle".into();
+    }
+    if path == "/latest/api/token" || request.header("x-aws-ec2-metadata-token").is_some() {
+        return "imds".into();
+    }
+    // JSON 1.x names the action in a header, RPC v2 CBOR in the path, the Query APIs in a parameter.
+    if let Some(target) = request.header("x-amz-target") {
+        return target.rsplit('.').next().unwrap_or_default().into();
+    }
+    if let Some((_, operation)) = path.split_once("/operation/") {
+        return operation.into();
+    }
+    request
+        .parameter("Action")
+        .unwrap_or_else(|| "GetObject".into())
+}
+
+fn answer(kind: &str, request: &Request, state: &mut State) -> Response {
+    match kind {
+        "GetObject" => {
+            let key = request.path().trim_start_matches('/');
+            match state.objects.get(key) {
+                Some(bytes) => Response::new(200, "binary/octet-stream", bytes.clone()),
+                None => s3_error(404, "NoSuchKey"),
+            }
+        }
+        "GetSecretValue" => {
+            let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
+            let id = body.get("SecretId").and_then(Value::as_str);
+            match id.and_then(|id| state.secrets.get(id).map(|value| (id, value))) {
+                Some((id, value)) => Response::new(
+                    200,
+                    "application/x-amz-json-1.1",
+                    json!({"ARN": id, "Name": id, "SecretString": value}).to_string(),
+                ),
+                None => Response::new(
+                    400,
+                    "application/x-amz-json-1.1",
+                    json!({
+                        "__type": "ResourceNotFoundException",
+                        "message": "Secrets Manager can't find the specified secret.",
+                    })
+                    .to_string(),
+                ),
+            }
+        }
+        "PutMetricData" => metrics_taken(),
+        "DescribeVolumes" => describe_volumes(request, state),
+        "AttachVolume" => attach_volume(request, state),
+        other => query_error(400, "InvalidAction", &format!("no stand-in for {other}")),
+    }
+}
+
+/// Success in RPC v2 CBOR, whose empty map is 0xa0.
+pub fn metrics_taken() -> Response {
+    Response::new(200, "application/cbor", [0xa0]).with("smithy-protocol", "rpc-v2-cbor")
+}
+
+fn ec2_error(code: &str, message: &str) -> Response {
+    let body = format!(
+        "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors>\
+         <RequestID>local</RequestID></Response>"
+    );
+    Response::new(400, "text/xml", body)
+}
+
+fn describe_volumes(request: &Request, state: &State) -> Response {
+    let wanted = request.parameter("VolumeId.1");
+    let wanted = |volume: &&Volume| wanted.as_ref().is_none_or(|id| *id == volume.id);
+    let found: Vec<String> = state.volumes.iter().filter(wanted).map(item).collect();
+    if found.is_empty() {
+        return ec2_error("InvalidVolume.NotFound", "The volume does not exist.");
+    }
+    let body = format!(
+        "<DescribeVolumesResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+         <requestId>local</requestId><volumeSet>{}</volumeSet></DescribeVolumesResponse>",
+        found.concat()
+    );
+    Response::new(200, "text/xml", body)
+}
+
+fn item(volume: &Volume) -> String {
+    let attachments = match &volume.attached {
+        Some((instance, device)) => format!(
+            "<attachmentSet><item><volumeId>{}</volumeId><instanceId>{instance}</instanceId>\
+             <device>{device}</device><status>attached</status></item></attachmentSet>",
+            volume.id
+        ),
+        None => "<attachmentSet/>".into(),
+    };
+    format!(
+        "<item><volumeId>{}</volumeId><size>{}</size><snapshotId>{}</snapshotId>\
+         <availabilityZone>us-east-1a</availabilityZone><status>{}</status>{attachments}\
+         <volumeType>gp3</volumeType><encrypted>{}</encrypted></item>",
+        volume.id,
+        volume.size,
+        volume.snapshot,
+        volume.status(),
+        volume.encrypted
+    )
+}
+
+fn attach_volume(request: &Request, state: &mut State) -> Response {
+    let get = |name: &str| request.parameter(name).unwrap_or_default();
+    let (id, instance, device) = (get("VolumeId"), get("InstanceId"), get("Device"));
+    let Some(volume) = state.volumes.iter_mut().find(|volume| volume.id == id) else {
+        return ec2_error("InvalidVolume.NotFound", "The volume does not exist.");
+    };
+    if volume.attached.is_some() {
+        return ec2_error(
+            "VolumeInUse",
+            &format!("{id} is already attached to an instance"),
+        );
+    }
+    volume.attached = Some((instance.clone(), device.clone()));
+    let body = format!(
+        "<AttachVolumeResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+         <requestId>local</requestId><volumeId>{id}</volumeId><instanceId>{instance}</instanceId>\
+         <device>{device}</device><status>attaching</status></AttachVolumeResponse>"
+    );
+    Response::new(200, "text/xml", body)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::http::forward;
+
+    fn query(server: &Server, parameters: &str) -> String {
+        let request = Request {
+            method: "POST".into(),
+            target: "/".into(),
+            headers: vec![(
+                "content-type".into(),
+                "application/x-www-form-urlencoded".into(),
+            )],
+            body: parameters.into(),
+        };
+        let answer = forward(server.listener.address(), &request).unwrap();
+        String::from_utf8(answer.body).unwrap()
+    }
+
+    #[test]
+    fn a_volume_is_attached_once() {
+        let server = Server::start().unwrap();
+        server.state().volumes.push(Volume::blank("vol-1"));
+        let attach = "Action=AttachVolume&VolumeId=vol-1&InstanceId=i-1&Device=%2Fdev%2Fsdf";
+        assert!(query(&server, attach).contains("<status>attaching</status>"));
+        assert!(query(&server, attach).contains("<Code>VolumeInUse</Code>"));
+        let described = query(&server, "Action=DescribeVolumes&VolumeId.1=vol-1");
+        assert!(
+            described.contains("<device>/dev/sdf</device>"),
+            "{described}"
+        );
+        assert_eq!(server.state().requests_of("AttachVolume").len(), 2);
+    }
+
+    #[test]
+    fn a_fault_lasts_as_long_as_scripted() {
+        let server = Server::start().unwrap();
+        let fault = Fault::Answer(query_error(503, "Unavailable", "later"));
+        server.state().fail("DescribeVolumes", 1, fault);
+        assert!(query(&server, "Action=DescribeVolumes").contains("Unavailable"));
+        assert!(query(&server, "Action=DescribeVolumes").contains("InvalidVolume.NotFound"));
+    }
+}
