@@ -65,6 +65,7 @@ pub fn tree(instance: &Value) -> Value {
             "local-hostname": hostname,
             "local-ipv4": address,
             "mac": "0e:00:00:00:00:01",
+            "network": {"interfaces": {"macs": {"0e:00:00:00:00:01": {"local-ipv4s": address}}}},
             "placement": {"availability-zone": zone, "region": region},
             "services": {"domain": "amazonaws.com", "partition": "aws"},
             "tags": {"instance": {"Name": get("name", "local")}},
@@ -89,7 +90,10 @@ impl Imds {
         let known = request
             .header("x-aws-ec2-metadata-token")
             .and_then(|token| self.lock().get(token).copied());
-        if known.is_none_or(|end| end < now) {
+        // cloud-init speaks version 2 only where the hardware calls itself EC2, and a container cannot.
+        let agent = request.header("user-agent").unwrap_or_default();
+        let cloud_init = agent.starts_with("Cloud-Init/") || agent.starts_with("python-requests/");
+        if !cloud_init && known.is_none_or(|end| end < now) {
             return Response::text(401, "");
         }
         if version.is_empty() {

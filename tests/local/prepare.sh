@@ -1,0 +1,117 @@
+# Sourced by scripts/launch-local: gets everything that a local instance needs, each piece once.
+# Needs: $repo, $state, say, die, step.
+
+readonly host_packages=(ca-certificates curl debootstrap dpkg-dev e2fsprogs gcc iproute2 musl-tools openssl
+    python3 python3-venv systemd-container util-linux)
+readonly target=x86_64-unknown-linux-musl
+readonly binaries=$repo/target/$target/release
+
+prepare() {
+    install_packages
+    # Not installed: its package would start a service on this machine.
+    once "$state/tools" fetch_registry "$state/tools.new"
+    [[ -e $state/venv/complete ]] || make_venv
+    once "$state/ca" make_ca "$state/ca.new"
+    if [[ ! -d $state/rootfs ]] || ! cmp -s "$state/rootfs.from" <(rootfs_from); then
+        say 'Making the root filesystem (once, about two minutes)'
+        "$repo/tests/local/rootfs.sh" "$state" "$state/ca/ca.crt"
+        rootfs_from >"$state/rootfs.from"
+    fi
+    build
+    make_agent_package
+    make_assets
+}
+
+# once DIRECTORY COMMAND… makes a directory under another name first, so that it is never half made.
+once() {
+    local made=$1
+    shift
+    [[ -d $made ]] && return
+    rm -rf -- "$made.new"
+    "$@"
+    mv -- "$made.new" "$made"
+}
+
+install_packages() {
+    local missing=() package
+    for package in "${host_packages[@]}"; do
+        [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == *' installed' ]] || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    say "Installing ${missing[*]}"
+    logged apt-get update
+    logged env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"
+}
+
+fetch_registry() {
+    mkdir -p -- "$1"
+    (cd "$1" && { apt-get download docker-registry || { apt-get update && apt-get download docker-registry; }; }) \
+        >>"$state/prepare.log" 2>&1 || die "docker-registry could not be downloaded; see $state/prepare.log"
+    dpkg -x "$1"/docker-registry_*.deb "$1"
+}
+
+make_venv() {
+    say 'Installing moto, which answers for AWS'
+    python3 -m venv --clear "$state/venv"
+    logged "$state/venv/bin/pip" install --quiet 'moto[server]>=5.1,<6' 'PyYAML>=6,<7'
+    touch "$state/venv/complete"
+}
+
+# A CA that the guest trusts, and a certificate for the names that the guest reaches.
+make_ca() {
+    mkdir -m 0700 -- "$1"
+    (
+        cd "$1"
+        openssl req -x509 -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -days 3650 -keyout ca.key -out ca.crt \
+            -subj '/CN=bootstrap local instance' -addext 'keyUsage=critical,keyCertSign'
+        openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out tls.csr \
+            -subj '/CN=local AWS'
+        openssl x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 -out tls.crt -extfile <(
+            echo "subjectAltName=DNS:*.$region.amazonaws.com,DNS:*.s3.$region.amazonaws.com,DNS:registry-1.docker.io"
+            echo 'extendedKeyUsage=serverAuth'
+        )
+    ) 2>>"$state/prepare.log" || die "openssl failed; see $state/prepare.log"
+}
+
+rootfs_from() {
+    cat "$repo/tests/local/rootfs.sh" "$state/ca/ca.crt"
+    find "$repo/tests/local/guest" -type f -exec sha256sum {} + | sort
+    echo "${LOCAL_SUITE:-} ${LOCAL_MIRROR:-}"
+}
+
+# Cargo belongs to the person who called sudo, and so must what it writes.
+cargo_as_caller() {
+    if [[ -n ${SUDO_USER:-} && $SUDO_USER != root ]]; then
+        runuser -u "$SUDO_USER" -- env PATH="$(getent passwd "$SUDO_USER" | cut -d : -f 6)/.cargo/bin:$PATH" "$@"
+    else
+        PATH="$HOME/.cargo/bin:$PATH" "$@"
+    fi
+}
+
+build() {
+    cargo_as_caller sh -c 'command -v cargo' >/dev/null ||
+        die 'cargo is missing: install Rust with rustup (https://rustup.rs) and run this again'
+    cd -- "$repo" || die "$repo is gone"
+    if cargo_as_caller sh -c 'command -v rustup' >/dev/null; then
+        logged cargo_as_caller rustup target add "$target"
+    fi
+    say 'Building bootstrap and its stand-ins'
+    cargo_as_caller cargo build --quiet --release --locked --target "$target" -p standins
+    # BOOTSTRAP_BINARY: another file in the product's place, for work on this script itself.
+    [[ -n ${BOOTSTRAP_BINARY:-} ]] || cargo_as_caller cargo build --quiet --release --locked --target "$target"
+}
+
+# The stand-in for the CloudWatch agent; the real package is on AWS's own hosts only.
+make_agent_package() {
+    local tree=$state/agent
+    rm -rf -- "$tree"
+    cp -R -- "$repo/tests/local/cloudwatch-agent" "$tree"
+    mkdir -p -- "$tree"/usr/bin "$tree"/opt/aws/amazon-cloudwatch-agent/{etc/amazon-cloudwatch-agent.d,logs,var}
+    ln -s /opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl "$tree/usr/bin/"
+    logged dpkg-deb --build --root-owner-group "$tree" "$state/amazon-cloudwatch-agent.deb"
+}
+
+make_assets() {
+    tar --create --gzip --file "$state/assets.tar.gz" --owner=0 --group=0 --sort=name --mtime=@0 \
+        --directory "$repo/cloudformation/assets" .
+}

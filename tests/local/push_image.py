@@ -1,0 +1,86 @@
+#!/usr/bin/env python3
+"""Pushes an image with one static program to a registry, through its HTTP API.
+
+    push_image.py HOST:PORT REPOSITORY TAG PROGRAM
+"""
+
+import gzip
+import hashlib
+import http.client
+import io
+import json
+import pathlib
+import sys
+import tarfile
+
+PROGRAM = "edge-node"
+
+
+def layer(program):
+    """An uncompressed tar with the program and the folders that it needs."""
+    out = io.BytesIO()
+    with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for folder, mode in (("tmp", 0o1777), ("edgelauncher", 0o755), ("edgelauncher/data", 0o755)):
+            entry = tarfile.TarInfo(folder)
+            entry.type, entry.mode = tarfile.DIRTYPE, mode
+            tar.addfile(entry)
+        data = pathlib.Path(program).read_bytes()
+        entry = tarfile.TarInfo(PROGRAM)
+        entry.size, entry.mode = len(data), 0o755
+        tar.addfile(entry, io.BytesIO(data))
+    return out.getvalue()
+
+
+def digest(data):
+    return "sha256:" + hashlib.sha256(data).hexdigest()
+
+
+def call(registry, method, target, body=b"", kind="application/octet-stream"):
+    connection = http.client.HTTPConnection(registry, timeout=60)
+    connection.request(method, target, body, {"Content-Type": kind, "Content-Length": str(len(body))})
+    answer = connection.getresponse()
+    answer.read()
+    if answer.status >= 300:
+        sys.exit(f"{method} {target}: {answer.status} {answer.reason}")
+    return answer
+
+
+def push_blob(registry, repository, data):
+    location = call(registry, "POST", f"/v2/{repository}/blobs/uploads/").headers["Location"]
+    target = location[location.index("/v2/"):]
+    call(registry, "PUT", f"{target}{'&' if '?' in target else '?'}digest={digest(data)}", data)
+    return {"size": len(data), "digest": digest(data)}
+
+
+def main():
+    registry, repository, tag, program = sys.argv[1:]
+    tar = layer(program)
+    config = {
+        "architecture": "amd64",
+        "os": "linux",
+        # Like the real image: an entrypoint, and no command.
+        "config": {"Entrypoint": ["/" + PROGRAM], "Env": ["PATH=/"], "WorkingDir": "/"},
+        "rootfs": {"type": "layers", "diff_ids": [digest(tar)]},
+    }
+    docker = "application/vnd.docker."
+    manifest = {
+        "schemaVersion": 2,
+        "mediaType": docker + "distribution.manifest.v2+json",
+        "config": {
+            "mediaType": docker + "container.image.v1+json",
+            **push_blob(registry, repository, json.dumps(config).encode()),
+        },
+        "layers": [
+            {
+                "mediaType": docker + "image.rootfs.diff.tar.gzip",
+                **push_blob(registry, repository, gzip.compress(tar, mtime=0)),
+            }
+        ],
+    }
+    body = json.dumps(manifest).encode()
+    call(registry, "PUT", f"/v2/{repository}/manifests/{tag}", body, manifest["mediaType"])
+    print(f"{repository}:{tag} {digest(body)}")
+
+
+if __name__ == "__main__":
+    main()
