@@ -1,10 +1,13 @@
 # Sourced by scripts/launch-local: AWS, Docker Hub and the metadata service as the instance sees them.
 # All of it lives in one network namespace, so nothing on this machine's own network changes: its
 # ports stay free, its metadata service (if it is a cloud machine) stays reachable, and deleting the
-# namespace takes everything away. Needs: $repo, $state, $region, say, die, step.
+# namespace takes everything away. Needs: $repo, $state, $region, say, die.
+# shellcheck shell=bash disable=SC2154 # the needed variables are the driver's
 
 readonly cloud=$state/cloud
-readonly namespace=bootstrap-local
+# One per checkout, so that two can be at work on one machine.
+namespace=bootstrap-$(cksum <<<"$repo" | cut -d ' ' -f 1)
+readonly namespace
 
 in_cloud() { nsenter --net="/run/netns/$namespace" -- "$@"; }
 

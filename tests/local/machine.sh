@@ -2,6 +2,7 @@
 # An instance lives in $state/instances/NAME: root (the overlay that it boots from), upper (what it
 # wrote), docker and containerd (overlayfs cannot lie on overlayfs), disks (what is attached), and
 # its data volume's file, disk.img. Needs: $repo, $state, $region, cloud.sh, say, die.
+# shellcheck shell=bash disable=SC2154 # the needed variables are the driver's
 
 # nspawn's own process, while the instance is up.
 machine_supervisor() {
@@ -131,9 +132,10 @@ machine_stop() {
         tell_cloud stop "$(<"$home/instance-id")" 2>>"$state/prepare.log" || true
     fi
     rm -f -- "$home/instance-id"
-    ! mountpoint --quiet "$home/root" || umount "$home/root"
+    # Lazily where something, a shell for one, still looks into it.
+    ! mountpoint --quiet "$home/root" || umount "$home/root" 2>/dev/null || umount --lazy "$home/root"
     local loop
     for loop in $(losetup --noheadings --output NAME,BACK-FILE | awk -v under="$state/" 'index($2, under) == 1 { print $1 }'); do
-        losetup --detach "$loop"
+        losetup --detach "$loop" || true
     done
 }

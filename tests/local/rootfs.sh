@@ -76,9 +76,11 @@ rm -rf -- "$root"/usr/sbin/policy-rc.d "$root"/etc/apt/apt.conf.d/90host-proxy "
 : >"$root/etc/machine-id"
 cp -R -- "$here/guest/." "$root/"
 install -m 0644 -- "$ca" "$root/usr/local/share/ca-certificates/local-instance.crt"
-inside update-ca-certificates >>"$into/apt.log" 2>&1
-inside systemctl enable systemd-networkd local-cgroups local-disks >>"$into/apt.log" 2>&1
-inside systemctl mask systemd-networkd-wait-online apt-daily.timer apt-daily-upgrade.timer >>"$into/apt.log" 2>&1
+{
+    inside update-ca-certificates
+    inside systemctl enable systemd-networkd local-cgroups local-disks
+    inside systemctl mask systemd-networkd-wait-online apt-daily.timer apt-daily-upgrade.timer
+} >>"$into/apt.log" 2>&1
 inside apt-get clean
 
 mv -- "$root" "$into/rootfs"
