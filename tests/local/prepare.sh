@@ -1,6 +1,6 @@
 # Sourced by scripts/launch-local: gets everything that a local instance needs, each piece once.
 # Needs: $repo, $state, $region, say, die, logged.
-# shellcheck shell=bash disable=SC2154 # the needed variables are the driver's
+# shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with the driver
 
 readonly host_packages=(ca-certificates curl debootstrap dpkg-dev e2fsprogs gcc iproute2 musl-tools openssl
     python3 python3-venv systemd-container util-linux)

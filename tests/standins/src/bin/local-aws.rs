@@ -29,6 +29,9 @@ use standins::http::{Listener, Request, Response, answer, forward};
 use standins::imds::{Imds, tree};
 use standins::signals::Signals;
 
+/// How the host of a wait condition handle's URL begins.
+const WAIT_CONDITION: &str = "cloudformation-waitcondition-";
+
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 struct Local {
@@ -102,28 +105,27 @@ fn run() -> Result<(), Fault> {
 impl Local {
     fn answer(&self, request: &Request) -> Response {
         let host = request.host();
-        let kind = kind(request);
-        let response = self.route(&host, &kind, request);
+        let kind = match host.split(['.', '-']).next() {
+            Some("registry") => "registry".into(),
+            Some("amazoncloudwatch") => "agent-package".into(),
+            _ if host.starts_with(WAIT_CONDITION) => "wait-handle".into(),
+            _ => kind(request),
+        };
+        let response = self.route(&kind, request);
         let _ = self.record(&host, &kind, request, &response);
         response
     }
 
-    fn route(&self, host: &str, kind: &str, request: &Request) -> Response {
-        if host.starts_with("cloudformation-waitcondition-") {
-            return self.signals.wait_handle(request);
-        }
-        if host.starts_with("amazoncloudwatch-agent-") {
-            return match fs::read(&self.agent) {
+    fn route(&self, kind: &str, request: &Request) -> Response {
+        match kind {
+            "wait-handle" => self.signals.wait_handle(request),
+            "agent-package" => match fs::read(&self.agent) {
                 Ok(package) if request.path().ends_with("/amazon-cloudwatch-agent.deb") => {
                     Response::new(200, "application/octet-stream", package)
                 }
                 _ => Response::text(403, ""),
-            };
-        }
-        if host.ends_with("docker.io") {
-            return pass_on(self.registry, request);
-        }
-        match kind {
+            },
+            "registry" => pass_on(self.registry, request),
             "SignalResource" => self.signals.signal_resource(request),
             "AttachVolume" => self.attach(request),
             // The Rust SDK speaks RPC v2 CBOR.
