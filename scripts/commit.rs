@@ -1,5 +1,7 @@
 //! Cargo's build script: tells the compiler which git commit it builds, for `bootstrap --version`.
 
+#![allow(clippy::print_stdout)] // how a build script talks to Cargo
+
 use std::process::Command;
 
 fn main() {

@@ -1,6 +1,8 @@
 //! `bootstrap` turns a bare EC2 instance into a healthy Theta Edge Node, and proves it.
 
 mod aws;
+mod cli;
+mod commands;
 mod config;
 mod digest;
 mod edge;
@@ -17,4 +19,6 @@ mod report;
 mod retry;
 mod secret;
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    cli::main()
+}

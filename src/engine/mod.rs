@@ -14,7 +14,9 @@ pub use journal::Journal;
 pub use lock::Lock;
 pub use observer::{Event, Observer};
 pub use phase::{Applied, Entry, Phase, State};
-pub use plan::{Plan, Planned, Prospect};
+#[cfg(test)]
+pub use plan::Planned;
+pub use plan::{Plan, Prospect};
 pub use run::{About, Finished, Outcome};
 pub use stop::Stop;
 pub use table::{Engine, Selection};

@@ -1,6 +1,6 @@
 //! What a run tells while it goes on.
 
-use super::journal::{Record, RunRecord};
+use super::journal::Record;
 
 /// A step of a run.
 #[derive(Clone, Copy, Debug)]
@@ -16,7 +16,7 @@ pub enum Event<'a> {
     /// A phase is finished: ok, failed, skipped, not applicable, or (a reboot) pending.
     Finished(&'a Record),
     /// The run is over.
-    RunFinished(&'a RunRecord),
+    RunFinished,
 }
 
 /// Somebody who follows a run. Called from several tasks; must return quickly.

@@ -463,7 +463,7 @@ impl<'a> Run<'a> {
                 tracing::info!("run stops after {took} and goes on after a reboot ({why})");
             }
         }
-        self.observer.on(Event::RunFinished(&self.record));
+        self.observer.on(Event::RunFinished);
         Finished {
             outcome,
             journal: self.journal,

@@ -27,10 +27,11 @@ impl Stop {
     /// Waits until somebody asks; says because of what.
     pub async fn requested(&self) -> String {
         let mut requests = self.0.subscribe();
-        match requests.wait_for(Option::is_some).await {
-            Ok(request) => request.clone().unwrap_or_default(),
-            // Not reached: `self` keeps the sender alive.
-            Err(_) => std::future::pending().await,
-        }
+        let request = requests.wait_for(Option::is_some).await;
+        // No error: `self` keeps the sender alive.
+        request
+            .ok()
+            .and_then(|what| what.clone())
+            .unwrap_or_default()
     }
 }

@@ -1,4 +1,16 @@
-//! Is the node healthy? Probes shared by `verify` and `metrics`, and the checks made of them.
+//! The health check: probes gather facts, checks judge them, the report tells.
+
+mod checks;
+mod facts;
+pub mod probes;
+pub mod progress;
+mod report;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use report::{Check, Report, Status, Verdict};
 
 use crate::node::Node;
 
@@ -27,6 +39,12 @@ pub async fn verify_within(node: &Node, patience: Duration) -> Report {
         if report.verdict == Verdict::Healthy || Instant::now() + PAUSE > until {
             return report;
         }
+        let line = report.headline();
+        if told.as_ref() != Some(&line) {
+            tracing::info!("{line}");
+            told = Some(line);
+        }
+        tokio::time::sleep(PAUSE).await;
     }
 }
 

@@ -81,15 +81,6 @@ const VITAL: &[&str] = &[
 const SYNC: &[&str] = &["height", "peers"];
 
 impl Verdict {
-    /// Exit code of `bootstrap verify`.
-    pub fn exit_code(self) -> u8 {
-        match self {
-            Self::Healthy => 0,
-            Self::Syncing => 5,
-            Self::Degraded | Self::Unhealthy => 1,
-        }
-    }
-
     /// The word.
     pub fn word(self) -> &'static str {
         match self {
@@ -222,9 +213,8 @@ mod tests {
         }
     }
 
-    fn verdict(checks: &[Check]) -> (Verdict, u8) {
-        let verdict = Report::of(checks.to_vec(), None).verdict;
-        (verdict, verdict.exit_code())
+    fn verdict(checks: &[Check]) -> Verdict {
+        Report::of(checks.to_vec(), None).verdict
     }
 
     #[test]
@@ -236,23 +226,23 @@ mod tests {
         let minor = check(Status::Fail, "cloudwatch-agent", "not active", Some("h"));
         let vital = check(Status::Fail, "rpc", "refused", Some("h"));
         for (checks, wanted) in [
-            (vec![&pass, &skip], (Verdict::Healthy, 0)),
-            (vec![&pass, &warn], (Verdict::Healthy, 0)),
-            (vec![&pass, &warn, &peers], (Verdict::Syncing, 5)),
-            (vec![&peers, &minor], (Verdict::Degraded, 1)),
-            (vec![&peers, &minor, &vital], (Verdict::Unhealthy, 1)),
-            (vec![], (Verdict::Healthy, 0)),
+            (vec![&pass, &skip], Verdict::Healthy),
+            (vec![&pass, &warn], Verdict::Healthy),
+            (vec![&pass, &warn, &peers], Verdict::Syncing),
+            (vec![&peers, &minor], Verdict::Degraded),
+            (vec![&peers, &minor, &vital], Verdict::Unhealthy),
+            (vec![], Verdict::Healthy),
         ] {
             let checks: Vec<Check> = checks.into_iter().cloned().collect();
             assert_eq!(verdict(&checks), wanted);
         }
         for name in VITAL {
             let checks = [check(Status::Fail, name, "", Some(""))];
-            assert_eq!(verdict(&checks), (Verdict::Unhealthy, 1), "{name}");
+            assert_eq!(verdict(&checks), Verdict::Unhealthy, "{name}");
         }
         for name in SYNC {
             let checks = [check(Status::Fail, name, "", Some(""))];
-            assert_eq!(verdict(&checks), (Verdict::Degraded, 1), "{name}");
+            assert_eq!(verdict(&checks), Verdict::Degraded, "{name}");
         }
     }
 

@@ -9,7 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
 use rustix::process::{Pid, Signal, kill_process_group};
-use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 
 use super::Host;
@@ -35,7 +35,6 @@ pub struct Command {
     program: String,
     args: Vec<OsString>,
     env: Vec<(String, String)>,
-    stdin: Vec<u8>,
     timeout: Duration,
 }
 
@@ -81,8 +80,7 @@ impl Command {
             program: program.into(),
             args: Vec::new(),
             env: Vec::new(),
-            stdin: Vec::new(),
-            timeout: Duration::from_secs(60),
+            timeout: Duration::from_mins(1),
         }
     }
 
@@ -101,12 +99,6 @@ impl Command {
     /// Sets an environment variable of the command.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
-        self
-    }
-
-    /// Bytes for its standard input; empty where not called.
-    pub fn stdin(mut self, bytes: Vec<u8>) -> Self {
-        self.stdin = bytes;
         self
     }
 
@@ -170,12 +162,10 @@ impl Command {
             format!("see whether {} is whole and executable", program.display()),
         )?;
         let mut group = Group::of(&child);
-        let (stdin, stdout, stderr) =
-            (child.stdin.take(), child.stdout.take(), child.stderr.take());
+        let (stdout, stderr) = (child.stdout.take(), child.stderr.take());
         let (mut head, mut tail) = (Vec::new(), VecDeque::new());
         let streams = async {
             tokio::join!(
-                feed(stdin, &self.stdin),
                 read(stdout, |bytes| {
                     let room = KEPT.saturating_sub(head.len()).min(bytes.len());
                     head.extend(bytes.iter().take(room));
@@ -227,11 +217,7 @@ impl Command {
             .env("LANG", "C.UTF-8")
             .env("HOME", "/root")
             .current_dir("/")
-            .stdin(if self.stdin.is_empty() {
-                Stdio::null()
-            } else {
-                Stdio::piped()
-            })
+            .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .process_group(0)
@@ -284,14 +270,6 @@ impl Drop for Group {
         if let Some(leader) = self.0 {
             let _ = kill_process_group(leader, Signal::KILL);
         }
-    }
-}
-
-/// Writes all of `bytes` and closes the pipe; a command that does not read is no failure of ours.
-async fn feed(pipe: Option<impl tokio::io::AsyncWrite + Unpin>, bytes: &[u8]) {
-    if let Some(mut pipe) = pipe {
-        let _ = pipe.write_all(bytes).await;
-        let _ = pipe.shutdown().await;
     }
 }
 
@@ -411,17 +389,6 @@ mod tests {
             tree.host.command("killed").output().await.unwrap().code,
             137
         );
-    }
-
-    #[tokio::test]
-    async fn stdin_goes_in_while_output_comes_out() {
-        let tree = Tree::new();
-        tree.tool("copy", "cat; cat");
-        let bytes = vec![b'x'; 300_000];
-        let output = tree.host.command("copy").stdin(bytes).run().await.unwrap();
-        assert_eq!(output.stdout.len(), 300_000);
-        let empty = tree.host.command("copy").run().await.unwrap();
-        assert_eq!(empty.stdout, "");
     }
 
     #[tokio::test]

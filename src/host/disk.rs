@@ -10,7 +10,9 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 pub use filesystem::Kind;
-pub use probe::{Contents, Finding};
+pub use probe::Contents;
+#[cfg(test)]
+pub use probe::Finding;
 
 use super::Host;
 use crate::error::{Error, Result};

@@ -8,7 +8,7 @@ use crate::error::{Error, Result};
 use crate::log::printable;
 
 /// Longer than systemd's own start limit (90 s), so that systemd's own verdict is what we hear.
-const START: Duration = Duration::from_secs(300);
+const START: Duration = Duration::from_mins(5);
 
 impl Host {
     /// Whether the unit is active.
@@ -98,11 +98,11 @@ impl Host {
             .args(["-u", unit, "-n", "5", "--no-pager", "-o", "cat"])
             .output()
             .await;
-        Err(not_started(unit, &output, journal.ok()))
+        Err(not_started(unit, &output, journal.ok().as_ref()))
     }
 }
 
-fn not_started(unit: &str, output: &Output, journal: Option<Output>) -> Error {
+fn not_started(unit: &str, output: &Output, journal: Option<&Output>) -> Error {
     let lines: Vec<String> = journal
         .iter()
         .flat_map(|journal| journal.stdout.lines())
@@ -132,7 +132,6 @@ mod tests {
         clippy::indexing_slicing
     )]
 
-    use super::*;
     use crate::host::testing::Tree;
 
     fn saying(word: &str, code: u8) -> Tree {

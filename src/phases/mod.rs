@@ -16,7 +16,7 @@ mod testing;
 mod user;
 mod volume;
 
-pub use signal::report_failure;
+pub use signal::{report_broken_config, report_failure};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -10,6 +10,7 @@ use tokio::time::Instant;
 
 use crate::aws::Delivery;
 use crate::aws::cloudformation::signal_resource;
+use crate::aws::imds::Imds;
 use crate::aws::wait_handle::{self, Status};
 use crate::config::Stack;
 use crate::digest::sha256;
@@ -47,6 +48,10 @@ const FAREWELL: Policy = Policy {
 
 /// A wait handle that does not answer leaves the rest of the time to SignalResource.
 const HANDLE: Duration = Duration::from_secs(8);
+
+/// What fails while a node is only starting: the RPC may take ten minutes to answer (AWS blueprint's README), and a
+/// container that cannot start fails more than this.
+const STARTING: [&str; 1] = ["rpc"];
 
 /// Waits until the node is good, then signals success; with no stack in the config it only waits.
 pub struct Signal(pub Arc<Node>);
@@ -124,6 +129,17 @@ pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
     }
 }
 
+/// Tells the wait handle of a config file that cannot be used; nobody else can be told without a config.
+pub async fn report_broken_config(imds: &Imds, handle: &str, mistakes: &str) {
+    let instance = tokio::time::timeout(Duration::from_secs(5), imds.get("meta-data/instance-id"));
+    let instance = instance.await.ok().and_then(Result::ok).flatten();
+    let unique_id = instance.as_deref().unwrap_or("unknown-instance");
+    let put = wait_handle::put(FAREWELL, handle, Status::Failure, mistakes, unique_id, "");
+    if let Err(error) = put.await {
+        tracing::warn!("CloudFormation was not told of the failure: {error}");
+    }
+}
+
 /// The stack, where it has something to be told.
 fn waiting(node: &Node) -> Option<&Stack> {
     let stack = node.config.stack.as_ref()?;
@@ -157,9 +173,9 @@ async fn settle<F: Future<Output = Report>>(
         if is_good(report.verdict) {
             return Ok(report);
         }
-        let names = failures(&report).map(|check| check.name).collect();
+        let names: Vec<_> = failures(&report).map(|check| check.name).collect();
         if failing == names {
-            looks += 1;
+            looks += u32::from(names != STARTING);
         } else {
             failing = names;
             looks = 1;

@@ -79,7 +79,7 @@ impl Observer for Live {
                     line.finish_with_message(message(record));
                 }
             }
-            Event::RunFinished(_) => {}
+            Event::RunFinished => {}
         }
     }
 }

@@ -11,7 +11,7 @@ use crate::host::{Command, Host};
 const LABEL: &str = "theta-data";
 
 /// Formatting, mounting (a journal may have to be replayed) and growing take minutes on a slow volume.
-const LONG: Duration = Duration::from_secs(300);
+const LONG: Duration = Duration::from_mins(5);
 
 /// A filesystem may end this much before its device: the rest of the last block group. Volumes grow by GiB.
 const SLACK: u64 = 256 * 1024 * 1024;

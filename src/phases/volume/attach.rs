@@ -147,8 +147,8 @@ mod tests {
         next(&id, &known, &me).map_err(|error| error.reason().to_owned())
     }
 
-    fn wait(why: &str) -> Result<Step, String> {
-        Ok(Step::Wait(why.into()))
+    fn wait(why: &str) -> Step {
+        Step::Wait(why.into())
     }
 
     #[test]
@@ -165,14 +165,14 @@ mod tests {
         for state in ["attached", "detaching", "busy", "attaching"] {
             assert_eq!(
                 after("in-use", "a", &[("i-old", state)]),
-                wait(&format!(
+                Ok(wait(&format!(
                     "waiting for i-old to let go of vol-0abc1234 ({state})"
-                ))
+                )))
             );
         }
         assert_eq!(
             after("in-use", "a", &[]),
-            wait("waiting for vol-0abc1234, which is in-use")
+            Ok(wait("waiting for vol-0abc1234, which is in-use"))
         );
     }
 
@@ -180,11 +180,13 @@ mod tests {
     fn a_volume_on_its_way_is_waited_for() {
         assert_eq!(
             after("in-use", "a", &[("i-me", "attaching")]),
-            wait("waiting for the device of vol-0abc1234, attaching to this instance as /dev/sdf")
+            Ok(wait(
+                "waiting for the device of vol-0abc1234, attaching to this instance as /dev/sdf"
+            ))
         );
         assert_eq!(
             after("creating", "a", &[]),
-            wait("waiting for vol-0abc1234, which is creating")
+            Ok(wait("waiting for vol-0abc1234, which is creating"))
         );
     }
 

@@ -198,7 +198,7 @@ impl Place<'_> {
     /// What is missing around a filesystem that is mounted.
     async fn missing(&self, device: &Device, uuid: &str) -> Result<Vec<String>> {
         let (target, name) = (self.target, &self.name);
-        let (uid, gid) = self.owner;
+        let (user, group) = self.owner;
         let mut missing = Vec::new();
         if !self.host.fstab_has(&self.entry(uuid.to_owned()))? {
             missing.push(format!("fstab does not mount UUID={uuid} at {target}"));
@@ -210,7 +210,7 @@ impl Place<'_> {
             ));
         }
         if self.host.owner(target)? != Some(self.owner) {
-            missing.push(format!("{target} does not belong to {uid}:{gid}"));
+            missing.push(format!("{target} does not belong to {user}:{group}"));
         }
         Ok(missing)
     }
@@ -347,6 +347,7 @@ mod tests {
 
     #[test]
     fn formats_only_what_is_blank_beyond_doubt() {
+        use Decision::{Ask, Format, Refuse, Reuse};
         let filesystem = |kind: &str| Contents::Filesystem {
             kind: kind.into(),
             uuid: UUID.into(),
@@ -361,7 +362,6 @@ mod tests {
             Contents::Foreign(findings.collect())
         };
         let used = Contents::Foreign(vec![crate::host::disk::Finding::Holder("dm-0".into())]);
-        use Decision::{Ask, Format, Refuse, Reuse};
         //   contents                        wanted      unknown, fresh, not fresh
         for (contents, wanted, decisions) in [
             (Contents::Blank, Kind::Ext4, [Format, Format, Format]),

@@ -1,0 +1,209 @@
+//! Arguments to command to exit code, nothing else.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
+
+use crate::commands::{self, Output};
+use crate::log;
+
+/// How a command ended, as the shell, SSM and systemd see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, or healthy.
+    Done = 0,
+    /// A phase failed, or the node is not healthy.
+    Failed = 1,
+    /// Wrong usage or a wrong config file. clap uses the same number.
+    Usage = 2,
+    /// Another run holds the lock.
+    Locked = 3,
+    /// A reboot is under way and the run resumes after it.
+    Rebooting = 4,
+    /// `verify`: nothing fails, but height or peers are still coming.
+    Syncing = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
+
+/// Turns a bare EC2 instance into a healthy Theta Edge Node, and proves it.
+///
+/// Without a command it runs every phase that is not true yet.
+#[derive(Parser)]
+#[command(name = "bootstrap", version = VERSION, args_conflicts_with_subcommands = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Option<Command>,
+
+    #[command(flatten)]
+    run: Run,
+
+    #[command(flatten)]
+    global: Global,
+}
+
+/// Version and git commit.
+pub const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("BOOTSTRAP_COMMIT"),
+    ")"
+);
+
+/// What a run does.
+#[derive(Args)]
+pub struct Run {
+    /// Rerun only this phase; repeat for several. What it needs is checked, not rerun
+    #[arg(long = "phase", value_name = "NAME")]
+    pub phases: Vec<String>,
+
+    /// Apply the named phases even where their check is satisfied; never against a safety rule
+    #[arg(long, requires = "phases")]
+    pub force: bool,
+}
+
+/// What every command takes.
+#[derive(Args)]
+struct Global {
+    /// The config file
+    #[arg(
+        long,
+        global = true,
+        value_name = "FILE",
+        env = "BOOTSTRAP_CONFIG",
+        default_value = "/etc/bootstrap/config.json"
+    )]
+    config: PathBuf,
+
+    /// How standard output is written
+    #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
+    log_format: LogFormat,
+
+    /// Also show details, such as every command run
+    #[arg(short, long, global = true)]
+    verbose: bool,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum LogFormat {
+    Text,
+    Json,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Check every phase and say what a run would do; changes nothing
+    Plan {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+    },
+    /// Check the node's health; the verdict is in the first line
+    Verify {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Keep checking until the node is healthy, for at most this long ("90s", "10m")
+        #[arg(long, value_name = "DURATION", value_parser = duration)]
+        wait: Option<Duration>,
+    },
+    /// Show the last run: phases, durations, attempts, errors
+    Status {
+        /// Print JSON
+        #[arg(long)]
+        json: bool,
+        /// Also draw the run as a Gantt chart into this file
+        #[arg(long, value_name = "FILE")]
+        svg: Option<PathBuf>,
+    },
+    /// Probe the node once and publish its metrics to CloudWatch
+    Metrics {
+        /// Print what would be published instead
+        #[arg(long)]
+        dry_run: bool,
+    },
+    /// Work with the config file
+    #[command(subcommand)]
+    Config(ConfigCommand),
+    /// Print a completion script
+    Completions {
+        /// The shell it is for
+        shell: clap_complete::Shell,
+    },
+    /// Print the manual page
+    Man,
+    /// The container's entrypoint: hands the secret to the image's own entrypoint
+    #[command(hide = true)]
+    Entrypoint {
+        /// Environment variable to set, and the file that holds its value
+        #[arg(long, value_name = "VARIABLE=FILE")]
+        secret: String,
+        /// The data directory, which must not lie on the root disk
+        #[arg(long, value_name = "DIR")]
+        data: PathBuf,
+        /// The image's own entrypoint and its arguments
+        #[arg(last = true, required = true)]
+        command: Vec<OsString>,
+    },
+}
+
+#[derive(Subcommand)]
+enum ConfigCommand {
+    /// Report every mistake in the config file at once
+    Check,
+    /// Print the JSON Schema of the config file
+    Schema,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "write a duration such as 90s or 10m".into())
+}
+
+/// Runs what the process arguments say.
+pub fn main() -> ExitCode {
+    let Arguments {
+        command,
+        run,
+        global,
+    } = Arguments::parse();
+    let output = Output {
+        format: match global.log_format {
+            LogFormat::Text => log::Format::Text,
+            LogFormat::Json => log::Format::Json,
+        },
+        verbose: global.verbose,
+    };
+    let config = &global.config;
+    let exit = match command {
+        None => commands::run::run(config, &run, output),
+        Some(Command::Plan { json }) => commands::plan::plan(config, json, output),
+        Some(Command::Verify { json, wait }) => {
+            commands::verify::verify(config, json, wait, output)
+        }
+        Some(Command::Status { json, svg }) => commands::status::status(json, svg.as_deref()),
+        Some(Command::Metrics { dry_run }) => commands::metrics::tick(config, dry_run, output),
+        Some(Command::Config(ConfigCommand::Check)) => commands::config::check(config),
+        Some(Command::Config(ConfigCommand::Schema)) => commands::config::schema(),
+        Some(Command::Completions { shell }) => {
+            commands::man::completions(shell, Arguments::command())
+        }
+        Some(Command::Man) => commands::man::page(Arguments::command()),
+        Some(Command::Entrypoint {
+            secret,
+            data,
+            command,
+        }) => commands::entrypoint::exec(&secret, &data, &command),
+    };
+    exit.into()
+}

@@ -1,0 +1,118 @@
+//! What each command does; one file per command.
+
+pub mod config;
+pub mod entrypoint;
+pub mod man;
+pub mod metrics;
+pub mod plan;
+pub mod run;
+pub mod status;
+pub mod verify;
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use serde::Serialize;
+
+use crate::aws::imds::Imds;
+use crate::cli::Exit;
+use crate::engine::Engine;
+use crate::error::{Error, OrFail, Result};
+use crate::host::Host;
+use crate::log;
+use crate::node::Node;
+use crate::phases;
+
+/// Where the journal is kept.
+const JOURNAL: &str = "/var/lib/bootstrap/journal.json";
+
+/// Where the log is kept.
+const LOG: &str = "/var/log/bootstrap.log";
+
+/// What the global options say about output.
+#[derive(Clone, Copy, Debug)]
+pub struct Output {
+    /// How standard output is written.
+    pub format: log::Format,
+    /// Whether details are shown.
+    pub verbose: bool,
+}
+
+impl Output {
+    /// Logs to the machine's log file only: standard output belongs to the command's answer.
+    fn log_to_file(self, host: &Host) {
+        let format = if self.verbose {
+            self.format
+        } else {
+            log::Format::Silent
+        };
+        log::start(format, self.verbose, Some(&host.path(LOG)));
+    }
+
+    /// Whether the lines may give way to a live view.
+    fn may_draw(self) -> bool {
+        self.format == log::Format::Text && !self.verbose
+    }
+}
+
+/// The machine: `/`, or in a test the directory that `BOOTSTRAP_ROOT` names.
+fn host() -> Host {
+    Host::at(std::env::var_os("BOOTSTRAP_ROOT").map_or_else(|| PathBuf::from("/"), PathBuf::from))
+}
+
+/// The node that the config file describes; where it is wrong, everything that is wrong has been said.
+fn node(config: &Path, host: Host) -> Result<Arc<Node>, Exit> {
+    match config::load(config) {
+        Ok(config) => Ok(Arc::new(Node::new(config, host, Imds::from_env()))),
+        Err(mistakes) => {
+            complain(&mistakes);
+            Err(Exit::Usage)
+        }
+    }
+}
+
+/// The engine with the table of phases.
+fn engine(node: &Arc<Node>) -> Result<Engine> {
+    Engine::new(phases::table(node))
+}
+
+/// Runs `work` to its end on a small runtime.
+fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .or_fail(
+            || "cannot start the runtime",
+            "see whether the machine is out of memory or threads",
+        )?;
+    let answer = runtime.block_on(work);
+    // A blocking call that has not come back (a dead mount, a slow server) must not keep the program alive.
+    runtime.shutdown_background();
+    Ok(answer)
+}
+
+/// Writes a command's answer to standard output. A reader that has gone away (`| head`) is no failure.
+fn say(text: &str) {
+    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+}
+
+/// `value` as JSON for people and programs.
+fn json(value: &impl Serialize) -> Result<String> {
+    serde_json::to_string_pretty(value).or_fail(
+        || "cannot write JSON",
+        "report this as a defect of bootstrap",
+    )
+}
+
+/// Writes to standard error.
+fn complain(text: &str) {
+    let _ = writeln!(std::io::stderr(), "{}", text.trim_end());
+}
+
+/// Says what failed and what to do about it.
+fn fail(error: &Error) -> Exit {
+    complain(&format!("error: {error}\n  help: {}", error.hint()));
+    Exit::Failed
+}

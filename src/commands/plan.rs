@@ -1,0 +1,37 @@
+//! `bootstrap plan`
+
+use std::path::Path;
+use std::sync::Arc;
+
+use super::{Output, block_on, engine, fail, host, json, node, say};
+use crate::cli::Exit;
+use crate::error::Result;
+use crate::node::Node;
+use crate::report;
+
+/// Checks every phase, changes nothing, says what a run would do.
+pub fn plan(config: &Path, as_json: bool, output: Output) -> Exit {
+    let host = host();
+    output.log_to_file(&host);
+    let node = match node(config, host) {
+        Ok(node) => node,
+        Err(exit) => return exit,
+    };
+    match text(&node, as_json) {
+        Ok(text) => {
+            say(&text);
+            Exit::Done
+        }
+        Err(error) => fail(&error),
+    }
+}
+
+fn text(node: &Arc<Node>, as_json: bool) -> Result<String> {
+    let engine = engine(node)?;
+    let plan = block_on(async move { engine.plan().await })?;
+    if as_json {
+        json(&plan)
+    } else {
+        Ok(report::text::plan(&plan))
+    }
+}

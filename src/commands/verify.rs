@@ -1,0 +1,28 @@
+//! `bootstrap verify`
+
+use std::path::Path;
+use std::time::Duration;
+
+use super::{Output, block_on, fail, host, node, say};
+use crate::cli::Exit;
+use crate::health::{self, Verdict};
+
+/// Checks the node's health; with `wait`, until it is healthy or that long has passed.
+pub fn verify(config: &Path, json: bool, wait: Option<Duration>, output: Output) -> Exit {
+    let host = host();
+    output.log_to_file(&host);
+    let node = match node(config, host) {
+        Ok(node) => node,
+        Err(exit) => return exit,
+    };
+    let report = match block_on(health::verify_within(&node, wait.unwrap_or_default())) {
+        Ok(report) => report,
+        Err(error) => return fail(&error),
+    };
+    say(&if json { report.json() } else { report.text() });
+    match report.verdict {
+        Verdict::Healthy => Exit::Done,
+        Verdict::Syncing => Exit::Syncing,
+        Verdict::Degraded | Verdict::Unhealthy => Exit::Failed,
+    }
+}
