@@ -7,6 +7,7 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::download::download;
+use crate::edge::image;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::files::Access;
@@ -143,6 +144,8 @@ impl Phase for Docker {
             host.restart_unit(UNIT).await?;
             host.remove(RESTART_DUE)?;
         }
+        // The largest download of the set-up, while volume and agent are at work.
+        image::prefetch(Arc::clone(&self.0));
         Ok(Applied::Finished)
     }
 }
