@@ -1,0 +1,274 @@
+//! A local instance, driven by `scripts/launch-local`.
+
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
+use std::time::{Duration, Instant};
+
+use serde_json::Value;
+
+/// The checkout.
+fn repository() -> &'static Path {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+}
+
+/// What `launch-local` keeps.
+fn state() -> PathBuf {
+    repository().join("target/local")
+}
+
+/// The binary that the instance runs.
+pub fn release_binary() -> PathBuf {
+    repository().join("target/x86_64-unknown-linux-musl/release/bootstrap")
+}
+
+/// A command that has ended.
+pub struct Ended {
+    pub code: i32,
+    pub output: String,
+}
+
+fn finish(command: &mut Command) -> Ended {
+    let output = command.stdin(Stdio::null()).output().unwrap();
+    let mut text = String::from_utf8_lossy(&output.stdout).into_owned();
+    text.push_str(&String::from_utf8_lossy(&output.stderr));
+    Ended {
+        code: output.status.code().unwrap_or(-1),
+        output: text,
+    }
+}
+
+fn launch_local() -> Command {
+    Command::new(repository().join("scripts/launch-local"))
+}
+
+/// A launch to come.
+pub struct Launch {
+    name: String,
+    command: Command,
+}
+
+impl Launch {
+    pub fn new(name: &str) -> Self {
+        let mut command = launch_local();
+        command.args(["--keep", "--name", name]);
+        Self {
+            name: name.into(),
+            command,
+        }
+    }
+
+    pub fn password(mut self, password: &str) -> Self {
+        self.command.args(["--password", password]);
+        self
+    }
+
+    /// Takes over the volume of the instance that runs.
+    pub fn attach_existing(mut self) -> Self {
+        self.command.arg("--attach-existing");
+        self
+    }
+
+    /// Uses this file as the data volume.
+    pub fn disk(mut self, disk: &Path) -> Self {
+        self.command.arg("--disk").arg(disk);
+        self
+    }
+
+    /// Expects the run to fail.
+    pub fn to_fail(mut self) -> Self {
+        self.command.args(["--wait-for", "failed"]);
+        self
+    }
+
+    /// Has user-data fetch the binary but not run it.
+    pub fn hold(mut self) -> Self {
+        self.command.arg("--hold");
+        self
+    }
+
+    /// Launches; panics with the whole output where `launch-local` fails.
+    pub fn run(mut self) -> (Instance, String) {
+        let Ended { code, output } = finish(&mut self.command);
+        let instance = Instance { name: self.name };
+        assert_eq!(code, 0, "{output}");
+        (instance, output)
+    }
+}
+
+/// An instance that is up.
+pub struct Instance {
+    name: String,
+}
+
+impl Instance {
+    fn command(&self, script: &str) -> Command {
+        let mut command = launch_local();
+        command.args(["--enter", &self.name, "--", "bash", "-c", script]);
+        command
+    }
+
+    /// What the script printed and how it ended.
+    pub fn try_run(&self, script: &str) -> Ended {
+        finish(&mut self.command(script))
+    }
+
+    /// What the script printed, trimmed; it must succeed.
+    pub fn run(&self, script: &str) -> String {
+        let Ended { code, output } = self.try_run(script);
+        assert_eq!(code, 0, "{script}: {output}");
+        output.trim().to_owned()
+    }
+
+    /// The JSON that the script printed, however it ended.
+    pub fn json(&self, script: &str) -> Value {
+        let output = self.command(script).stdin(Stdio::null()).output().unwrap();
+        serde_json::from_slice(&output.stdout).unwrap_or_else(|error| {
+            panic!(
+                "{script}: {error}: {}{}",
+                String::from_utf8_lossy(&output.stdout),
+                String::from_utf8_lossy(&output.stderr)
+            )
+        })
+    }
+
+    /// Runs the script with `text` on its standard input.
+    pub fn feed(&self, script: &str, text: &str) {
+        let mut child = self.command(script).stdin(Stdio::piped()).spawn().unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(text.as_bytes())
+            .unwrap();
+        assert!(child.wait().unwrap().success(), "{script}");
+    }
+
+    /// The node's address, by its own RPC.
+    pub fn address(&self) -> String {
+        let request = r#"{"jsonrpc":"2.0","method":"edgecore.GetStatus","params":[],"id":1}"#;
+        let answer = self.json(&format!(
+            "curl -sS -H 'Content-Type: application/json' --data '{request}' http://127.0.0.1:17888/rpc"
+        ));
+        answer["result"]["address"]
+            .as_str()
+            .expect("an address")
+            .to_owned()
+    }
+
+    /// What `CloudFormation` would have received from this instance, oldest first.
+    pub fn signals(&self) -> Vec<Value> {
+        let id = std::fs::read_to_string(
+            state()
+                .join("instances")
+                .join(&self.name)
+                .join("instance-id"),
+        )
+        .unwrap();
+        let lines = std::fs::read_to_string(state().join("cloud/signals.jsonl")).unwrap();
+        lines
+            .lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .filter(|signal: &Value| signal["UniqueId"] == id.trim())
+            .collect()
+    }
+
+    /// Reboots, and waits until the new boot has run everything that starts at boot.
+    pub fn reboot(&self) {
+        let Ended { code, output } = finish(launch_local().args(["--reboot", &self.name]));
+        assert_eq!(code, 0, "{output}");
+        // systemd may not listen yet.
+        let patience = Instant::now() + Duration::from_secs(300);
+        loop {
+            let state = self.try_run("systemctl is-system-running --wait");
+            if ["running", "degraded"].contains(&state.output.trim()) {
+                return;
+            }
+            assert!(Instant::now() < patience, "{}", state.output);
+            std::thread::sleep(Duration::from_millis(200));
+        }
+    }
+
+    /// Starts a run and kills it with SIGKILL while the journal says that `phase` is running. Says whether it was
+    /// caught there; a phase that holds already is over too soon.
+    pub fn kill_in(&self, phase: &str) -> bool {
+        // Polls in the shell itself: a process per look would be too slow for the short phases.
+        let script = format!(
+            r#"bootstrap >/run/killed.log 2>&1 & run=$!
+               while kill -0 $run 2>/dev/null; do
+                   journal=$(</var/lib/bootstrap/journal.json) 2>/dev/null
+                   journal=${{journal//[[:space:]]/}}
+                   if [[ $journal == *'"name":"{phase}","status":"running"'* ]]; then
+                       kill -KILL $run && wait $run 2>/dev/null
+                       exit 0
+                   fi
+               done
+               exit 1"#
+        );
+        self.try_run(&script).code == 0
+    }
+
+    /// Stops everything: the instance, and what stands in for AWS.
+    pub fn stop(self) {
+        stop_everything();
+    }
+}
+
+/// Stops whatever is up.
+pub fn stop_everything() {
+    let Ended { code, output } = finish(launch_local().args(["--stop", "--all"]));
+    assert_eq!(code, 0, "{output}");
+}
+
+/// What is still there of instances: loop devices, mounts, network namespaces, processes.
+pub fn leftovers() -> Vec<String> {
+    let state = state().display().to_string();
+    let ours = |command: &mut Command, mark: &str| -> Vec<String> {
+        finish(command)
+            .output
+            .lines()
+            .filter(|line| line.contains(mark))
+            .map(str::to_owned)
+            .collect()
+    };
+    let mut left = ours(
+        Command::new("losetup").args(["--list", "--noheadings"]),
+        &state,
+    );
+    left.extend(ours(
+        Command::new("findmnt").args(["--list", "--noheadings"]),
+        &state,
+    ));
+    left.extend(ours(
+        Command::new("ip").args(["netns", "list"]),
+        "bootstrap-local",
+    ));
+    left.extend(ours(
+        Command::new("ps").args(["-eo", "args"]),
+        &format!("{state}/"),
+    ));
+    left
+}
+
+/// A disk image of 1 GiB on which `make` was run, with the image's path for `DISK`.
+pub fn disk(name: &str, make: &str) -> PathBuf {
+    let path = state().join(format!("{name}.disk"));
+    std::fs::create_dir_all(state()).unwrap();
+    let _ = std::fs::remove_file(&path);
+    std::fs::File::create(&path)
+        .unwrap()
+        .set_len(1 << 30)
+        .unwrap();
+    let make = make.replace("DISK", path.to_str().unwrap());
+    let mut words = make.split_whitespace();
+    let Ended { code, output } = finish(Command::new(words.next().unwrap()).args(words));
+    assert_eq!(code, 0, "{make}: {output}");
+    path
+}
+
+/// SHA-256 of a file, in hex.
+pub fn sha256_of(path: &Path) -> String {
+    let Ended { code, output } = finish(Command::new("sha256sum").arg(path));
+    assert_eq!(code, 0, "{output}");
+    output.split_whitespace().next().unwrap().to_owned()
+}
