@@ -104,14 +104,14 @@ fn main() -> ExitCode {
 }
 
 fn the_release_binary_is_small_and_static() {
+    const ET_DYN: u16 = 3;
+    const PT_DYNAMIC: u32 = 2;
+    const PT_INTERP: u32 = 3;
     let bytes = std::fs::read(release_binary()).unwrap();
     assert!(bytes.len() <= 9_000_000, "{} bytes", bytes.len());
     let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
-    const ET_DYN: u16 = 3;
-    const PT_DYNAMIC: u32 = 2;
-    const PT_INTERP: u32 = 3;
     assert_eq!(&bytes[..4], b"\x7fELF");
     assert_eq!(half(16), ET_DYN, "position independent");
     let (table, size, count) = (long(32), half(54), half(56));
@@ -278,7 +278,8 @@ fn a_second_instance_on_the_volume_has_the_same_address() {
 
 fn a_stop_leaves_nothing_behind() {
     let mut shared = shared();
-    shared.instance.take().expect("the second instance").stop();
+    drop(shared.instance.take().expect("the second instance"));
+    stop_everything();
     assert_eq!(leftovers(), Vec::<String>::new());
 }
 
@@ -295,7 +296,7 @@ fn foreign_contents_are_refused_and_unchanged() {
         let (instance, _) = Launch::new("foreign")
             .password(PASSWORD)
             .disk(&disk)
-            .to_fail()
+            .failing()
             .run();
         let status = instance.json("bootstrap status --json");
         assert_eq!(status["run"]["result"], "failed");
@@ -311,13 +312,16 @@ fn foreign_contents_are_refused_and_unchanged() {
             told.contains(found),
             "{name}: CloudFormation was told {told}"
         );
-        instance.stop();
+        stop_everything();
         assert_eq!(sha256_of(&disk), before, "{name}: the disk changed");
     }
 }
 
 fn killed_in_each_phase_the_next_run_heals() {
-    let (instance, _) = Launch::new("killed").password(PASSWORD).hold().run();
+    let (instance, _) = Launch::new("killed")
+        .password(PASSWORD)
+        .without_running()
+        .run();
     let mut killed = Vec::new();
     for phase in [
         "preflight",
@@ -342,5 +346,5 @@ fn killed_in_each_phase_the_next_run_heals() {
         instance.json("bootstrap verify --json")["verdict"],
         "healthy"
     );
-    instance.stop();
+    stop_everything();
 }

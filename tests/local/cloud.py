@@ -6,7 +6,7 @@
     cloud.py stop INSTANCE       terminates it, which lets go of its volume
 
 STATE.json names: name, region, binary, assets, password, volume ("" for a new one), size (GiB),
-template and out (a folder, which gets instance-id, volume-id and instance.json).
+run (false: user-data ends before it starts bootstrap), template and out (a folder, which gets instance-id, volume-id and instance.json).
 """
 
 import hashlib
@@ -97,6 +97,8 @@ def launch(state):
         stdout=subprocess.PIPE,
         text=True,
     ).stdout
+    if not state["run"]:
+        user_data = user_data.replace("exec /usr/local/bin/bootstrap\n", "exit\n")
 
     (out / "instance.json").write_text(
         json.dumps(

@@ -43,9 +43,9 @@ machine_exec() {
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
-# machine_launch NAME VOLUME (an id, or nothing for a new volume) IMAGE PASSWORD
+# machine_launch NAME VOLUME (an id, or nothing for a new volume) IMAGE PASSWORD OUTCOME
 machine_launch() {
-    local name=$1 volume=$2 image=$3 password=$4
+    local name=$1 volume=$2 image=$3 password=$4 wanted=$5
     local home=$state/instances/$name
     mkdir -p -- "$home"/{root,upper/etc,work,docker,containerd,disks}
     if [[ ! -e $image ]]; then
@@ -55,12 +55,12 @@ machine_launch() {
     # The password goes through a file that only root can read, never through an argument list.
     (
         umask 077
-        NAME=$name PASSWORD=$password VOLUME=$volume OUT=$home REGION=$region STATE=$state REPO=$repo \
+        NAME=$name WANTED=$wanted PASSWORD=$password VOLUME=$volume OUT=$home REGION=$region STATE=$state REPO=$repo \
             BINARY=${BOOTSTRAP_BINARY:-$binaries/bootstrap} python3 - <<'END' >"$home/launch.json"
 import json, os
 e = os.environ
 print(json.dumps({"name": e["NAME"], "region": e["REGION"], "binary": e["BINARY"], "password": e["PASSWORD"],
-                  "assets": e["STATE"] + "/assets.tar.gz", "volume": e["VOLUME"], "size": 8, "out": e["OUT"],
+                  "assets": e["STATE"] + "/assets.tar.gz", "volume": e["VOLUME"], "run": e["WANTED"] != "ready", "size": 8, "out": e["OUT"],
                   "template": e["REPO"] + "/cloudformation/node.yaml"}))
 END
     )

@@ -76,14 +76,14 @@ impl Launch {
     }
 
     /// Expects the run to fail.
-    pub fn to_fail(mut self) -> Self {
+    pub fn failing(mut self) -> Self {
         self.command.args(["--wait-for", "failed"]);
         self
     }
 
     /// Has user-data fetch the binary but not run it.
-    pub fn hold(mut self) -> Self {
-        self.command.arg("--hold");
+    pub fn without_running(mut self) -> Self {
+        self.command.args(["--wait-for", "ready"]);
         self
     }
 
@@ -178,7 +178,7 @@ impl Instance {
         let Ended { code, output } = finish(launch_local().args(["--reboot", &self.name]));
         assert_eq!(code, 0, "{output}");
         // systemd may not listen yet.
-        let patience = Instant::now() + Duration::from_secs(300);
+        let patience = Instant::now() + Duration::from_mins(5);
         loop {
             let state = self.try_run("systemctl is-system-running --wait");
             if ["running", "degraded"].contains(&state.output.trim()) {
@@ -207,17 +207,19 @@ impl Instance {
         );
         self.try_run(&script).code == 0
     }
-
-    /// Stops everything: the instance, and what stands in for AWS.
-    pub fn stop(self) {
-        stop_everything();
-    }
 }
 
 /// Stops whatever is up.
 pub fn stop_everything() {
     let Ended { code, output } = finish(launch_local().args(["--stop", "--all"]));
     assert_eq!(code, 0, "{output}");
+}
+
+/// The namespace that `tests/local/cloud.sh` derives from the checkout's path.
+fn namespace() -> String {
+    let script = "cksum <<<\"$0\" | cut -d ' ' -f 1";
+    let sum = finish(Command::new("bash").args(["-c", script]).arg(repository())).output;
+    format!("bootstrap-{}", sum.trim())
 }
 
 /// What is still there of instances: loop devices, mounts, network namespaces, processes.
@@ -241,7 +243,7 @@ pub fn leftovers() -> Vec<String> {
     ));
     left.extend(ours(
         Command::new("ip").args(["netns", "list"]),
-        "bootstrap-local",
+        &namespace(),
     ));
     left.extend(ours(
         Command::new("ps").args(["-eo", "args"]),
