@@ -134,8 +134,11 @@ machine_stop() {
     rm -f -- "$home/instance-id"
     # Lazily where something, a shell for one, still looks into it.
     ! mountpoint --quiet "$home/root" || umount "$home/root" 2>/dev/null || umount --lazy "$home/root"
-    local loop
-    for loop in $(losetup --noheadings --output NAME,BACK-FILE | awk -v under="$state/" 'index($2, under) == 1 { print $1 }'); do
-        losetup --detach "$loop" || true
+    local volume loop
+    for volume in "$cloud"/volumes/*; do
+        [[ -e $volume ]] || continue
+        for loop in $(losetup --noheadings --output NAME --associated "$(<"$volume")"); do
+            losetup --detach "$loop" || true
+        done
     done
 }
