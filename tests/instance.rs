@@ -207,10 +207,10 @@ fn the_password_is_found_nowhere() {
         "tmpfs"
     );
 
-    let on_disks = "find / /data -xdev -type f -print0 | xargs -0 grep -l -F -f /run/canary";
+    let on_disks = "find / /data -xdev -type f -print0 | xargs -0 grep -s -l -F -f /run/canary";
     assert_eq!(search(on_disks).trim(), "", "on a disk");
     let in_memory = "find /run /tmp /dev/shm -type f ! -path /run/canary ! -path '/run/bootstrap/secrets/*' \
-                     -print0 | xargs -0 grep -l -F -f /run/canary";
+                     -print0 | xargs -0 grep -s -l -F -f /run/canary";
     assert_eq!(search(in_memory).trim(), "", "in memory-backed storage");
     assert_eq!(
         search("docker inspect edgelauncher | grep -F -f /run/canary").trim(),
@@ -228,13 +228,13 @@ fn the_password_is_found_nowhere() {
         "the systemd journal"
     );
     assert_eq!(
-        search("grep -l -F -f /run/canary /proc/[0-9]*/cmdline").trim(),
+        search("grep -s -l -F -f /run/canary /proc/[0-9]*/cmdline").trim(),
         "",
         "arguments"
     );
 
     let inside = instance.run("docker top edgelauncher -eo pid | tail -n +2");
-    for file in search("grep -l -F -f /run/canary /proc/[0-9]*/environ").split_whitespace() {
+    for file in search("grep -s -l -F -f /run/canary /proc/[0-9]*/environ").split_whitespace() {
         let process = file.split('/').nth(2).unwrap();
         assert!(
             inside.split_whitespace().any(|pid| pid == process),

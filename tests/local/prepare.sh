@@ -8,7 +8,7 @@ readonly target=x86_64-unknown-linux-musl
 readonly binaries=$repo/target/$target/release
 
 prepare() {
-    install_packages
+    install_packages "${host_packages[@]}"
     # Not installed: its package would start a service on this machine.
     once "$state/tools" fetch_registry "$state/tools.new"
     [[ -e $state/venv/complete ]] || make_venv
@@ -31,17 +31,6 @@ once() {
     rm -rf -- "$made.new"
     "$@"
     mv -- "$made.new" "$made"
-}
-
-install_packages() {
-    local missing=() package
-    for package in "${host_packages[@]}"; do
-        [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == *' installed' ]] || missing+=("$package")
-    done
-    ((${#missing[@]})) || return 0
-    say "Installing ${missing[*]}"
-    logged apt-get update
-    logged env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"
 }
 
 fetch_registry() {
@@ -80,18 +69,8 @@ rootfs_from() {
     echo "${LOCAL_SUITE:-} ${LOCAL_MIRROR:-}"
 }
 
-# Cargo belongs to the person who called sudo, and so must what it writes.
-cargo_as_caller() {
-    if [[ -n ${SUDO_USER:-} && $SUDO_USER != root ]]; then
-        runuser -u "$SUDO_USER" -- env PATH="$(getent passwd "$SUDO_USER" | cut -d : -f 6)/.cargo/bin:$PATH" "$@"
-    else
-        PATH="$HOME/.cargo/bin:$PATH" "$@"
-    fi
-}
-
 build() {
-    cargo_as_caller sh -c 'command -v cargo' >/dev/null ||
-        die 'cargo is missing: install Rust with rustup (https://rustup.rs) and run this again'
+    need_cargo
     cd -- "$repo" || die "$repo is gone"
     if cargo_as_caller sh -c 'command -v rustup' >/dev/null; then
         logged cargo_as_caller rustup target add "$target"

@@ -1,0 +1,40 @@
+# shellcheck shell=bash
+# Sourced by the other scripts: gets what this machine lacks, and runs cargo for the right person.
+# Needs: $state (a directory for logs).
+# shellcheck disable=SC2154
+
+say() { printf '\n\e[1m==> %s\e[0m\n' "$*"; }
+
+die() {
+    printf '%s: %s\n' "${0##*/}" "$*" >&2
+    exit 1
+}
+
+# Runs a command whose output matters only when it fails.
+logged() { "$@" >>"$state/prepare.log" 2>&1 || die "$1 failed; see $state/prepare.log"; }
+
+# install_packages PACKAGE… installs those that are missing, with apt.
+install_packages() {
+    local missing=() package
+    for package in "$@"; do
+        [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == *' installed' ]] || missing+=("$package")
+    done
+    ((${#missing[@]})) || return 0
+    say "Installing ${missing[*]}"
+    logged apt-get update
+    logged env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"
+}
+
+# Cargo belongs to the person who called sudo, and so must what it writes.
+cargo_as_caller() {
+    if [[ -n ${SUDO_USER:-} && $SUDO_USER != root ]]; then
+        runuser -u "$SUDO_USER" -- env PATH="$(getent passwd "$SUDO_USER" | cut -d : -f 6)/.cargo/bin:$PATH" "$@"
+    else
+        PATH="$HOME/.cargo/bin:$PATH" "$@"
+    fi
+}
+
+need_cargo() {
+    cargo_as_caller sh -c 'command -v cargo' >/dev/null ||
+        die 'cargo is missing: install Rust with rustup (https://rustup.rs) and run this again'
+}
