@@ -1,6 +1,7 @@
 //! A local instance, driven by `scripts/launch-local`.
 
-use std::io::Write;
+use std::fmt::Write as _;
+use std::io::Write as _;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
@@ -261,11 +262,37 @@ pub fn disk(name: &str, make: &str) -> PathBuf {
         .unwrap()
         .set_len(1 << 30)
         .unwrap();
-    let make = make.replace("DISK", path.to_str().unwrap());
+    // Some tools write to block devices only.
+    let attached = finish(
+        Command::new("losetup")
+            .args(["--find", "--show"])
+            .arg(&path),
+    );
+    assert_eq!(attached.code, 0, "{}", attached.output);
+    let device = attached.output.trim().to_owned();
+    let make = make.replace("DISK", &device);
     let mut words = make.split_whitespace();
-    let Ended { code, output } = finish(Command::new(words.next().unwrap()).args(words));
-    assert_eq!(code, 0, "{make}: {output}");
+    let formatted = finish(Command::new(words.next().unwrap()).args(words));
+    let detached = finish(Command::new("losetup").args(["--detach", &device]));
+    assert_eq!(formatted.code, 0, "{make}: {}", formatted.output);
+    assert_eq!(detached.code, 0, "{}", detached.output);
     path
+}
+
+/// A folder of files that must not be lost, with their SHA-256 sums.
+pub fn keepsake() -> PathBuf {
+    let folder = state().join("keepsake");
+    let _ = std::fs::remove_dir_all(&folder);
+    std::fs::create_dir_all(&folder).unwrap();
+    let mut sums = String::new();
+    for number in 0..200 {
+        let name = format!("file-{number}");
+        let path = folder.join(&name);
+        std::fs::write(&path, name.repeat(number * 17 + 1)).unwrap();
+        writeln!(sums, "{}  {name}", sha256_of(&path)).unwrap();
+    }
+    std::fs::write(folder.join("SHA256SUMS"), sums).unwrap();
+    folder
 }
 
 /// SHA-256 of a file, in hex.
