@@ -121,6 +121,17 @@ impl Host {
     }
 }
 
+impl Host {
+    /// What `uname -r` prints.
+    pub fn kernel_release(&self) -> Result<String> {
+        const FILE: &str = "/proc/sys/kernel/osrelease";
+        match self.read_text(FILE)? {
+            Some(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
+            _ => Err(Error::new(format!("there is no {FILE}"), "Mount /proc.")),
+        }
+    }
+}
+
 fn recognise(text: &str, path: &str) -> Result<&'static Os> {
     let value = |key: &str| -> Result<String> {
         let mut found = String::new();

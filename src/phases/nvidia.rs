@@ -106,10 +106,7 @@ impl Nvidia {
 
     async fn install(&self) -> Result<()> {
         let host = &self.0.host;
-        let kernel = rustix::system::uname()
-            .release()
-            .to_string_lossy()
-            .into_owned();
+        let kernel = host.kernel_release()?;
         for step in plan(host.os()?.driver, &kernel) {
             match step {
                 Step::Repository { path, text } => {

@@ -74,10 +74,28 @@ pub struct State {
     pub metadata: Value,
     /// All requests, oldest first, each with the kind it was taken for.
     pub requests: Vec<(String, Request)>,
+    /// Called with each volume that is attached, so that its device can appear.
+    pub on_attach: Option<Hook>,
     faults: Vec<(String, u32, Fault)>,
 }
 
+/// Something to do with a volume.
+pub struct Hook(pub Box<dyn Fn(&Volume) + Send>);
+
+impl std::fmt::Debug for Hook {
+    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        out.write_str("Hook")
+    }
+}
+
 impl State {
+    /// What each `PutMetricData` call said, as JSON.
+    pub fn metrics(&self) -> Vec<Value> {
+        let calls = self.requests_of("PutMetricData");
+        let said = calls.iter().map(|call| crate::cbor::decode(&call.body));
+        said.map(Option::unwrap_or_default).collect()
+    }
+
     /// The next `times` calls of this kind meet a fault. Kinds are what [`kind`] gives.
     pub fn fail(&mut self, kind: &str, times: u32, fault: Fault) {
         self.faults.push((kind.into(), times, fault));
@@ -288,6 +306,10 @@ fn attach_volume(request: &Request, state: &mut State) -> Response {
         );
     }
     volume.attached = Some((instance.clone(), device.clone()));
+    let volume = volume.clone();
+    if let Some(Hook(on_attach)) = &state.on_attach {
+        on_attach(&volume);
+    }
     let body = format!(
         "<AttachVolumeResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
          <requestId>local</requestId><volumeId>{id}</volumeId><instanceId>{instance}</instanceId>\

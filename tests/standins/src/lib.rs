@@ -6,9 +6,14 @@
 //! - [`imds`]: the metadata service, also behind 169.254.169.254 of the local instance.
 //! - [`edge`]: the edge node's JSON-RPC, also inside the stand-in image.
 //! - [`signals`]: what `CloudFormation` would have received.
+//! - [`internet`]: everything else that is downloaded.
+//! - [`fake_tool`]: the system tools of a test machine, as data.
 
 pub mod aws;
+pub mod cbor;
 pub mod edge;
+pub mod fake_tool;
 pub mod http;
 pub mod imds;
+pub mod internet;
 pub mod signals;

@@ -1,0 +1,979 @@
+//! The built binary from the outside: a directory tree as the machine, fake tools, all of AWS on loopback.
+//!
+//! This program is the tests and, linked under their names, every system tool (`standins::fake_tool`). With `BLESS=1`
+//! the golden lists of commands (`tests/machines/NAME.commands`) are written instead of compared.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr
+)]
+
+#[path = "support/machine.rs"]
+mod machine;
+
+use std::collections::BTreeMap;
+use std::fs;
+use std::os::unix::fs::MetadataExt;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use machine::{
+    ADDRESS, Ended, INSTANCE, Machine, PASSWORD, SECRET, VOLUME, archive, is_gone, machines, sha256,
+};
+use rustix::process::Signal;
+use serde_json::{Value, json};
+use standins::aws::Fault;
+use standins::fake_tool;
+use standins::http::Response;
+
+/// Machines without a GPU, and with one.
+const MACHINES: [&str; 6] = [
+    "debian-12",
+    "ubuntu-22.04",
+    "ubuntu-24.04",
+    "amazon-linux-2023",
+    "amazon-linux-2023-gpu",
+    "ubuntu-24.04-gpu",
+];
+
+const PHASES: [&str; 12] = [
+    "preflight",
+    "ssm-agent",
+    "nvidia",
+    "docker",
+    "user",
+    "volume",
+    "assets",
+    "secret",
+    "cloudwatch-agent",
+    "container",
+    "metrics-cron",
+    "signal",
+];
+
+type Test = (&'static str, fn());
+
+#[rustfmt::skip]
+const TESTS: &[Test] = &[
+    ("plan_tells_and_changes_nothing", plan_tells_and_changes_nothing),
+    ("phase_reruns_one_phase", phase_reruns_one_phase),
+    ("unmet_needs_name_the_command", unmet_needs_name_the_command),
+    ("force_applies_what_holds_already", force_applies_what_holds_already),
+    ("a_second_run_at_the_same_time_is_refused", a_second_run_at_the_same_time_is_refused),
+    ("a_denied_secret_fails_its_phase_only", a_denied_secret_fails_its_phase_only),
+    ("an_empty_secret_is_refused", an_empty_secret_is_refused),
+    ("assets_that_do_not_exist_are_named", assets_that_do_not_exist_are_named),
+    ("assets_that_are_not_the_wanted_ones_are_refused", assets_that_are_not_the_wanted_ones_are_refused),
+    ("an_archive_that_leads_elsewhere_is_refused", an_archive_that_leads_elsewhere_is_refused),
+    ("foreign_contents_are_never_formatted", foreign_contents_are_never_formatted),
+    ("an_expected_filesystem_is_reused", an_expected_filesystem_is_reused),
+    ("a_phantom_table_on_a_new_encrypted_volume_is_formatted", a_phantom_table_on_a_new_encrypted_volume_is_formatted),
+    ("an_unencrypted_volume_is_refused", an_unencrypted_volume_is_refused),
+    ("an_unknown_volume_is_refused", an_unknown_volume_is_refused),
+    ("a_driver_that_needs_a_reboot_gets_one", a_driver_that_needs_a_reboot_gets_one),
+    ("a_second_reboot_is_refused", a_second_reboot_is_refused),
+    ("a_wanted_gpu_that_is_not_there_is_an_error", a_wanted_gpu_that_is_not_there_is_an_error),
+    ("sigterm_ends_the_run_in_good_order", sigterm_ends_the_run_in_good_order),
+    ("killed_the_next_run_converges", killed_the_next_run_converges),
+    ("after_a_reboot_the_container_is_started_and_not_remade", after_a_reboot_the_container_is_started_and_not_remade),
+    ("another_config_remakes_the_container", another_config_remakes_the_container),
+    ("verify_says_healthy_in_its_first_line", verify_says_healthy_in_its_first_line),
+    ("verify_names_what_is_broken", verify_names_what_is_broken),
+    ("verify_says_syncing_while_the_network_is_joined", verify_says_syncing_while_the_network_is_joined),
+    ("metrics_publishes_once_each_tick", metrics_publishes_once_each_tick),
+    ("metrics_dry_run_publishes_nothing", metrics_dry_run_publishes_nothing),
+    ("two_ticks_at_once_are_one", two_ticks_at_once_are_one),
+    ("the_password_is_found_nowhere", the_password_is_found_nowhere),
+    ("status_shows_the_run_and_draws_it", status_shows_the_run_and_draws_it),
+];
+
+fn main() -> ExitCode {
+    if fake_tool::name().is_some() {
+        return fake_tool::main();
+    }
+    let mut arguments = Arguments::from_args();
+    // They wait more than they work.
+    arguments.test_threads.get_or_insert(8);
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root (files are given to the node's account)");
+    }
+    let machines = MACHINES.map(|name| {
+        let test = move || a_bare_machine_becomes_a_healthy_node_and_stays_one(name);
+        (format!("a_bare_machine_becomes_a_healthy_node_and_stays_one::{name}"), test)
+    });
+    let machines = machines.into_iter().map(|(name, test)| trial(name, test));
+    let tests = TESTS.iter().map(|(name, test)| trial((*name).to_owned(), *test));
+    let trials = machines.chain(tests).map(|trial| trial.with_ignored_flag(!root)).collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+fn trial(name: String, test: impl FnOnce() + Send + 'static) -> Trial {
+    Trial::test(name, move || {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).map_err(|panic| {
+            let text = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            Failed::from(text.unwrap_or("panicked"))
+        })
+    })
+}
+
+/// A machine on which a whole run has ended well.
+fn healthy(name: &str) -> Machine {
+    let machine = Machine::new(name);
+    machine.run(&[]).expect(0);
+    machine.forget_calls();
+    machine
+}
+
+/// What a failed phase says, and what to do about it.
+#[track_caller]
+fn expect_failure(machine: &Machine, phase: &str, reason: &str, hint: &str) {
+    let failed = machine.phase(phase);
+    assert_eq!(failed["status"], "failed", "{failed:#}");
+    assert_eq!(failed["error"]["reason"], reason);
+    assert_eq!(failed["error"]["hint"], hint);
+}
+
+/// The stack hears of one failure at the wait handle, with its reason, and of one failure of the resource.
+#[track_caller]
+fn expect_failure_signals(machine: &Machine, reason: &str) {
+    let signals = machine.signals();
+    assert_eq!(signals.len(), 2, "{signals:#?}");
+    assert_eq!(
+        signals[0],
+        json!({"by": "wait-handle", "Status": "FAILURE", "Reason": reason, "UniqueId": INSTANCE, "Data": ""})
+    );
+    let resource = json!({
+        "by": "SignalResource", "Status": "FAILURE", "StackName": "theta-edge",
+        "LogicalResourceId": "NodeReady", "UniqueId": INSTANCE
+    });
+    assert_eq!(signals[1], resource);
+}
+
+fn a_bare_machine_becomes_a_healthy_node_and_stays_one(name: &str) {
+    let machine = Machine::new(name);
+    machine.run(&[]).expect(0);
+    let mut not_applicable = Vec::new();
+    if name == "debian-12" {
+        not_applicable.push("ssm-agent");
+    }
+    if !name.ends_with("-gpu") {
+        not_applicable.push("nvidia");
+    }
+    assert_eq!(machine.phases("not-applicable"), not_applicable);
+    assert_eq!(machine.phases("ok").len(), PHASES.len() - not_applicable.len());
+    assert_eq!(machine.journal()["run"]["result"], "ok");
+
+    let signals = machine.signals();
+    assert_eq!(signals.len(), 2, "{signals:#?}");
+    let resource = json!({
+        "by": "SignalResource", "Status": "SUCCESS", "StackName": "theta-edge",
+        "LogicalResourceId": "NodeReady", "UniqueId": INSTANCE
+    });
+    assert_eq!(signals[0], resource);
+    assert_eq!(signals[1]["Status"], "SUCCESS");
+    assert_eq!(signals[1]["UniqueId"], INSTANCE);
+    let data: Value = serde_json::from_str(signals[1]["Data"].as_str().unwrap()).unwrap();
+    assert_eq!(data, json!({"address": ADDRESS, "instance": INSTANCE, "verdict": "healthy"}));
+
+    compare_commands(&machine, name);
+    assert_eq!(
+        machine.internet.asked().iter().filter(|url| url.contains("cloudwatch-agent")).count(),
+        usize::from(!name.starts_with("amazon")),
+    );
+    let data = fs::metadata(machine.path("/data")).unwrap();
+    assert_eq!((data.uid(), data.gid()), (1002, 1002));
+    let secret = fs::metadata(machine.path("/run/bootstrap/secrets/wallet-password")).unwrap();
+    assert_eq!((secret.uid(), secret.mode() & 0o7777), (1002, 0o400));
+    assert_eq!(
+        machine.read("/etc/fstab").lines().last().unwrap(),
+        "UUID=5ca1ab1e-0000-4000-8000-00000000da7a /data ext4 \
+         defaults,nofail,x-systemd.before=docker.service,x-systemd.device-timeout=30s,x-bootstrap 0 2"
+    );
+
+    machine.forget_calls();
+    let before = machine.snapshot();
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.changes(), Vec::<String>::new());
+    assert_eq!(machine.snapshot(), before);
+    for name in PHASES {
+        assert_eq!(machine.phase(name)["changed"], false, "{name}");
+    }
+    assert_eq!(machine.signals().len(), 2);
+}
+
+/// The commands that the log tells of, by phase, each once, in the order of the first time; what cannot be the same
+/// twice is masked. They are also those that the tools saw.
+fn compare_commands(machine: &Machine, name: &str) {
+    let mut phases: BTreeMap<Option<usize>, Vec<String>> = BTreeMap::new();
+    let mut logged: Vec<String> = Vec::new();
+    for line in machine.log() {
+        let message = line["message"].as_str().unwrap();
+        let Some((_, command)) = message.strip_prefix("op ").and_then(|m| m.split_once(": started ")) else {
+            continue;
+        };
+        let command = masked(machine, command);
+        let phase = line["phase"].as_str();
+        // What runs in the background, beside the phases, is the early pull.
+        let place = phase.map(|phase| PHASES.iter().position(|name| *name == phase).unwrap());
+        let commands = phases.entry(place).or_default();
+        if !commands.contains(&command) {
+            commands.push(command.clone());
+        }
+        logged.push(command.replace('\'', ""));
+    }
+    // The health check looks at everything side by side.
+    if let Some(commands) = phases.get_mut(&Some(PHASES.len() - 1)) {
+        commands.sort();
+    }
+    let mut text = String::new();
+    for (place, commands) in phases {
+        let phase = place.map_or("beside the phases", |place| PHASES[place]);
+        text += &format!("{phase}\n    {}\n", commands.join("\n    "));
+    }
+    let mut seen: Vec<String> = machine.calls().iter().map(|call| masked(machine, call)).collect();
+    seen.sort();
+    logged.sort();
+    // A program that is not installed yet is logged, but cannot see the call.
+    logged.retain(|command| seen.contains(command));
+    assert_eq!(logged, seen);
+
+    let golden = machines().join(format!("{name}.commands"));
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(golden, text).unwrap();
+    } else {
+        let wanted = fs::read_to_string(&golden).unwrap_or_default();
+        assert!(wanted == text, "{}:\n{}", golden.display(), difference(&wanted, &text));
+    }
+}
+
+fn masked(machine: &Machine, command: &str) -> String {
+    let mut text = command.replace(machine.root().to_str().unwrap(), "ROOT");
+    for (address, name) in machine.node.addresses().iter().zip(["LAUNCHER", "CORE", "ENCODER"]) {
+        text = text.replace(&address.port().to_string(), name);
+    }
+    const LABEL: &str = "io.theta.bootstrap.spec=";
+    if let Some(at) = text.find(LABEL) {
+        let hash = at + LABEL.len();
+        text.replace_range(hash..hash + 64, "SPEC");
+    }
+    text
+}
+
+fn difference(wanted: &str, found: &str) -> String {
+    let lines = |text: &str, other: &str, mark: &str| -> String {
+        let only = text.lines().filter(|line| !other.lines().any(|l| l == *line));
+        only.map(|line| format!("{mark} {line}\n")).collect()
+    };
+    lines(wanted, found, "-") + &lines(found, wanted, "+")
+}
+
+fn plan_tells_and_changes_nothing() {
+    let machine = Machine::new("debian-12");
+    let before = machine.snapshot();
+    let plan = machine.run(&["plan", "--json"]).expect(0).json();
+    let states: Vec<_> = plan["phases"].as_array().unwrap().iter().map(|p| p["state"].as_str().unwrap()).collect();
+    let mut wanted = ["needed"; 12];
+    (wanted[1], wanted[2]) = ("not-applicable", "not-applicable");
+    assert_eq!(states, wanted, "{plan:#}");
+    assert_eq!(plan["changes"], 10);
+    assert_eq!(machine.changes(), Vec::<String>::new());
+    assert_eq!(machine.snapshot(), before);
+    let text = machine.run(&["plan"]).expect(0).stdout;
+    assert!(text.ends_with("\na run would apply 10 phases\n"), "{text}");
+    assert!(machine.signals().is_empty());
+
+    machine.run(&[]).expect(0);
+    machine.forget_calls();
+    let before = machine.snapshot();
+    let plan = machine.run(&["plan", "--json"]).expect(0).json();
+    assert_eq!(plan["changes"], 0, "{plan:#}");
+    assert_eq!(machine.changes(), Vec::<String>::new());
+    assert_eq!(machine.snapshot(), before);
+}
+
+fn phase_reruns_one_phase() {
+    let machine = healthy("debian-12");
+    machine.forget("active docker.service");
+    machine.run(&["--phase", "docker"]).expect(0);
+    assert_eq!(machine.changes(), ["systemctl start docker.service"]);
+    let docker = machine.phase("docker");
+    assert_eq!((&docker["changed"], &docker["status"]), (&json!(true), &json!("ok")));
+    // The others' records are of the run before.
+    assert_ne!(machine.phase("user")["run"], docker["run"]);
+
+    let unknown = machine.run(&["--phase", "dokcer"]).expect(2);
+    assert_eq!(
+        unknown.stderr,
+        format!("error: no phase is named 'dokcer'; did you mean 'docker'?\n  help: the phases are: {}\n", PHASES.join(", "))
+    );
+}
+
+fn unmet_needs_name_the_command() {
+    let machine = Machine::new("debian-12");
+    machine.run(&["--phase", "user"]).expect(1);
+    expect_failure(
+        &machine,
+        "user",
+        "needs what does not hold: preflight (/run/bootstrap is not there with mode 0711), docker (docker is not installed)",
+        "run `bootstrap --phase preflight --phase docker --phase user`",
+    );
+    assert_eq!(machine.changes(), Vec::<String>::new());
+    machine.run(&["--phase", "preflight", "--phase", "docker", "--phase", "user"]).expect(0);
+    assert_eq!(machine.phases("ok"), ["preflight", "docker", "user"]);
+}
+
+fn force_applies_what_holds_already() {
+    let machine = healthy("debian-12");
+    machine.run(&["--phase", "container"]).expect(0);
+    assert_eq!(machine.changes(), Vec::<String>::new());
+    machine.run(&["--phase", "container", "--force"]).expect(0);
+    assert_eq!(machine.changes(), ["docker pull --quiet thetalabsorg/edgelauncher_mainnet:latest"]);
+    let alone = machine.run(&["--force"]).expect(2);
+    assert!(alone.stderr.contains("--phase <NAME>"), "{}", alone.stderr);
+
+    // Never against a safety rule.
+    machine.keep("contents", r#"{"signatures":[{"type":"xfs","uuid":"1"}]}"#);
+    machine.forget_calls();
+    machine.run(&["--phase", "volume", "--force"]).expect(1);
+    expect_failure(
+        &machine,
+        "volume",
+        "vol-0123456789abcdef0 (/dev/nvme1n1) holds an xfs filesystem (uuid 1); ext4 or a blank volume was expected",
+        "name the right volume in volume.id, or, if nothing on this one is needed, clear it yourself \
+         (`wipefs --all /dev/nvme1n1`) and run `bootstrap` again; nothing was changed",
+    );
+    assert_eq!(machine.changes(), Vec::<String>::new());
+}
+
+fn a_second_run_at_the_same_time_is_refused() {
+    let mut machine = Machine::new("debian-12");
+    let gate = machine.gate("useradd *");
+    let first = machine.start(&[]);
+    let waiting = gate.arrived();
+    let second = machine.run(&[]).expect(3);
+    let lock = machine.path("/run/bootstrap/lock");
+    let pid = fs::read_to_string(&lock).unwrap();
+    assert_eq!(
+        second.stderr,
+        format!(
+            "error: process {} holds the lock {}\n  help: wait until it is done (`bootstrap status` shows how far it \
+             is), then try again\n",
+            pid.trim(),
+            lock.display()
+        )
+    );
+    assert_eq!(machine.run(&["status", "--json"]).expect(0).json()["run"]["result"], "running");
+    drop(waiting);
+    first.wait().expect(0);
+    assert_eq!(machine.signals().len(), 2);
+}
+
+fn denied(kind: &str) -> Response {
+    let body = json!({"__type": "AccessDeniedException", "message": format!("not allowed: {kind}")});
+    Response::new(400, "application/x-amz-json-1.1", body.to_string())
+}
+
+fn a_denied_secret_fails_its_phase_only() {
+    let machine = Machine::new("debian-12");
+    machine.aws.state().fail("GetSecretValue", 1, Fault::Answer(denied("GetSecretValue")));
+    machine.run(&[]).expect(1);
+    let reason = format!("the secret {SECRET} may not be read (AccessDeniedException: not allowed: GetSecretValue)");
+    let hint = "allow secretsmanager:GetSecretValue on it (and kms:Decrypt, if it has its own key) in the policy of the \
+                instance's role";
+    expect_failure(&machine, "secret", &reason, hint);
+    expect_failure_signals(&machine, &format!("secret: {reason}. {hint}"));
+    assert_eq!(machine.phases("failed"), ["secret"]);
+    assert_eq!(machine.phases("skipped"), ["container", "metrics-cron", "signal"]);
+    assert_eq!(machine.phase("container")["detail"], "needs secret, which failed");
+    assert_eq!(machine.phases("ok").len(), 6, "{:?}", machine.phases("ok"));
+
+    // The next run goes on, and the stack, which has given up, is told all the same.
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.signals()[2]["Status"], "SUCCESS");
+}
+
+fn an_empty_secret_is_refused() {
+    let machine = Machine::new("debian-12");
+    for (value, fault) in [("\n", "is empty"), ("two\nlines", "contains a line break")] {
+        machine.aws.state().secrets.insert(SECRET.into(), value.into());
+        machine.run(&["--phase", "preflight", "--phase", "secret"]).expect(1);
+        expect_failure(
+            &machine,
+            "secret",
+            &format!("the wallet password {fault} ({SECRET})"),
+            "store the wallet password itself, one line of text, as the value of the secret (aws secretsmanager put-secret-value)",
+        );
+        assert!(!machine.path("/run/bootstrap/secrets/wallet-password").exists());
+    }
+}
+
+const PUBLISH: &str = "publish the assets again with scripts/publish, and give the node the bucket, key and SHA-256 that it prints";
+
+fn assets_that_do_not_exist_are_named() {
+    let machine = Machine::new("debian-12");
+    machine.aws.state().objects.clear();
+    machine.run(&[]).expect(1);
+    let reason = "s3://theta-assets/assets.tar.gz does not exist";
+    expect_failure(&machine, "assets", reason, PUBLISH);
+    expect_failure_signals(&machine, &format!("assets: {reason}. {PUBLISH}"));
+    assert_eq!(machine.phases("skipped"), ["cloudwatch-agent", "container", "metrics-cron", "signal"]);
+}
+
+fn assets_that_are_not_the_wanted_ones_are_refused() {
+    let machine = Machine::new("debian-12");
+    let other = archive(&[("edge.json", "{}")]);
+    let key = "theta-assets/assets.tar.gz".to_owned();
+    let right = machine.aws.state().objects.insert(key, other.clone()).unwrap();
+    machine.run(&["--phase", "preflight", "--phase", "assets"]).expect(1);
+    let reason = format!(
+        "s3://theta-assets/assets.tar.gz has SHA-256 {}, expected {}",
+        sha256(&other),
+        sha256(&right)
+    );
+    expect_failure(&machine, "assets", &reason, PUBLISH);
+    assert!(!machine.path("/opt/bootstrap/assets").exists());
+    assert_eq!(fs::read_dir(machine.path("/opt/bootstrap")).unwrap().count(), 0);
+}
+
+fn an_archive_that_leads_elsewhere_is_refused() {
+    let mut machine = Machine::new("debian-12");
+    let bad = archive(&[("edge.json", "{}"), ("sub/file", "x")]);
+    machine.configure(|config| config["assets"]["sha256"] = sha256(&bad).into());
+    machine.aws.state().objects.insert("theta-assets/assets.tar.gz".into(), bad);
+    machine.run(&["--phase", "preflight", "--phase", "assets"]).expect(1);
+    expect_failure(
+        &machine,
+        "assets",
+        "the assets archive holds \"sub/file\", which is not a plain name",
+        "make and publish the archive with scripts/publish",
+    );
+    assert!(!machine.path("/opt/bootstrap/assets").exists());
+}
+
+/// The phases up to the volume.
+const TO_THE_VOLUME: [&str; 8] = ["--phase", "preflight", "--phase", "docker", "--phase", "user", "--phase", "volume"];
+
+fn foreign_contents_are_never_formatted() {
+    let machine = Machine::new("debian-12");
+    machine.attach();
+    let cases = [
+        (r#"[{"type":"xfs","uuid":"11"}]"#, "an xfs filesystem (uuid 11)"),
+        (r#"[{"type":"gpt"},{"type":"PMBR"}]"#, "a gpt partition table, a PMBR partition table"),
+        (r#"[{"type":"LVM2_member","uuid":"22"}]"#, "an LVM2_member signature (uuid 22)"),
+        (r#"[{"type":"linux_raid_member"}]"#, "a linux_raid_member signature"),
+        (r#"[{"type":"crypto_LUKS","uuid":"33"}]"#, "a crypto_LUKS signature (uuid 33)"),
+        (r#"[{"type":"ext4","uuid":"44"},{"type":"dos"}]"#, "an ext4 filesystem (uuid 44), a dos partition table"),
+    ];
+    for (signatures, found) in cases {
+        machine.keep("contents", &format!("{{\"signatures\":{signatures}}}"));
+        machine.forget_calls();
+        machine.run(&TO_THE_VOLUME).expect(1);
+        let reason = format!("{VOLUME} (/dev/nvme1n1) holds {found}; ext4 or a blank volume was expected");
+        let hint = "name the right volume in volume.id, or, if nothing on this one is needed, clear it yourself \
+                    (`wipefs --all /dev/nvme1n1`) and run `bootstrap` again; nothing was changed";
+        expect_failure(&machine, "volume", &reason, hint);
+        let touched = machine.changes().into_iter().find(|call| call.contains("nvme1n1"));
+        assert_eq!(touched, None, "{found}");
+    }
+    assert!(!machine.path("/data").exists());
+    let told = &machine.signals()[0]["Reason"];
+    assert!(told.as_str().unwrap().starts_with(&format!("volume: {VOLUME} (/dev/nvme1n1) holds an xfs")), "{told}");
+
+    // Something mounted there, however blank it looks.
+    machine.forget("contents");
+    let mounts = machine.read("/proc/self/mountinfo");
+    machine.write("/proc/self/mountinfo", &format!("{mounts}40 25 259:1 / /mnt rw - ext4 /dev/nvme1n1 rw\n"));
+    machine.run(&TO_THE_VOLUME).expect(1);
+    let reason = &machine.phase("volume")["error"]["reason"];
+    assert_eq!(
+        *reason,
+        format!("{VOLUME} (/dev/nvme1n1) holds what is mounted at /mnt; ext4 or a blank volume was expected")
+    );
+}
+
+fn an_expected_filesystem_is_reused() {
+    let machine = Machine::new("debian-12");
+    let uuid = "deadbeef-0000-4000-8000-000000000000";
+    machine.keep("contents", &format!(r#"{{"signatures":[{{"type":"ext4","uuid":"{uuid}"}}]}}"#));
+    machine.run(&[]).expect(0);
+    let calls = machine.changes();
+    assert!(!calls.iter().any(|call| call.starts_with("mkfs")), "{calls:#?}");
+    assert!(machine.read("/etc/fstab").contains(&format!("UUID={uuid} /data ext4 ")));
+}
+
+fn a_phantom_table_on_a_new_encrypted_volume_is_formatted() {
+    let mut machine = Machine::new("debian-12");
+    let atari = r#"{"signatures":[{"type":"atari"}]}"#;
+    machine.keep("contents", atari);
+    machine.rule(json!({
+        "run": "mkfs.ext4 *", "unless": ["made"], "set": ["made"], "keep": {"contents":
+        "{\"signatures\":[{\"type\":\"ext4\",\"uuid\":\"5ca1ab1e-0000-4000-8000-00000000da7a\"}]}"}
+    }));
+    // Made from a snapshot: the table may be real.
+    machine.aws.state().volumes[0].snapshot = "snap-0123456789abcdef0".into();
+    machine.run(&TO_THE_VOLUME).expect(1);
+    assert_eq!(
+        machine.phase("volume")["error"]["reason"],
+        format!("{VOLUME} (/dev/nvme1n1) holds an atari partition table; ext4 or a blank volume was expected")
+    );
+    assert!(!machine.changes().iter().any(|call| call.starts_with("mkfs")));
+    machine.aws.state().volumes[0].snapshot.clear();
+    machine.run(&TO_THE_VOLUME).expect(0);
+    assert!(machine.changes().iter().any(|call| call.starts_with("mkfs.ext4 ")));
+}
+
+fn an_unencrypted_volume_is_refused() {
+    let machine = Machine::new("debian-12");
+    machine.aws.state().volumes[0].encrypted = false;
+    machine.run(&[]).expect(1);
+    let reason = format!("{VOLUME} is not encrypted");
+    let hint = "make an encrypted copy (a snapshot, then an encrypted volume from it) and name that in volume.id; \
+                nothing was changed";
+    expect_failure(&machine, "volume", &reason, hint);
+    expect_failure_signals(&machine, &format!("volume: {reason}. {hint}"));
+    assert!(machine.aws.state().requests_of("AttachVolume").is_empty());
+    assert_eq!(machine.phases("skipped"), ["container", "metrics-cron", "signal"]);
+}
+
+fn an_unknown_volume_is_refused() {
+    let mut machine = Machine::new("debian-12");
+    machine.attach();
+    // The disk that is there is somebody else's.
+    machine.configure(|config| config["volume"]["id"] = "vol-0fedcba9876543210".into());
+    machine.run(&TO_THE_VOLUME).expect(1);
+    let error = machine.phase("volume")["error"].clone();
+    assert_eq!(error["reason"], "the volume vol-0fedcba9876543210 does not exist");
+    assert!(!machine.changes().iter().any(|call| call.contains("nvme1n1")));
+}
+
+fn a_driver_that_needs_a_reboot_gets_one() {
+    let machine = Machine::new("amazon-linux-2023-gpu");
+    machine.keep("reboot first", "");
+    machine.run(&[]).expect(4);
+    assert_eq!(machine.calls().last().unwrap(), "systemctl reboot");
+    let journal = machine.journal();
+    assert_eq!(journal["run"]["result"], "rebooting");
+    assert_eq!(journal["reboots"], json!({"nvidia": "11111111-0000-4000-8000-000000000000"}));
+    assert_eq!(
+        machine.phase("nvidia")["detail"],
+        "waits for a reboot: the NVIDIA driver is not loaded (`modprobe nvidia` failed with exit code 1: modprobe: \
+         FATAL: Module nvidia not found in directory /lib/modules/KERNEL)"
+    );
+    assert!(machine.signals().is_empty());
+
+    machine.reboot(2);
+    machine.forget("reboot first");
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.phases("ok").len(), PHASES.len());
+    assert_eq!(machine.journal()["reboots"], json!({}));
+    assert_eq!(machine.signals().len(), 2);
+    assert!(!machine.calls().iter().any(|call| call.contains("install kmod")));
+}
+
+fn a_second_reboot_is_refused() {
+    let machine = Machine::new("amazon-linux-2023-gpu");
+    machine.keep("reboot first", "");
+    machine.run(&[]).expect(4);
+    machine.reboot(2);
+    machine.run(&[]).expect(1);
+    let reason = "nvidia asked for a second reboot, and the first did not help: the NVIDIA driver is not loaded (`modprobe \
+                  nvidia` failed with exit code 1: modprobe: FATAL: Module nvidia not found in directory \
+                  /lib/modules/KERNEL)";
+    let hint = "see in the log why, repair it, then `bootstrap --phase nvidia`";
+    expect_failure(&machine, "nvidia", reason, hint);
+    expect_failure_signals(&machine, &format!("nvidia: {reason}. {hint}"));
+    assert!(!machine.calls().iter().any(|call| call == "systemctl reboot"));
+}
+
+fn a_wanted_gpu_that_is_not_there_is_an_error() {
+    let mut machine = Machine::new("debian-12");
+    machine.configure(|config| config["gpu"] = true.into());
+    machine.run(&["--phase", "preflight", "--phase", "nvidia"]).expect(1);
+    expect_failure(
+        &machine,
+        "nvidia",
+        "the config wants a GPU, but the machine has no NVIDIA PCI device",
+        "Use a GPU instance type (g4dn, g5, g6), or set \"gpu\" to false in the config.",
+    );
+}
+
+fn sigterm_ends_the_run_in_good_order() {
+    let mut machine = Machine::new("debian-12");
+    let gate = machine.gate("useradd *");
+    let run = machine.start(&[]);
+    let mut waiting = gate.arrived();
+    run.signal(Signal::TERM);
+    run.wait().expect(1);
+    assert!(is_gone(&mut waiting), "the tool outlived the run");
+    assert_eq!(machine.journal()["run"]["result"], "failed");
+    let user = machine.phase("user");
+    assert_eq!(user["error"]["reason"], "stopped by SIGTERM", "{user:#}");
+    assert_eq!(machine.phase("container")["status"], "skipped");
+    let signals = machine.signals();
+    assert_eq!(signals[0]["Status"], "FAILURE");
+    let told = signals[0]["Reason"].as_str().unwrap();
+    assert!(told.contains("user: stopped by SIGTERM"), "{told}");
+    assert!(told.ends_with(". run `bootstrap` again: it goes on from what the machine has"), "{told}");
+}
+
+fn killed_the_next_run_converges() {
+    for tool in ["useradd *", "mkfs.ext4 *", "mount *", "docker run *"] {
+        let mut machine = Machine::new("debian-12");
+        let gate = machine.gate(tool);
+        let run = machine.start(&[]);
+        let waiting = gate.arrived();
+        run.signal(Signal::KILL);
+        assert_eq!(run.wait().code, -1);
+        drop(waiting);
+        machine.unrule();
+        machine.run(&[]).expect(0);
+        assert_eq!(machine.journal()["run"]["result"], "ok", "{tool}");
+        assert_eq!(machine.signals().len(), 2, "{tool}");
+        let twice = machine.changes().iter().filter(|call| call.starts_with("mkfs")).count();
+        assert!(twice <= 2, "{tool}");
+    }
+}
+
+fn after_a_reboot_the_container_is_started_and_not_remade() {
+    let machine = healthy("debian-12");
+    machine.reboot(2);
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.changes(), ["docker stop -t 60 edgelauncher", "docker start edgelauncher"]);
+    assert_eq!(machine.phase("secret")["changed"], true);
+    assert_eq!(machine.signals().len(), 2);
+}
+
+fn another_config_remakes_the_container() {
+    let mut machine = healthy("debian-12");
+    machine.configure(|config| config["edge"] = json!({"rpc_bind": "0.0.0.0"}));
+    machine.run(&[]).expect(0);
+    let calls: Vec<_> = machine.changes().into_iter().map(|call| call.chars().take(60).collect::<String>()).collect();
+    let (run, others): (Vec<_>, Vec<_>) = calls.iter().partition(|call| call.starts_with("docker run"));
+    assert_eq!(run.len(), 1);
+    assert_eq!(
+        others,
+        [
+            "docker stop -t 60 edgelauncher",
+            "docker rename edgelauncher edgelauncher-previous",
+            "docker stop -t 60 edgelauncher-previous",
+            "docker rm edgelauncher-previous",
+        ]
+    );
+}
+
+/// Runs `verify`; the report.
+#[track_caller]
+fn verify(machine: &Machine, code: i32) -> Value {
+    machine.run(&["verify", "--json"]).expect(code).json()
+}
+
+fn verify_says_healthy_in_its_first_line() {
+    let machine = healthy("amazon-linux-2023-gpu");
+    machine.run(&["metrics"]).expect(0);
+    let before = machine.snapshot();
+    let report = verify(&machine, 0);
+    assert_eq!(report["verdict"], "healthy", "{report:#}");
+    assert_eq!(report["summary"]["fail"], 0);
+    assert_eq!(report["checks"].as_array().unwrap().len(), 21);
+    let text = machine.run(&["verify"]).expect(0).stdout;
+    let first = text.lines().next().unwrap();
+    assert!(first.starts_with("healthy: 21 passed, 0 failed, 0 warned, 0 skipped; node 0x2e83"), "{first}");
+    assert_eq!(machine.snapshot(), before);
+    assert_eq!(machine.changes(), Vec::<String>::new());
+}
+
+/// A way to break a healthy node, and the check that must then fail.
+struct Broken {
+    how: fn(&Machine),
+    verdict: &'static str,
+    check: &'static str,
+    detail: &'static str,
+    hint: &'static str,
+}
+
+#[rustfmt::skip]
+const BROKEN: &[Broken] = &[
+    Broken {
+        how: |machine| machine.keep("status edgelauncher", "exited"),
+        verdict: "unhealthy", check: "container",
+        detail: "exited, exit code 137; its log ends: time=\"1\" level=info msg=\"Wallet address: 0x2e833968e5bb786ae419c4d13189fb081cc43bab\"",
+        hint: "read its log: docker logs --tail 100 edgelauncher; start it: bootstrap --phase container",
+    },
+    Broken {
+        how: |machine| machine.forget("container edgelauncher"),
+        verdict: "unhealthy", check: "container",
+        detail: "there is no container",
+        hint: "run: bootstrap --phase container",
+    },
+    Broken {
+        how: |machine| {
+            machine.keep("status edgelauncher", "restarting");
+            machine.keep("log", "level=fatal msg=\"Failed to setup wallet: could not decrypt key with given password\"");
+        },
+        verdict: "unhealthy", check: "container",
+        detail: "the wallet password does not open the key on the volume",
+        hint: "put the password that the key was made with back into the secret, then run: bootstrap --phase secret --phase container",
+    },
+    Broken {
+        how: |machine| machine.write("/data/edgelauncher/edgecore/key/encrypted/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "{}"),
+        verdict: "unhealthy", check: "key",
+        detail: "/data/edgelauncher/edgecore/key/encrypted holds several files, the node will not start: \
+                 2e833968e5bb786ae419c4d13189fb081cc43bab, aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa",
+        hint: "move all but the right key file to a safe place outside that folder, then run: bootstrap --phase container",
+    },
+    Broken {
+        how: |machine| fs::remove_file(machine.path("/etc/cron.d/bootstrap-metrics")).unwrap(),
+        verdict: "degraded", check: "metrics",
+        detail: "no metrics tick is scheduled",
+        hint: "run: bootstrap --phase metrics-cron",
+    },
+    Broken {
+        how: |machine| machine.write("/proc/self/mountinfo", "25 1 259:0 / / rw - ext4 /dev/nvme0n1p1 rw\n"),
+        verdict: "unhealthy", check: "volume",
+        detail: "nothing is mounted at /data",
+        hint: "run: bootstrap --phase volume",
+    },
+    Broken {
+        how: |machine| machine.forget("active docker.service"),
+        verdict: "unhealthy", check: "docker",
+        detail: "the engine does not answer",
+        hint: "run: bootstrap --phase docker",
+    },
+    Broken {
+        how: |machine| machine.keep("leak", &format!(" PASSWORD={}", json_text(PASSWORD))),
+        verdict: "unhealthy", check: "password",
+        detail: "docker inspect shows the wallet password",
+        hint: "remove the container (docker rm -f edgelauncher), then run: bootstrap --phase container",
+    },
+    Broken {
+        how: |machine| machine.keep("bind", "0.0.0.0"),
+        verdict: "degraded", check: "ports",
+        detail: "port CORE is published at 0.0.0.0",
+        hint: "run: bootstrap --phase container --force; if it stays: docker rm -f edgelauncher, then bootstrap --phase container",
+    },
+    Broken {
+        how: |machine| machine.forget("active amazon-cloudwatch-agent.service"),
+        verdict: "degraded", check: "cloudwatch-agent",
+        detail: "not active",
+        hint: "run: bootstrap --phase cloudwatch-agent",
+    },
+    Broken {
+        how: |machine| machine.aws.state().volumes[0].encrypted = false,
+        verdict: "degraded", check: "volume-encrypted",
+        detail: "the volume that holds the wallet key is not encrypted",
+        hint: "copy it: snapshot, encrypted volume from it, then deploy with that volume's id",
+    },
+    Broken {
+        how: |machine| machine.node.change(|node| node.down = true),
+        verdict: "unhealthy", check: "rpc",
+        detail: "HTTP status 503",
+        hint: "read the log: docker logs --tail 100 edgelauncher; then: docker restart edgelauncher",
+    },
+    Broken {
+        how: |machine| machine.keep("gpu lost", ""),
+        verdict: "unhealthy", check: "gpu-container",
+        detail: "the container does not see its GPU: Failed to initialize NVML: Unknown Error",
+        hint: "run: docker restart edgelauncher; if that does not help: bootstrap --phase nvidia --phase docker",
+    },
+];
+
+/// `text` as it stands inside a JSON string.
+fn json_text(text: &str) -> String {
+    json!(text).to_string().trim_matches('"').to_owned()
+}
+
+fn verify_names_what_is_broken() {
+    // One machine for each: what is broken stays so.
+    std::thread::scope(|scope| {
+        for broken in BROKEN {
+            scope.spawn(move || {
+                let machine = healthy("ubuntu-24.04-gpu");
+                (broken.how)(&machine);
+                let report = verify(&machine, 1);
+                let checks = report["checks"].as_array().unwrap();
+                let check = checks.iter().find(|check| check["name"] == broken.check).unwrap();
+                assert_eq!(check["status"], "fail", "{check:#}");
+                assert_eq!(masked(&machine, check["detail"].as_str().unwrap()), broken.detail);
+                assert_eq!(check["hint"], broken.hint);
+                assert_eq!(report["verdict"], broken.verdict, "{}: {report:#}", broken.detail);
+                let text = machine.run(&["verify"]).expect(1).stdout;
+                assert!(text.starts_with(&format!("{}: ", broken.verdict)), "{text}");
+                assert!(!text.contains("canary"), "{text}");
+            });
+        }
+    });
+}
+
+fn verify_says_syncing_while_the_network_is_joined() {
+    let machine = healthy("debian-12");
+    machine.node.change(|node| node.warmup_seconds = u64::MAX);
+    let report = verify(&machine, 5);
+    assert_eq!(report["verdict"], "syncing");
+    for (name, detail) in [("height", "not known yet"), ("peers", "none yet")] {
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == name).unwrap();
+        assert_eq!(
+            *check,
+            json!({"name": name, "status": "warn", "detail": detail, "hint": "wait: bootstrap verify --wait 30m"})
+        );
+    }
+
+    // So a node that syncs is up, for the stack too.
+    let machine = Machine::new("debian-12");
+    machine.node.change(|node| node.warmup_seconds = u64::MAX);
+    machine.run(&[]).expect(0);
+    let data: Value = serde_json::from_str(machine.signals()[1]["Data"].as_str().unwrap()).unwrap();
+    assert_eq!(data["verdict"], "syncing");
+}
+
+/// Name, value and dimensions of each metric.
+fn published(call: &Value) -> Vec<(String, f64, String)> {
+    let metrics = call["MetricData"].as_array().unwrap_or_else(|| panic!("{call:#}"));
+    let one = |metric: &Value| {
+        let dimensions: Vec<String> = metric["Dimensions"]
+            .as_array()
+            .unwrap()
+            .iter()
+            .map(|d| format!("{}={}", d["Name"].as_str().unwrap(), d["Value"].as_str().unwrap()))
+            .collect();
+        (
+            metric["MetricName"].as_str().unwrap().to_owned(),
+            metric["Value"].as_f64().unwrap(),
+            dimensions.join(","),
+        )
+    };
+    metrics.iter().map(one).collect()
+}
+
+fn metrics_publishes_once_each_tick() {
+    let machine = healthy("amazon-linux-2023-gpu");
+    machine.aws.state().metadata["meta-data"]["tags"]["instance"]["aws:autoscaling:groupName"] = "theta-group".into();
+    let quiet = machine.run(&["metrics"]).expect(0);
+    assert_eq!(quiet.output(), "");
+    let calls = machine.aws.state().metrics();
+    assert_eq!(calls.len(), 1);
+    assert_eq!(calls[0]["Namespace"], "CWAgent");
+    let metrics = published(&calls[0]);
+    let names = [
+        ("theta_current_block_height", None),
+        ("edge_peers", Some(3.0)),
+        ("edge_up", Some(1.0)),
+        ("edge_height_age_seconds", Some(0.0)),
+        ("edge_healthy", Some(1.0)),
+        ("edge_gpu_visible", Some(1.0)),
+        ("edge_restarts", Some(0.0)),
+    ];
+    assert_eq!(metrics.len(), 2 * names.len());
+    let of = ["InstanceId=i-0123456789abcdef0", "AutoScalingGroupName=theta-group"];
+    for ((name, value, dimensions), index) in metrics.iter().zip(0..) {
+        let (wanted, exactly) = names[index % names.len()];
+        assert_eq!((name.as_str(), dimensions.as_str()), (wanted, of[index / names.len()]));
+        match exactly {
+            Some(exactly) => assert!((value - exactly).abs() < f64::EPSILON, "{name} {value}"),
+            None => assert!(*value > 28_000_000.0, "{name} {value}"),
+        }
+    }
+
+    // A lone, lost or dead node is published as such, and not left out.
+    machine.node.change(|node| node.peers = 0);
+    machine.keep("gpu lost", "");
+    machine.run(&["metrics"]).expect(0);
+    machine.node.change(|node| node.down = true);
+    machine.run(&["metrics"]).expect(0);
+    let calls = machine.aws.state().metrics();
+    assert_eq!(calls.len(), 3);
+    let value = |call: usize, wanted: &str| {
+        let metrics = published(&calls[call]);
+        metrics.into_iter().find(|(name, ..)| name == wanted).map(|(_, value, _)| value)
+    };
+    for (call, name, expected) in [
+        (1, "edge_peers", Some(0.0)),
+        (1, "edge_up", Some(1.0)),
+        (1, "edge_healthy", Some(0.0)),
+        (1, "edge_gpu_visible", Some(0.0)),
+        (2, "edge_peers", Some(0.0)),
+        (2, "edge_up", Some(0.0)),
+        (2, "edge_healthy", Some(0.0)),
+        (2, "theta_current_block_height", None),
+    ] {
+        assert_eq!(value(call, name), expected, "call {call}, {name}");
+    }
+}
+
+fn metrics_dry_run_publishes_nothing() {
+    let machine = healthy("debian-12");
+    let before = machine.snapshot();
+    let shown = machine.run(&["metrics", "--dry-run"]).expect(0).json();
+    assert_eq!(shown["namespace"], "CWAgent");
+    let peers = shown["metrics"].as_array().unwrap().iter().find(|metric| metric["name"] == "edge_peers");
+    assert_eq!(
+        *peers.unwrap(),
+        json!({"name": "edge_peers", "value": 3.0, "unit": "Count", "dimensions": {"InstanceId": INSTANCE}})
+    );
+    assert!(machine.aws.state().metrics().is_empty());
+    assert_eq!(machine.snapshot(), before);
+}
+
+fn two_ticks_at_once_are_one() {
+    let mut machine = healthy("debian-12");
+    let gate = machine.gate("docker container inspect *");
+    let first = machine.start(&["metrics"]);
+    let waiting = gate.arrived();
+    let second = machine.run(&["metrics"]).expect(3);
+    assert_eq!(second.output(), "");
+    drop(waiting);
+    first.wait().expect(0);
+    assert_eq!(machine.aws.state().metrics().len(), 1);
+}
+
+fn the_password_is_found_nowhere() {
+    let machine = Machine::new("ubuntu-24.04");
+    let mut said = machine.run(&["-v"]).expect(0).output();
+    for arguments in [&["verify"][..], &["metrics"], &["plan"], &["status"], &["-v", "--log-format", "json"]] {
+        said += &machine.run(arguments).output();
+    }
+    // A container that says it all, and does not start.
+    machine.keep("log", &format!("level=debug msg=\"password is {PASSWORD}\""));
+    machine.keep("status edgelauncher", "exited");
+    said += &machine.run(&["verify"]).expect(1).output();
+    let inside = "root/run/bootstrap/secrets/wallet-password";
+    assert_eq!(machine.read("/run/bootstrap/secrets/wallet-password"), PASSWORD);
+    assert_eq!(machine.files_with(PASSWORD), ["tools/facts/log", inside].map(str::to_owned), "raw");
+    // Escaped or cut, too.
+    assert!(machine.files_with("canary-7Qm2").iter().all(|file| file == inside || file == "tools/facts/log"));
+    assert!(!said.contains("canary"), "{said}");
+    let signals = format!("{:?}", machine.signals());
+    assert!(!signals.contains("canary"), "{signals}");
+}
+
+fn status_shows_the_run_and_draws_it() {
+    let machine = Machine::new("debian-12");
+    let none: Ended = machine.run(&["status"]).expect(1);
+    assert_eq!(
+        none.stderr,
+        "error: there is no journal at /var/lib/bootstrap/journal.json\n  help: run `bootstrap` first\n"
+    );
+    machine.run(&[]).expect(0);
+    let chart = machine.path("/tmp/chart.svg");
+    let text = machine.run(&["status", "--svg", chart.to_str().unwrap()]).expect(0).stdout;
+    let id = machine.journal()["run"]["id"].as_str().unwrap().to_owned();
+    assert!(text.starts_with(&format!("run {id}: ok, ")), "{text}");
+    let drawn = fs::read_to_string(chart).unwrap();
+    assert!(drawn.trim_start().starts_with("<svg ") && drawn.trim_end().ends_with("</svg>"), "{drawn}");
+    for name in PHASES {
+        assert!(drawn.contains(name) && text.contains(name), "{name}");
+    }
+    let status = machine.run(&["status", "--json"]).expect(0).json();
+    assert_eq!((&status["version"], &status["run"]["result"]), (&json!(1), &json!("ok")));
+    let names: Vec<_> = status["phases"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(names, PHASES);
+    let keys = ["status", "changed", "attempts", "started", "ended", "seconds", "detail", "error"];
+    assert!(keys.iter().all(|key| status["phases"][0].get(key).is_some()), "{status:#}");
+}

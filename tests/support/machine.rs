@@ -1,0 +1,583 @@
+//! A machine as a directory tree, its tools played by `standins::fake_tool`, and all of AWS on loopback.
+//!
+//! What it is made of lies in `tests/machines/NAME.json`: `files`, `facts` and `rules` (see `standins::fake_tool`),
+//! on top of those of the files that `like` names. Rules of the machine itself come first.
+
+use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+use flate2::Compression;
+use flate2::write::GzEncoder;
+use serde_json::{Value, json};
+use sha2::{Digest, Sha256};
+use standins::aws::{Hook, Server, Volume};
+use standins::edge::{Behaviour, Node};
+use standins::internet::Internet;
+use tempfile::TempDir;
+
+/// The data volume.
+pub const VOLUME: &str = "vol-0123456789abcdef0";
+pub const INSTANCE: &str = "i-0123456789abcdef0";
+pub const ADDRESS: &str = "0x2e833968e5bb786ae419c4d13189fb081cc43bab";
+pub const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:wallet-AbCdEf";
+/// The wallet password: what must be found nowhere. Full of what a shell, JSON, XML or a URL takes for its own.
+pub const PASSWORD: &str = "canary-7Qm2 $(id)`w`'a\"l&l<e>t\\n%41;${HOME}|*?#!~ é€";
+
+/// Nothing that is waited for takes longer.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A command that has ended.
+pub struct Ended {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
+}
+
+impl Ended {
+    fn of(output: &std::process::Output) -> Self {
+        let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
+        Self {
+            code: output.status.code().unwrap_or(-1),
+            stdout: text(&output.stdout),
+            stderr: text(&output.stderr),
+        }
+    }
+
+    /// Both streams.
+    pub fn output(&self) -> String {
+        format!("{}{}", self.stdout, self.stderr)
+    }
+
+    /// Fails the test, with all that was said, where the exit code is another.
+    #[track_caller]
+    pub fn expect(self, code: i32) -> Self {
+        assert_eq!(self.code, code, "{}", self.output());
+        self
+    }
+
+    /// Standard output as JSON.
+    #[track_caller]
+    pub fn json(&self) -> Value {
+        serde_json::from_str(&self.stdout)
+            .unwrap_or_else(|error| panic!("{error}: {}", self.output()))
+    }
+}
+
+/// A machine with everything around it.
+pub struct Machine {
+    pub aws: Server,
+    pub node: Node,
+    pub internet: Internet,
+    config: Value,
+    rules: Vec<Value>,
+    folder: TempDir,
+}
+
+impl Machine {
+    /// The machine that `tests/machines/NAME.json` describes, as it is after its first boot.
+    pub fn new(name: &str) -> Self {
+        let folder = tempfile::Builder::new().prefix("bootstrap-test-").tempdir().unwrap();
+        // The container's user looks for files below.
+        fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
+        let description = describe(name);
+        let aws = Server::start().unwrap();
+        let loopback = [127, 0, 0, 1].into();
+        let node = Node::start(loopback, [0; 3], Behaviour::default()).unwrap();
+        let internet = Internet::start(pages(), folder.path()).unwrap();
+        let mut machine = Self {
+            aws,
+            node,
+            internet,
+            config: Value::Null,
+            rules: description.rules,
+            folder,
+        };
+        machine.put_tools();
+        for (path, text) in &description.files {
+            machine.write(path, text);
+        }
+        for (fact, text) in &description.facts {
+            machine.keep(fact, text);
+        }
+        for directory in ["/run", "/tmp", "/dev", "/opt", "/etc/systemd/system"] {
+            fs::create_dir_all(machine.path(directory)).unwrap();
+        }
+        machine.put_cloud();
+        machine.put_config(name.ends_with("-gpu"));
+        machine.be_tolerant();
+        machine
+    }
+
+    fn put_tools(&self) {
+        fs::create_dir_all(self.tools().join("facts")).unwrap();
+        let texts = |rule: &Value, key: &str| -> Vec<String> {
+            let list = rule[key].as_array().into_iter().flatten();
+            list.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+        };
+        let later: BTreeSet<String> = self.rules.iter().flat_map(|rule| texts(rule, "brings")).collect();
+        let tools: BTreeSet<&str> = self
+            .rules
+            .iter()
+            .filter_map(|rule| rule["run"].as_str()?.split(' ').next())
+            .filter(|tool| !later.contains(*tool))
+            .collect();
+        let program = std::env::current_exe().unwrap();
+        for tool in tools {
+            symlink(&program, self.tools().join(tool)).unwrap();
+        }
+        self.write_rules();
+    }
+
+    fn write_rules(&self) {
+        let rules = Value::from(self.rules.clone()).to_string();
+        fs::write(self.tools().join("rules.json"), rules).unwrap();
+    }
+
+    /// The volume, free; the secret; the assets, whose RPC ports are the stand-in's.
+    fn put_cloud(&self) {
+        let ports: Vec<u16> = self.node.addresses().iter().map(|a| a.port()).collect();
+        for (name, port) in ["launcher", "core", "encoder"].iter().zip(&ports) {
+            self.keep(name, &port.to_string());
+        }
+        let device = Device(self.root());
+        let mut cloud = self.aws.state();
+        cloud.volumes.push(Volume::blank(VOLUME));
+        cloud.on_attach = Some(Hook(Box::new(move |volume| device.appear(volume))));
+        cloud.secrets.insert(SECRET.into(), PASSWORD.into());
+        cloud
+            .objects
+            .insert("theta-assets/assets.tar.gz".into(), assets(&ports));
+    }
+
+    fn put_config(&mut self, gpu: bool) {
+        let archive = self.aws.state().objects["theta-assets/assets.tar.gz"].clone();
+        self.config = json!({
+            "stack": {"name": "theta-edge", "resource": "NodeReady", "wait_handle": self.aws.wait_handle()},
+            "gpu": gpu,
+            "volume": {"id": VOLUME},
+            "assets": {"bucket": "theta-assets", "key": "assets.tar.gz", "sha256": sha256(&archive)},
+            "secret": {"arn": SECRET},
+            "deadline_seconds": 120
+        });
+        self.configure(|_| {});
+    }
+
+    /// A bare machine needs much free space; where the disk of this one has not enough, pretend that the first
+    /// set-up is over: then 2 GiB will do.
+    fn be_tolerant(&self) {
+        let disk = rustix::fs::statvfs(self.folder.path()).unwrap();
+        if disk.f_bavail * disk.f_frsize < 20 << 30 {
+            self.write("/etc/systemd/system/bootstrap.service", "[Unit]\n");
+        }
+    }
+
+    /// Changes the config.
+    pub fn configure(&mut self, change: impl FnOnce(&mut Value)) {
+        change(&mut self.config);
+        self.write("/etc/bootstrap/config.json", &format!("{:#}", self.config));
+    }
+
+    pub fn root(&self) -> PathBuf {
+        self.folder.path().join("root")
+    }
+
+    fn tools(&self) -> PathBuf {
+        self.folder.path().join("tools")
+    }
+
+    /// Where a path of the machine lies.
+    pub fn path(&self, path: &str) -> PathBuf {
+        self.root().join(path.trim_start_matches('/'))
+    }
+
+    pub fn read(&self, path: &str) -> String {
+        fs::read_to_string(self.path(path)).unwrap_or_else(|error| panic!("{path}: {error}"))
+    }
+
+    pub fn write(&self, path: &str, text: &str) {
+        let path = self.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        fs::write(path, text).unwrap();
+    }
+
+    /// Makes a fact of the machine true, with this text.
+    pub fn keep(&self, fact: &str, text: &str) {
+        let name = fact.replace('/', "_");
+        fs::write(self.tools().join("facts").join(name), text).unwrap();
+    }
+
+    /// Makes a fact untrue.
+    pub fn forget(&self, fact: &str) {
+        fs::remove_file(self.tools().join("facts").join(fact)).unwrap();
+    }
+
+    /// Has this rule answer before all others.
+    pub fn rule(&mut self, rule: Value) {
+        self.rules.insert(0, rule);
+        self.write_rules();
+    }
+
+    /// Takes the last such rule back.
+    pub fn unrule(&mut self) {
+        self.rules.remove(0);
+        self.write_rules();
+    }
+
+    /// Attaches the data volume, as CloudFormation would have.
+    pub fn attach(&self) {
+        let mut cloud = self.aws.state();
+        let volume = &mut cloud.volumes[0];
+        volume.attached = Some((INSTANCE.into(), "/dev/sdf".into()));
+        Device(self.root()).appear(volume);
+    }
+
+    fn command(&self, arguments: &[&str]) -> Command {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
+        let config = self.path("/etc/bootstrap/config.json");
+        command
+            .args(arguments)
+            .env_clear()
+            .env("PATH", self.tools())
+            .env("BOOTSTRAP_ROOT", self.root())
+            .env("BOOTSTRAP_CONFIG", config)
+            .env("AWS_ENDPOINT_URL", self.aws.url())
+            .env("AWS_EC2_METADATA_SERVICE_ENDPOINT", self.aws.url())
+            .env("AWS_ACCESS_KEY_ID", "AKIATEST")
+            .env("AWS_SECRET_ACCESS_KEY", "test")
+            .env("https_proxy", self.internet.proxy())
+            .env("SSL_CERT_FILE", self.folder.path().join("internet.crt"))
+            .stdin(Stdio::null())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped());
+        command
+    }
+
+    /// Runs `bootstrap` to its end.
+    pub fn run(&self, arguments: &[&str]) -> Ended {
+        Ended::of(&self.command(arguments).output().unwrap())
+    }
+
+    /// Starts `bootstrap`.
+    pub fn start(&self, arguments: &[&str]) -> Started {
+        Started(Some(self.command(arguments).spawn().unwrap()))
+    }
+
+    /// Adds a rule that stops calls like `pattern` at a gate.
+    pub fn gate(&mut self, pattern: &str) -> Gate {
+        let path = self.tools().join("gate");
+        rustix::fs::mknodat(
+            rustix::fs::CWD,
+            &path,
+            rustix::fs::FileType::Fifo,
+            rustix::fs::Mode::from(0o600),
+            0,
+        )
+        .unwrap();
+        self.rule(json!({"run": pattern, "also": true, "wait": "gate"}));
+        Gate(path)
+    }
+
+    /// Every tool call so far, oldest first; the root directory is `ROOT` there.
+    pub fn calls(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.tools().join("calls.log")).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
+    }
+
+    /// Forgets the calls so far.
+    pub fn forget_calls(&self) {
+        let _ = fs::remove_file(self.tools().join("calls.log"));
+    }
+
+    /// The calls that change something.
+    pub fn changes(&self) -> Vec<String> {
+        let mut calls = self.calls();
+        calls.retain(|call| !LOOKS.iter().any(|look| call.starts_with(look)));
+        calls
+    }
+
+    pub fn journal(&self) -> Value {
+        serde_json::from_str(&self.read("/var/lib/bootstrap/journal.json")).unwrap()
+    }
+
+    /// What the journal says of a phase.
+    #[track_caller]
+    pub fn phase(&self, name: &str) -> Value {
+        let journal = self.journal();
+        let phases = journal["phases"].as_array().unwrap();
+        let found = phases.iter().find(|phase| phase["name"] == name);
+        found.unwrap_or_else(|| panic!("no phase {name}")).clone()
+    }
+
+    /// Names of the phases with this status.
+    pub fn phases(&self, status: &str) -> Vec<String> {
+        let journal = self.journal();
+        let phases = journal["phases"].as_array().unwrap().iter();
+        phases
+            .filter(|phase| phase["status"] == status)
+            .map(|phase| phase["name"].as_str().unwrap().to_owned())
+            .collect()
+    }
+
+    /// The lines of the log.
+    pub fn log(&self) -> Vec<Value> {
+        let log = self.read("/var/log/bootstrap.log");
+        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// What each file and folder is like, but for the journal and the log, which every run writes.
+    pub fn snapshot(&self) -> BTreeMap<String, String> {
+        let mut found = BTreeMap::new();
+        walk(&self.root(), &mut |path| {
+            let shown = path.strip_prefix(self.root()).unwrap().display().to_string();
+            let own = ["var/lib/bootstrap", "var/lib/bootstrap/journal.json", "var/log/bootstrap.log"];
+            // A lock's file holds the number of the process that had it last.
+            if own.contains(&shown.as_str()) || shown.ends_with("/lock") {
+                return;
+            }
+            let like = fs::symlink_metadata(path).unwrap();
+            let like = format!(
+                "{:o} {}:{} {} {}.{:09} #{}",
+                like.mode(), like.uid(), like.gid(), like.len(), like.mtime(), like.mtime_nsec(), like.ino()
+            );
+            found.insert(shown, like);
+        });
+        found
+    }
+
+    /// Every file of the machine, of the tools' records included, that contains `text`.
+    pub fn files_with(&self, text: &str) -> Vec<String> {
+        let mut found = Vec::new();
+        walk(self.folder.path(), &mut |path| {
+            // The data volume is 8 GiB of nothing.
+            if path.is_file() && !path.ends_with("dev/nvme1n1") {
+                let bytes = fs::read(path).unwrap();
+                if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
+                    let shown = path.strip_prefix(self.folder.path()).unwrap();
+                    found.push(shown.display().to_string());
+                }
+            }
+        });
+        found
+    }
+
+    /// What a reboot does to it: memory is empty, services that are enabled run, the volume is mounted by fstab.
+    /// Docker cannot start the container: the password is gone.
+    pub fn reboot(&self, boot: u32) {
+        let text = format!("{boot:08}-0000-4000-8000-000000000000\n");
+        self.write("/proc/sys/kernel/random/boot_id", &text);
+        let _ = fs::remove_dir_all(self.path("/run"));
+        fs::create_dir(self.path("/run")).unwrap();
+        let _ = fs::remove_file(self.path("/proc/driver/nvidia/version"));
+        self.keep("status edgelauncher", "exited");
+        self.forget_calls();
+    }
+
+    /// What CloudFormation received.
+    pub fn signals(&self) -> Vec<Value> {
+        self.aws.signals()
+    }
+}
+
+/// How calls begin that only look.
+const LOOKS: [&str; 18] = [
+    "systemctl is-active ",
+    "systemctl is-enabled ",
+    "dpkg-query ",
+    "dpkg --audit",
+    "rpm -q ",
+    "apt-cache show ",
+    "dnf -y -q repoquery ",
+    "wipefs --no-act ",
+    "dumpe2fs -h ",
+    "xfs_info ",
+    "docker version ",
+    "docker container inspect ",
+    "docker image inspect ",
+    "docker logs ",
+    "docker exec edgelauncher nvidia-smi -L",
+    "nvidia-smi --query-gpu",
+    "journalctl ",
+    "gpgv ",
+];
+
+/// A `bootstrap` at work; killed when dropped.
+pub struct Started(Option<Child>);
+
+impl Started {
+    pub fn signal(&self, signal: rustix::process::Signal) {
+        let child = self.0.as_ref().unwrap();
+        rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+    }
+
+    pub fn wait(mut self) -> Ended {
+        let child = self.0.take().unwrap();
+        Ended::of(&child.wait_with_output().unwrap())
+    }
+}
+
+impl Drop for Started {
+    fn drop(&mut self) {
+        if let Some(mut child) = self.0.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+}
+
+/// Where a tool waits.
+pub struct Gate(PathBuf);
+
+impl Gate {
+    /// Comes back when a tool waits here; it goes on when the answer is dropped.
+    pub fn arrived(&self) -> fs::File {
+        let mut open = fs::File::options();
+        // Without a reader this is refused, and not waited for, so that a tool that never comes ends the test.
+        open.write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        poll("no tool came to the gate", || open.open(&self.0).ok())
+    }
+}
+
+/// The answer of `look` as soon as it has one.
+#[track_caller]
+pub fn poll<T>(otherwise: &str, mut look: impl FnMut() -> Option<T>) -> T {
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if let Some(found) = look() {
+            return found;
+        }
+        assert!(Instant::now() < until, "{otherwise}");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+}
+
+/// Whether a waiting tool has been killed: writing to it is refused.
+pub fn is_gone(gate: &mut fs::File) -> bool {
+    gate.write_all(b"?").is_err()
+}
+
+/// The data volume's device, as udev and the kernel show it.
+struct Device(PathBuf);
+
+impl Device {
+    fn appear(&self, volume: &Volume) {
+        let put = |path: &str, text: &str| {
+            let path = self.0.join(path);
+            fs::create_dir_all(path.parent().unwrap()).unwrap();
+            fs::write(path, text).unwrap();
+        };
+        let bytes = u64::from(volume.size) << 30;
+        let serial = volume.id.replace('-', "");
+        let sys = "sys/class/block/nvme1n1";
+        put(&format!("{sys}/size"), &format!("{}\n", bytes / 512));
+        put(&format!("{sys}/ro"), "0\n");
+        put(&format!("{sys}/device/serial"), &format!("{serial}\n"));
+        put(&format!("{sys}/device/model"), "Amazon Elastic Block Store              \n");
+        put(&format!("{sys}/dev"), "259:1\n");
+        put("dev/nvme1n1", "");
+        let device = fs::File::options().write(true).open(self.0.join("dev/nvme1n1"));
+        device.unwrap().set_len(bytes).unwrap();
+        let links = self.0.join("dev/disk/by-id");
+        fs::create_dir_all(&links).unwrap();
+        let link = links.join(format!("nvme-Amazon_Elastic_Block_Store_{serial}"));
+        let _ = symlink("../../nvme1n1", link);
+    }
+}
+
+struct Description {
+    files: BTreeMap<String, String>,
+    facts: BTreeMap<String, String>,
+    rules: Vec<Value>,
+}
+
+fn describe(name: &str) -> Description {
+    let path = machines().join(format!("{name}.json"));
+    let text = fs::read_to_string(&path).unwrap_or_else(|e| panic!("{}: {e}", path.display()));
+    let own: Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{name}: {error}"));
+    let mut all = Description {
+        files: BTreeMap::new(),
+        facts: BTreeMap::new(),
+        rules: own["rules"].as_array().cloned().unwrap_or_default(),
+    };
+    let mut likes: Vec<Description> = Vec::new();
+    for like in own["like"].as_array().into_iter().flatten() {
+        likes.push(describe(like.as_str().unwrap()));
+    }
+    for like in likes {
+        all.rules.extend(like.rules);
+        all.files.extend(like.files);
+        all.facts.extend(like.facts);
+    }
+    let texts = |key: &str| -> BTreeMap<String, String> {
+        let entries = own[key].as_object().into_iter().flatten();
+        entries
+            .map(|(name, text)| (name.clone(), text.as_str().unwrap().to_owned()))
+            .collect()
+    };
+    all.files.extend(texts("files"));
+    all.facts.extend(texts("facts"));
+    all
+}
+
+/// Where the descriptions lie.
+pub fn machines() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machines")
+}
+
+/// What the node downloads from elsewhere.
+fn pages() -> HashMap<String, Vec<u8>> {
+    let agent = "https://amazoncloudwatch-agent-us-east-1.s3.us-east-1.amazonaws.com";
+    [
+        (format!("{agent}/debian/amd64/latest/amazon-cloudwatch-agent.deb"), "a package"),
+        (format!("{agent}/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb"), "a package"),
+        (
+            "https://nvidia.github.io/libnvidia-container/gpgkey".to_owned(),
+            "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n-----END PGP PUBLIC KEY BLOCK-----\n",
+        ),
+    ]
+    .map(|(url, page)| (url, page.as_bytes().to_vec()))
+    .into()
+}
+
+/// The repository's own assets, but with the stand-in's ports.
+fn assets(ports: &[u16]) -> Vec<u8> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cloudformation/assets");
+    let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
+    let mut edge: Value = serde_json::from_str(&read("edge.json")).unwrap();
+    edge["ports"] = json!(ports);
+    edge["rpc"] = json!({"launcher": ports[0], "core": ports[1], "encoder": ports[2]});
+    let agent = read("amazon-cloudwatch-agent.json");
+    archive(&[("edge.json", &edge.to_string()), ("amazon-cloudwatch-agent.json", &agent)])
+}
+
+/// A tar.gz of these files.
+pub fn archive(files: &[(&str, &str)]) -> Vec<u8> {
+    let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
+    for (name, text) in files {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        header.set_mode(0o644);
+        archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    archive.into_inner().unwrap().finish().unwrap()
+}
+
+/// SHA-256 in hex digits.
+pub fn sha256(bytes: &[u8]) -> String {
+    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+/// Calls `visit` with everything below `folder`.
+fn walk(folder: &Path, visit: &mut impl FnMut(&Path)) {
+    for entry in fs::read_dir(folder).unwrap() {
+        let path = entry.unwrap().path();
+        visit(&path);
+        if path.is_dir() && !path.is_symlink() {
+            walk(&path, visit);
+        }
+    }
+}
