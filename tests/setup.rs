@@ -103,11 +103,19 @@ fn main() -> ExitCode {
     }
     let machines = MACHINES.map(|name| {
         let test = move || a_bare_machine_becomes_a_healthy_node_and_stays_one(name);
-        (format!("a_bare_machine_becomes_a_healthy_node_and_stays_one::{name}"), test)
+        (
+            format!("a_bare_machine_becomes_a_healthy_node_and_stays_one::{name}"),
+            test,
+        )
     });
     let machines = machines.into_iter().map(|(name, test)| trial(name, test));
-    let tests = TESTS.iter().map(|(name, test)| trial((*name).to_owned(), *test));
-    let trials = machines.chain(tests).map(|trial| trial.with_ignored_flag(!root)).collect();
+    let tests = TESTS
+        .iter()
+        .map(|(name, test)| trial((*name).to_owned(), *test));
+    let trials = machines
+        .chain(tests)
+        .map(|trial| trial.with_ignored_flag(!root))
+        .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
 }
 
@@ -129,6 +137,15 @@ fn healthy(name: &str) -> Machine {
     machine.run(&[]).expect(0);
     machine.forget_calls();
     machine
+}
+
+/// Does the same with each case, each in a thread of its own: the node is waited for more than worked on.
+fn side_by_side<C: Sync>(cases: &[C], each: impl Fn(&C) + Sync) {
+    std::thread::scope(|scope| {
+        for case in cases {
+            scope.spawn(|| each(case));
+        }
+    });
 }
 
 /// What a failed phase says, and what to do about it.
@@ -167,7 +184,10 @@ fn a_bare_machine_becomes_a_healthy_node_and_stays_one(name: &str) {
         not_applicable.push("nvidia");
     }
     assert_eq!(machine.phases("not-applicable"), not_applicable);
-    assert_eq!(machine.phases("ok").len(), PHASES.len() - not_applicable.len());
+    assert_eq!(
+        machine.phases("ok").len(),
+        PHASES.len() - not_applicable.len()
+    );
     assert_eq!(machine.journal()["run"]["result"], "ok");
 
     let signals = machine.signals();
@@ -180,11 +200,19 @@ fn a_bare_machine_becomes_a_healthy_node_and_stays_one(name: &str) {
     assert_eq!(signals[1]["Status"], "SUCCESS");
     assert_eq!(signals[1]["UniqueId"], INSTANCE);
     let data: Value = serde_json::from_str(signals[1]["Data"].as_str().unwrap()).unwrap();
-    assert_eq!(data, json!({"address": ADDRESS, "instance": INSTANCE, "verdict": "healthy"}));
+    assert_eq!(
+        data,
+        json!({"address": ADDRESS, "instance": INSTANCE, "verdict": "healthy"})
+    );
 
     compare_commands(&machine, name);
     assert_eq!(
-        machine.internet.asked().iter().filter(|url| url.contains("cloudwatch-agent")).count(),
+        machine
+            .internet
+            .asked()
+            .iter()
+            .filter(|url| url.contains("cloudwatch-agent"))
+            .count(),
         usize::from(!name.starts_with("amazon")),
     );
     let data = fs::metadata(machine.path("/data")).unwrap();
@@ -215,7 +243,10 @@ fn compare_commands(machine: &Machine, name: &str) {
     let mut logged: Vec<String> = Vec::new();
     for line in machine.log() {
         let message = line["message"].as_str().unwrap();
-        let Some((_, command)) = message.strip_prefix("op ").and_then(|m| m.split_once(": started ")) else {
+        let Some((_, command)) = message
+            .strip_prefix("op ")
+            .and_then(|m| m.split_once(": started "))
+        else {
             continue;
         };
         let command = masked(machine, command);
@@ -237,7 +268,11 @@ fn compare_commands(machine: &Machine, name: &str) {
         let phase = place.map_or("beside the phases", |place| PHASES[place]);
         text += &format!("{phase}\n    {}\n", commands.join("\n    "));
     }
-    let mut seen: Vec<String> = machine.calls().iter().map(|call| masked(machine, call)).collect();
+    let mut seen: Vec<String> = machine
+        .calls()
+        .iter()
+        .map(|call| masked(machine, call))
+        .collect();
     seen.sort();
     logged.sort();
     // A program that is not installed yet is logged, but cannot see the call.
@@ -249,13 +284,23 @@ fn compare_commands(machine: &Machine, name: &str) {
         fs::write(golden, text).unwrap();
     } else {
         let wanted = fs::read_to_string(&golden).unwrap_or_default();
-        assert!(wanted == text, "{}:\n{}", golden.display(), difference(&wanted, &text));
+        assert!(
+            wanted == text,
+            "{}:\n{}",
+            golden.display(),
+            difference(&wanted, &text)
+        );
     }
 }
 
 fn masked(machine: &Machine, command: &str) -> String {
     let mut text = command.replace(machine.root().to_str().unwrap(), "ROOT");
-    for (address, name) in machine.node.addresses().iter().zip(["LAUNCHER", "CORE", "ENCODER"]) {
+    for (address, name) in machine
+        .node
+        .addresses()
+        .iter()
+        .zip(["LAUNCHER", "CORE", "ENCODER"])
+    {
         text = text.replace(&address.port().to_string(), name);
     }
     const LABEL: &str = "io.theta.bootstrap.spec=";
@@ -268,7 +313,9 @@ fn masked(machine: &Machine, command: &str) -> String {
 
 fn difference(wanted: &str, found: &str) -> String {
     let lines = |text: &str, other: &str, mark: &str| -> String {
-        let only = text.lines().filter(|line| !other.lines().any(|l| l == *line));
+        let only = text
+            .lines()
+            .filter(|line| !other.lines().any(|l| l == *line));
         only.map(|line| format!("{mark} {line}\n")).collect()
     };
     lines(wanted, found, "-") + &lines(found, wanted, "+")
@@ -278,7 +325,12 @@ fn plan_tells_and_changes_nothing() {
     let machine = Machine::new("debian-12");
     let before = machine.snapshot();
     let plan = machine.run(&["plan", "--json"]).expect(0).json();
-    let states: Vec<_> = plan["phases"].as_array().unwrap().iter().map(|p| p["state"].as_str().unwrap()).collect();
+    let states: Vec<_> = plan["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["state"].as_str().unwrap())
+        .collect();
     let mut wanted = ["needed"; 12];
     (wanted[1], wanted[2]) = ("not-applicable", "not-applicable");
     assert_eq!(states, wanted, "{plan:#}");
@@ -304,14 +356,20 @@ fn phase_reruns_one_phase() {
     machine.run(&["--phase", "docker"]).expect(0);
     assert_eq!(machine.changes(), ["systemctl start docker.service"]);
     let docker = machine.phase("docker");
-    assert_eq!((&docker["changed"], &docker["status"]), (&json!(true), &json!("ok")));
+    assert_eq!(
+        (&docker["changed"], &docker["status"]),
+        (&json!(true), &json!("ok"))
+    );
     // The others' records are of the run before.
     assert_ne!(machine.phase("user")["run"], docker["run"]);
 
     let unknown = machine.run(&["--phase", "dokcer"]).expect(2);
     assert_eq!(
         unknown.stderr,
-        format!("error: no phase is named 'dokcer'; did you mean 'docker'?\n  help: the phases are: {}\n", PHASES.join(", "))
+        format!(
+            "error: no phase is named 'dokcer'; did you mean 'docker'?\n  help: the phases are: {}\n",
+            PHASES.join(", ")
+        )
     );
 }
 
@@ -321,11 +379,20 @@ fn unmet_needs_name_the_command() {
     expect_failure(
         &machine,
         "user",
-        "needs what does not hold: preflight (/run/bootstrap is not there with mode 0711), docker (docker is not installed)",
+        "needs what does not hold: preflight (bootstrap.service is not installed), docker (docker is not installed)",
         "run `bootstrap --phase preflight --phase docker --phase user`",
     );
     assert_eq!(machine.changes(), Vec::<String>::new());
-    machine.run(&["--phase", "preflight", "--phase", "docker", "--phase", "user"]).expect(0);
+    machine
+        .run(&[
+            "--phase",
+            "preflight",
+            "--phase",
+            "docker",
+            "--phase",
+            "user",
+        ])
+        .expect(0);
     assert_eq!(machine.phases("ok"), ["preflight", "docker", "user"]);
 }
 
@@ -334,7 +401,10 @@ fn force_applies_what_holds_already() {
     machine.run(&["--phase", "container"]).expect(0);
     assert_eq!(machine.changes(), Vec::<String>::new());
     machine.run(&["--phase", "container", "--force"]).expect(0);
-    assert_eq!(machine.changes(), ["docker pull --quiet thetalabsorg/edgelauncher_mainnet:latest"]);
+    assert_eq!(
+        machine.changes(),
+        ["docker pull --quiet thetalabsorg/edgelauncher_mainnet:latest"]
+    );
     let alone = machine.run(&["--force"]).expect(2);
     assert!(alone.stderr.contains("--phase <NAME>"), "{}", alone.stderr);
 
@@ -369,29 +439,44 @@ fn a_second_run_at_the_same_time_is_refused() {
             lock.display()
         )
     );
-    assert_eq!(machine.run(&["status", "--json"]).expect(0).json()["run"]["result"], "running");
+    assert_eq!(
+        machine.run(&["status", "--json"]).expect(0).json()["run"]["result"],
+        "running"
+    );
     drop(waiting);
     first.wait().expect(0);
     assert_eq!(machine.signals().len(), 2);
 }
 
 fn denied(kind: &str) -> Response {
-    let body = json!({"__type": "AccessDeniedException", "message": format!("not allowed: {kind}")});
+    let body =
+        json!({"__type": "AccessDeniedException", "message": format!("not allowed: {kind}")});
     Response::new(400, "application/x-amz-json-1.1", body.to_string())
 }
 
 fn a_denied_secret_fails_its_phase_only() {
     let machine = Machine::new("debian-12");
-    machine.aws.state().fail("GetSecretValue", 1, Fault::Answer(denied("GetSecretValue")));
+    machine
+        .aws
+        .state()
+        .fail("GetSecretValue", 1, Fault::Answer(denied("GetSecretValue")));
     machine.run(&[]).expect(1);
-    let reason = format!("the secret {SECRET} may not be read (AccessDeniedException: not allowed: GetSecretValue)");
+    let reason = format!(
+        "the secret {SECRET} may not be read (AccessDeniedException: not allowed: GetSecretValue)"
+    );
     let hint = "allow secretsmanager:GetSecretValue on it (and kms:Decrypt, if it has its own key) in the policy of the \
                 instance's role";
     expect_failure(&machine, "secret", &reason, hint);
     expect_failure_signals(&machine, &format!("secret: {reason}. {hint}"));
     assert_eq!(machine.phases("failed"), ["secret"]);
-    assert_eq!(machine.phases("skipped"), ["container", "metrics-cron", "signal"]);
-    assert_eq!(machine.phase("container")["detail"], "needs secret, which failed");
+    assert_eq!(
+        machine.phases("skipped"),
+        ["container", "metrics-cron", "signal"]
+    );
+    assert_eq!(
+        machine.phase("container")["detail"],
+        "needs secret, which failed"
+    );
     assert_eq!(machine.phases("ok").len(), 6, "{:?}", machine.phases("ok"));
 
     // The next run goes on, and the stack, which has given up, is told all the same.
@@ -402,15 +487,25 @@ fn a_denied_secret_fails_its_phase_only() {
 fn an_empty_secret_is_refused() {
     let machine = Machine::new("debian-12");
     for (value, fault) in [("\n", "is empty"), ("two\nlines", "contains a line break")] {
-        machine.aws.state().secrets.insert(SECRET.into(), value.into());
-        machine.run(&["--phase", "preflight", "--phase", "secret"]).expect(1);
+        machine
+            .aws
+            .state()
+            .secrets
+            .insert(SECRET.into(), value.into());
+        machine
+            .run(&["--phase", "preflight", "--phase", "secret"])
+            .expect(1);
         expect_failure(
             &machine,
             "secret",
             &format!("the wallet password {fault} ({SECRET})"),
             "store the wallet password itself, one line of text, as the value of the secret (aws secretsmanager put-secret-value)",
         );
-        assert!(!machine.path("/run/bootstrap/secrets/wallet-password").exists());
+        assert!(
+            !machine
+                .path("/run/bootstrap/secrets/wallet-password")
+                .exists()
+        );
     }
 }
 
@@ -423,15 +518,25 @@ fn assets_that_do_not_exist_are_named() {
     let reason = "s3://theta-assets/assets.tar.gz does not exist";
     expect_failure(&machine, "assets", reason, PUBLISH);
     expect_failure_signals(&machine, &format!("assets: {reason}. {PUBLISH}"));
-    assert_eq!(machine.phases("skipped"), ["cloudwatch-agent", "container", "metrics-cron", "signal"]);
+    assert_eq!(
+        machine.phases("skipped"),
+        ["cloudwatch-agent", "container", "metrics-cron", "signal"]
+    );
 }
 
 fn assets_that_are_not_the_wanted_ones_are_refused() {
     let machine = Machine::new("debian-12");
     let other = archive(&[("edge.json", "{}")]);
     let key = "theta-assets/assets.tar.gz".to_owned();
-    let right = machine.aws.state().objects.insert(key, other.clone()).unwrap();
-    machine.run(&["--phase", "preflight", "--phase", "assets"]).expect(1);
+    let right = machine
+        .aws
+        .state()
+        .objects
+        .insert(key, other.clone())
+        .unwrap();
+    machine
+        .run(&["--phase", "preflight", "--phase", "assets"])
+        .expect(1);
     let reason = format!(
         "s3://theta-assets/assets.tar.gz has SHA-256 {}, expected {}",
         sha256(&other),
@@ -439,15 +544,26 @@ fn assets_that_are_not_the_wanted_ones_are_refused() {
     );
     expect_failure(&machine, "assets", &reason, PUBLISH);
     assert!(!machine.path("/opt/bootstrap/assets").exists());
-    assert_eq!(fs::read_dir(machine.path("/opt/bootstrap")).unwrap().count(), 0);
+    assert_eq!(
+        fs::read_dir(machine.path("/opt/bootstrap"))
+            .unwrap()
+            .count(),
+        0
+    );
 }
 
 fn an_archive_that_leads_elsewhere_is_refused() {
     let mut machine = Machine::new("debian-12");
     let bad = archive(&[("edge.json", "{}"), ("sub/file", "x")]);
     machine.configure(|config| config["assets"]["sha256"] = sha256(&bad).into());
-    machine.aws.state().objects.insert("theta-assets/assets.tar.gz".into(), bad);
-    machine.run(&["--phase", "preflight", "--phase", "assets"]).expect(1);
+    machine
+        .aws
+        .state()
+        .objects
+        .insert("theta-assets/assets.tar.gz".into(), bad);
+    machine
+        .run(&["--phase", "preflight", "--phase", "assets"])
+        .expect(1);
     expect_failure(
         &machine,
         "assets",
@@ -458,54 +574,105 @@ fn an_archive_that_leads_elsewhere_is_refused() {
 }
 
 /// The phases up to the volume.
-const TO_THE_VOLUME: [&str; 8] = ["--phase", "preflight", "--phase", "docker", "--phase", "user", "--phase", "volume"];
+const TO_THE_VOLUME: [&str; 8] = [
+    "--phase",
+    "preflight",
+    "--phase",
+    "docker",
+    "--phase",
+    "user",
+    "--phase",
+    "volume",
+];
 
 fn foreign_contents_are_never_formatted() {
     let machine = Machine::new("debian-12");
     machine.attach();
     let cases = [
-        (r#"[{"type":"xfs","uuid":"11"}]"#, "an xfs filesystem (uuid 11)"),
-        (r#"[{"type":"gpt"},{"type":"PMBR"}]"#, "a gpt partition table, a PMBR partition table"),
-        (r#"[{"type":"LVM2_member","uuid":"22"}]"#, "an LVM2_member signature (uuid 22)"),
-        (r#"[{"type":"linux_raid_member"}]"#, "a linux_raid_member signature"),
-        (r#"[{"type":"crypto_LUKS","uuid":"33"}]"#, "a crypto_LUKS signature (uuid 33)"),
-        (r#"[{"type":"ext4","uuid":"44"},{"type":"dos"}]"#, "an ext4 filesystem (uuid 44), a dos partition table"),
+        (
+            r#"[{"type":"xfs","uuid":"11"}]"#,
+            "an xfs filesystem (uuid 11)",
+        ),
+        (
+            r#"[{"type":"gpt"},{"type":"PMBR"}]"#,
+            "a gpt partition table, a PMBR partition table",
+        ),
+        (
+            r#"[{"type":"LVM2_member","uuid":"22"}]"#,
+            "an LVM2_member signature (uuid 22)",
+        ),
+        (
+            r#"[{"type":"linux_raid_member"}]"#,
+            "a linux_raid_member signature",
+        ),
+        (
+            r#"[{"type":"crypto_LUKS","uuid":"33"}]"#,
+            "a crypto_LUKS signature (uuid 33)",
+        ),
+        (
+            r#"[{"type":"ext4","uuid":"44"},{"type":"dos"}]"#,
+            "an ext4 filesystem (uuid 44), a dos partition table",
+        ),
     ];
     for (signatures, found) in cases {
         machine.keep("contents", &format!("{{\"signatures\":{signatures}}}"));
         machine.forget_calls();
         machine.run(&TO_THE_VOLUME).expect(1);
-        let reason = format!("{VOLUME} (/dev/nvme1n1) holds {found}; ext4 or a blank volume was expected");
+        let reason =
+            format!("{VOLUME} (/dev/nvme1n1) holds {found}; ext4 or a blank volume was expected");
         let hint = "name the right volume in volume.id, or, if nothing on this one is needed, clear it yourself \
                     (`wipefs --all /dev/nvme1n1`) and run `bootstrap` again; nothing was changed";
         expect_failure(&machine, "volume", &reason, hint);
-        let touched = machine.changes().into_iter().find(|call| call.contains("nvme1n1"));
+        let touched = machine
+            .changes()
+            .into_iter()
+            .find(|call| call.contains("nvme1n1"));
         assert_eq!(touched, None, "{found}");
     }
     assert!(!machine.path("/data").exists());
     let told = &machine.signals()[0]["Reason"];
-    assert!(told.as_str().unwrap().starts_with(&format!("volume: {VOLUME} (/dev/nvme1n1) holds an xfs")), "{told}");
+    assert!(
+        told.as_str()
+            .unwrap()
+            .starts_with(&format!("volume: {VOLUME} (/dev/nvme1n1) holds an xfs")),
+        "{told}"
+    );
 
     // Something mounted there, however blank it looks.
     machine.forget("contents");
     let mounts = machine.read("/proc/self/mountinfo");
-    machine.write("/proc/self/mountinfo", &format!("{mounts}40 25 259:1 / /mnt rw - ext4 /dev/nvme1n1 rw\n"));
+    machine.write(
+        "/proc/self/mountinfo",
+        &format!("{mounts}40 25 259:1 / /mnt rw - ext4 /dev/nvme1n1 rw\n"),
+    );
     machine.run(&TO_THE_VOLUME).expect(1);
     let reason = &machine.phase("volume")["error"]["reason"];
     assert_eq!(
         *reason,
-        format!("{VOLUME} (/dev/nvme1n1) holds what is mounted at /mnt; ext4 or a blank volume was expected")
+        format!(
+            "{VOLUME} (/dev/nvme1n1) holds what is mounted at /mnt; ext4 or a blank volume was expected"
+        )
     );
 }
 
 fn an_expected_filesystem_is_reused() {
     let machine = Machine::new("debian-12");
     let uuid = "deadbeef-0000-4000-8000-000000000000";
-    machine.keep("contents", &format!(r#"{{"signatures":[{{"type":"ext4","uuid":"{uuid}"}}]}}"#));
+    machine.keep(
+        "contents",
+        &format!(r#"{{"signatures":[{{"type":"ext4","uuid":"{uuid}"}}]}}"#),
+    );
     machine.run(&[]).expect(0);
     let calls = machine.changes();
-    assert!(!calls.iter().any(|call| call.starts_with("mkfs")), "{calls:#?}");
-    assert!(machine.read("/etc/fstab").contains(&format!("UUID={uuid} /data ext4 ")));
+    assert!(
+        !calls.iter().any(|call| call.starts_with("mkfs")),
+        "{calls:#?}"
+    );
+    assert!(
+        machine
+            .read("/etc/fstab")
+            .contains(&format!("UUID={uuid} /data ext4 "))
+    );
 }
 
 fn a_phantom_table_on_a_new_encrypted_volume_is_formatted() {
@@ -521,12 +688,24 @@ fn a_phantom_table_on_a_new_encrypted_volume_is_formatted() {
     machine.run(&TO_THE_VOLUME).expect(1);
     assert_eq!(
         machine.phase("volume")["error"]["reason"],
-        format!("{VOLUME} (/dev/nvme1n1) holds an atari partition table; ext4 or a blank volume was expected")
+        format!(
+            "{VOLUME} (/dev/nvme1n1) holds an atari partition table; ext4 or a blank volume was expected"
+        )
     );
-    assert!(!machine.changes().iter().any(|call| call.starts_with("mkfs")));
+    assert!(
+        !machine
+            .changes()
+            .iter()
+            .any(|call| call.starts_with("mkfs"))
+    );
     machine.aws.state().volumes[0].snapshot.clear();
     machine.run(&TO_THE_VOLUME).expect(0);
-    assert!(machine.changes().iter().any(|call| call.starts_with("mkfs.ext4 ")));
+    assert!(
+        machine
+            .changes()
+            .iter()
+            .any(|call| call.starts_with("mkfs.ext4 "))
+    );
 }
 
 fn an_unencrypted_volume_is_refused() {
@@ -539,7 +718,10 @@ fn an_unencrypted_volume_is_refused() {
     expect_failure(&machine, "volume", &reason, hint);
     expect_failure_signals(&machine, &format!("volume: {reason}. {hint}"));
     assert!(machine.aws.state().requests_of("AttachVolume").is_empty());
-    assert_eq!(machine.phases("skipped"), ["container", "metrics-cron", "signal"]);
+    assert_eq!(
+        machine.phases("skipped"),
+        ["container", "metrics-cron", "signal"]
+    );
 }
 
 fn an_unknown_volume_is_refused() {
@@ -549,8 +731,16 @@ fn an_unknown_volume_is_refused() {
     machine.configure(|config| config["volume"]["id"] = "vol-0fedcba9876543210".into());
     machine.run(&TO_THE_VOLUME).expect(1);
     let error = machine.phase("volume")["error"].clone();
-    assert_eq!(error["reason"], "the volume vol-0fedcba9876543210 does not exist");
-    assert!(!machine.changes().iter().any(|call| call.contains("nvme1n1")));
+    assert_eq!(
+        error["reason"],
+        "the volume vol-0fedcba9876543210 does not exist in us-east-1 (InvalidVolume.NotFound: The volume does not exist.)"
+    );
+    assert!(
+        !machine
+            .changes()
+            .iter()
+            .any(|call| call.contains("nvme1n1"))
+    );
 }
 
 fn a_driver_that_needs_a_reboot_gets_one() {
@@ -560,7 +750,10 @@ fn a_driver_that_needs_a_reboot_gets_one() {
     assert_eq!(machine.calls().last().unwrap(), "systemctl reboot");
     let journal = machine.journal();
     assert_eq!(journal["run"]["result"], "rebooting");
-    assert_eq!(journal["reboots"], json!({"nvidia": "11111111-0000-4000-8000-000000000000"}));
+    assert_eq!(
+        journal["reboots"],
+        json!({"nvidia": "11111111-0000-4000-8000-000000000000"})
+    );
     assert_eq!(
         machine.phase("nvidia")["detail"],
         "waits for a reboot: the NVIDIA driver is not loaded (`modprobe nvidia` failed with exit code 1: modprobe: \
@@ -574,7 +767,12 @@ fn a_driver_that_needs_a_reboot_gets_one() {
     assert_eq!(machine.phases("ok").len(), PHASES.len());
     assert_eq!(machine.journal()["reboots"], json!({}));
     assert_eq!(machine.signals().len(), 2);
-    assert!(!machine.calls().iter().any(|call| call.contains("install kmod")));
+    assert!(
+        !machine
+            .calls()
+            .iter()
+            .any(|call| call.contains("install kmod"))
+    );
 }
 
 fn a_second_reboot_is_refused() {
@@ -589,13 +787,20 @@ fn a_second_reboot_is_refused() {
     let hint = "see in the log why, repair it, then `bootstrap --phase nvidia`";
     expect_failure(&machine, "nvidia", reason, hint);
     expect_failure_signals(&machine, &format!("nvidia: {reason}. {hint}"));
-    assert!(!machine.calls().iter().any(|call| call == "systemctl reboot"));
+    assert!(
+        !machine
+            .calls()
+            .iter()
+            .any(|call| call == "systemctl reboot")
+    );
 }
 
 fn a_wanted_gpu_that_is_not_there_is_an_error() {
     let mut machine = Machine::new("debian-12");
     machine.configure(|config| config["gpu"] = true.into());
-    machine.run(&["--phase", "preflight", "--phase", "nvidia"]).expect(1);
+    machine
+        .run(&["--phase", "preflight", "--phase", "nvidia"])
+        .expect(1);
     expect_failure(
         &machine,
         "nvidia",
@@ -620,32 +825,48 @@ fn sigterm_ends_the_run_in_good_order() {
     assert_eq!(signals[0]["Status"], "FAILURE");
     let told = signals[0]["Reason"].as_str().unwrap();
     assert!(told.contains("user: stopped by SIGTERM"), "{told}");
-    assert!(told.ends_with(". run `bootstrap` again: it goes on from what the machine has"), "{told}");
+    assert!(
+        told.ends_with(". run `bootstrap` again: it goes on from what the machine has"),
+        "{told}"
+    );
 }
 
 fn killed_the_next_run_converges() {
-    for tool in ["useradd *", "mkfs.ext4 *", "mount *", "docker run *"] {
-        let mut machine = Machine::new("debian-12");
-        let gate = machine.gate(tool);
-        let run = machine.start(&[]);
-        let waiting = gate.arrived();
-        run.signal(Signal::KILL);
-        assert_eq!(run.wait().code, -1);
-        drop(waiting);
-        machine.unrule();
-        machine.run(&[]).expect(0);
-        assert_eq!(machine.journal()["run"]["result"], "ok", "{tool}");
-        assert_eq!(machine.signals().len(), 2, "{tool}");
-        let twice = machine.changes().iter().filter(|call| call.starts_with("mkfs")).count();
-        assert!(twice <= 2, "{tool}");
-    }
+    side_by_side(
+        &["useradd *", "mkfs.ext4 *", "mount *", "docker run *"],
+        |tool| {
+            let mut machine = Machine::new("debian-12");
+            let gate = machine.gate(tool);
+            let run = machine.start(&[]);
+            let waiting = gate.arrived();
+            run.signal(Signal::KILL);
+            assert_eq!(run.wait().code, -1);
+            drop(waiting);
+            machine.unrule();
+            machine.run(&[]).expect(0);
+            assert_eq!(machine.journal()["run"]["result"], "ok", "{tool}");
+            assert_eq!(machine.signals().len(), 2, "{tool}");
+            let twice = machine
+                .changes()
+                .iter()
+                .filter(|call| call.starts_with("mkfs"))
+                .count();
+            assert!(twice <= 2, "{tool}");
+        },
+    );
 }
 
 fn after_a_reboot_the_container_is_started_and_not_remade() {
     let machine = healthy("debian-12");
     machine.reboot(2);
     machine.run(&[]).expect(0);
-    assert_eq!(machine.changes(), ["docker stop -t 60 edgelauncher", "docker start edgelauncher"]);
+    assert_eq!(
+        machine.changes(),
+        [
+            "docker stop -t 60 edgelauncher",
+            "docker start edgelauncher"
+        ]
+    );
     assert_eq!(machine.phase("secret")["changed"], true);
     assert_eq!(machine.signals().len(), 2);
 }
@@ -654,8 +875,14 @@ fn another_config_remakes_the_container() {
     let mut machine = healthy("debian-12");
     machine.configure(|config| config["edge"] = json!({"rpc_bind": "0.0.0.0"}));
     machine.run(&[]).expect(0);
-    let calls: Vec<_> = machine.changes().into_iter().map(|call| call.chars().take(60).collect::<String>()).collect();
-    let (run, others): (Vec<_>, Vec<_>) = calls.iter().partition(|call| call.starts_with("docker run"));
+    let calls: Vec<_> = machine
+        .changes()
+        .into_iter()
+        .map(|call| call.chars().take(60).collect::<String>())
+        .collect();
+    let (run, others): (Vec<_>, Vec<_>) = calls
+        .iter()
+        .partition(|call| call.starts_with("docker run"));
     assert_eq!(run.len(), 1);
     assert_eq!(
         others,
@@ -681,10 +908,13 @@ fn verify_says_healthy_in_its_first_line() {
     let report = verify(&machine, 0);
     assert_eq!(report["verdict"], "healthy", "{report:#}");
     assert_eq!(report["summary"]["fail"], 0);
-    assert_eq!(report["checks"].as_array().unwrap().len(), 21);
+    assert_eq!(report["checks"].as_array().unwrap().len(), 22);
     let text = machine.run(&["verify"]).expect(0).stdout;
     let first = text.lines().next().unwrap();
-    assert!(first.starts_with("healthy: 21 passed, 0 failed, 0 warned, 0 skipped; node 0x2e83"), "{first}");
+    assert!(
+        first.starts_with("healthy: 22 passed, 0 failed, 0 warned, 0 skipped; node 0x2e83"),
+        "{first}"
+    );
     assert_eq!(machine.snapshot(), before);
     assert_eq!(machine.changes(), Vec::<String>::new());
 }
@@ -791,23 +1021,29 @@ fn json_text(text: &str) -> String {
 
 fn verify_names_what_is_broken() {
     // One machine for each: what is broken stays so.
-    std::thread::scope(|scope| {
-        for broken in BROKEN {
-            scope.spawn(move || {
-                let machine = healthy("ubuntu-24.04-gpu");
-                (broken.how)(&machine);
-                let report = verify(&machine, 1);
-                let checks = report["checks"].as_array().unwrap();
-                let check = checks.iter().find(|check| check["name"] == broken.check).unwrap();
-                assert_eq!(check["status"], "fail", "{check:#}");
-                assert_eq!(masked(&machine, check["detail"].as_str().unwrap()), broken.detail);
-                assert_eq!(check["hint"], broken.hint);
-                assert_eq!(report["verdict"], broken.verdict, "{}: {report:#}", broken.detail);
-                let text = machine.run(&["verify"]).expect(1).stdout;
-                assert!(text.starts_with(&format!("{}: ", broken.verdict)), "{text}");
-                assert!(!text.contains("canary"), "{text}");
-            });
-        }
+    side_by_side(BROKEN, |broken| {
+        let machine = healthy("ubuntu-24.04-gpu");
+        (broken.how)(&machine);
+        let report = verify(&machine, 1);
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks
+            .iter()
+            .find(|check| check["name"] == broken.check)
+            .unwrap();
+        assert_eq!(check["status"], "fail", "{check:#}");
+        assert_eq!(
+            masked(&machine, check["detail"].as_str().unwrap()),
+            broken.detail
+        );
+        assert_eq!(check["hint"], broken.hint);
+        assert_eq!(
+            report["verdict"], broken.verdict,
+            "{}: {report:#}",
+            broken.detail
+        );
+        let text = machine.run(&["verify"]).expect(1).stdout;
+        assert!(text.starts_with(&format!("{}: ", broken.verdict)), "{text}");
+        assert!(!text.contains("canary"), "{text}");
     });
 }
 
@@ -835,13 +1071,21 @@ fn verify_says_syncing_while_the_network_is_joined() {
 
 /// Name, value and dimensions of each metric.
 fn published(call: &Value) -> Vec<(String, f64, String)> {
-    let metrics = call["MetricData"].as_array().unwrap_or_else(|| panic!("{call:#}"));
+    let metrics = call["MetricData"]
+        .as_array()
+        .unwrap_or_else(|| panic!("{call:#}"));
     let one = |metric: &Value| {
         let dimensions: Vec<String> = metric["Dimensions"]
             .as_array()
             .unwrap()
             .iter()
-            .map(|d| format!("{}={}", d["Name"].as_str().unwrap(), d["Value"].as_str().unwrap()))
+            .map(|d| {
+                format!(
+                    "{}={}",
+                    d["Name"].as_str().unwrap(),
+                    d["Value"].as_str().unwrap()
+                )
+            })
             .collect();
         (
             metric["MetricName"].as_str().unwrap().to_owned(),
@@ -854,7 +1098,8 @@ fn published(call: &Value) -> Vec<(String, f64, String)> {
 
 fn metrics_publishes_once_each_tick() {
     let machine = healthy("amazon-linux-2023-gpu");
-    machine.aws.state().metadata["meta-data"]["tags"]["instance"]["aws:autoscaling:groupName"] = "theta-group".into();
+    machine.aws.state().metadata["meta-data"]["tags"]["instance"]["aws:autoscaling:groupName"] =
+        "theta-group".into();
     let quiet = machine.run(&["metrics"]).expect(0);
     assert_eq!(quiet.output(), "");
     let calls = machine.aws.state().metrics();
@@ -871,10 +1116,16 @@ fn metrics_publishes_once_each_tick() {
         ("edge_restarts", Some(0.0)),
     ];
     assert_eq!(metrics.len(), 2 * names.len());
-    let of = ["InstanceId=i-0123456789abcdef0", "AutoScalingGroupName=theta-group"];
+    let of = [
+        "InstanceId=i-0123456789abcdef0",
+        "AutoScalingGroupName=theta-group",
+    ];
     for ((name, value, dimensions), index) in metrics.iter().zip(0..) {
         let (wanted, exactly) = names[index % names.len()];
-        assert_eq!((name.as_str(), dimensions.as_str()), (wanted, of[index / names.len()]));
+        assert_eq!(
+            (name.as_str(), dimensions.as_str()),
+            (wanted, of[index / names.len()])
+        );
         match exactly {
             Some(exactly) => assert!((value - exactly).abs() < f64::EPSILON, "{name} {value}"),
             None => assert!(*value > 28_000_000.0, "{name} {value}"),
@@ -891,7 +1142,10 @@ fn metrics_publishes_once_each_tick() {
     assert_eq!(calls.len(), 3);
     let value = |call: usize, wanted: &str| {
         let metrics = published(&calls[call]);
-        metrics.into_iter().find(|(name, ..)| name == wanted).map(|(_, value, _)| value)
+        metrics
+            .into_iter()
+            .find(|(name, ..)| name == wanted)
+            .map(|(_, value, _)| value)
     };
     for (call, name, expected) in [
         (1, "edge_peers", Some(0.0)),
@@ -912,7 +1166,11 @@ fn metrics_dry_run_publishes_nothing() {
     let before = machine.snapshot();
     let shown = machine.run(&["metrics", "--dry-run"]).expect(0).json();
     assert_eq!(shown["namespace"], "CWAgent");
-    let peers = shown["metrics"].as_array().unwrap().iter().find(|metric| metric["name"] == "edge_peers");
+    let peers = shown["metrics"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|metric| metric["name"] == "edge_peers");
     assert_eq!(
         *peers.unwrap(),
         json!({"name": "edge_peers", "value": 3.0, "unit": "Count", "dimensions": {"InstanceId": INSTANCE}})
@@ -936,18 +1194,39 @@ fn two_ticks_at_once_are_one() {
 fn the_password_is_found_nowhere() {
     let machine = Machine::new("ubuntu-24.04");
     let mut said = machine.run(&["-v"]).expect(0).output();
-    for arguments in [&["verify"][..], &["metrics"], &["plan"], &["status"], &["-v", "--log-format", "json"]] {
+    for arguments in [
+        &["verify"][..],
+        &["metrics"],
+        &["plan"],
+        &["status"],
+        &["-v", "--log-format", "json"],
+    ] {
         said += &machine.run(arguments).output();
     }
     // A container that says it all, and does not start.
-    machine.keep("log", &format!("level=debug msg=\"password is {PASSWORD}\""));
+    machine.keep(
+        "log",
+        &format!("level=debug msg=\"password is {PASSWORD}\""),
+    );
     machine.keep("status edgelauncher", "exited");
     said += &machine.run(&["verify"]).expect(1).output();
     let inside = "root/run/bootstrap/secrets/wallet-password";
-    assert_eq!(machine.read("/run/bootstrap/secrets/wallet-password"), PASSWORD);
-    assert_eq!(machine.files_with(PASSWORD), ["tools/facts/log", inside].map(str::to_owned), "raw");
+    assert_eq!(
+        machine.read("/run/bootstrap/secrets/wallet-password"),
+        PASSWORD
+    );
+    assert_eq!(
+        machine.files_with(PASSWORD),
+        ["tools/facts/log", inside].map(str::to_owned),
+        "raw"
+    );
     // Escaped or cut, too.
-    assert!(machine.files_with("canary-7Qm2").iter().all(|file| file == inside || file == "tools/facts/log"));
+    assert!(
+        machine
+            .files_with("canary-7Qm2")
+            .iter()
+            .all(|file| file == inside || file == "tools/facts/log")
+    );
     assert!(!said.contains("canary"), "{said}");
     let signals = format!("{:?}", machine.signals());
     assert!(!signals.contains("canary"), "{signals}");
@@ -962,18 +1241,38 @@ fn status_shows_the_run_and_draws_it() {
     );
     machine.run(&[]).expect(0);
     let chart = machine.path("/tmp/chart.svg");
-    let text = machine.run(&["status", "--svg", chart.to_str().unwrap()]).expect(0).stdout;
+    let text = machine
+        .run(&["status", "--svg", chart.to_str().unwrap()])
+        .expect(0)
+        .stdout;
     let id = machine.journal()["run"]["id"].as_str().unwrap().to_owned();
     assert!(text.starts_with(&format!("run {id}: ok, ")), "{text}");
     let drawn = fs::read_to_string(chart).unwrap();
-    assert!(drawn.trim_start().starts_with("<svg ") && drawn.trim_end().ends_with("</svg>"), "{drawn}");
+    assert!(
+        drawn.trim_start().starts_with("<svg ") && drawn.trim_end().ends_with("</svg>"),
+        "{drawn}"
+    );
     for name in PHASES {
         assert!(drawn.contains(name) && text.contains(name), "{name}");
     }
     let status = machine.run(&["status", "--json"]).expect(0).json();
-    assert_eq!((&status["version"], &status["run"]["result"]), (&json!(1), &json!("ok")));
-    let names: Vec<_> = status["phases"].as_array().unwrap().iter().map(|p| p["name"].as_str().unwrap()).collect();
+    assert_eq!(
+        (&status["version"], &status["run"]["result"]),
+        (&json!(1), &json!("ok"))
+    );
+    let names: Vec<_> = status["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["name"].as_str().unwrap())
+        .collect();
     assert_eq!(names, PHASES);
-    let keys = ["status", "changed", "attempts", "started", "ended", "seconds", "detail", "error"];
-    assert!(keys.iter().all(|key| status["phases"][0].get(key).is_some()), "{status:#}");
+    let keys = [
+        "status", "changed", "attempts", "started", "ended", "seconds", "detail", "error",
+    ];
+    assert!(
+        keys.iter()
+            .all(|key| status["phases"][0].get(key).is_some()),
+        "{status:#}"
+    );
 }

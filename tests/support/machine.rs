@@ -81,7 +81,10 @@ pub struct Machine {
 impl Machine {
     /// The machine that `tests/machines/NAME.json` describes, as it is after its first boot.
     pub fn new(name: &str) -> Self {
-        let folder = tempfile::Builder::new().prefix("bootstrap-test-").tempdir().unwrap();
+        let folder = tempfile::Builder::new()
+            .prefix("bootstrap-test-")
+            .tempdir()
+            .unwrap();
         // The container's user looks for files below.
         fs::set_permissions(folder.path(), fs::Permissions::from_mode(0o755)).unwrap();
         let description = describe(name);
@@ -117,9 +120,14 @@ impl Machine {
         fs::create_dir_all(self.tools().join("facts")).unwrap();
         let texts = |rule: &Value, key: &str| -> Vec<String> {
             let list = rule[key].as_array().into_iter().flatten();
-            list.filter_map(|text| text.as_str().map(str::to_owned)).collect()
+            list.filter_map(|text| text.as_str().map(str::to_owned))
+                .collect()
         };
-        let later: BTreeSet<String> = self.rules.iter().flat_map(|rule| texts(rule, "brings")).collect();
+        let later: BTreeSet<String> = self
+            .rules
+            .iter()
+            .flat_map(|rule| texts(rule, "brings"))
+            .collect();
         let tools: BTreeSet<&str> = self
             .rules
             .iter()
@@ -326,15 +334,26 @@ impl Machine {
     /// The lines of the log.
     pub fn log(&self) -> Vec<Value> {
         let log = self.read("/var/log/bootstrap.log");
-        log.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+        log.lines()
+            .map(|line| serde_json::from_str(line).unwrap())
+            .collect()
     }
 
     /// What each file and folder is like, but for the journal and the log, which every run writes.
     pub fn snapshot(&self) -> BTreeMap<String, String> {
         let mut found = BTreeMap::new();
         walk(&self.root(), &mut |path| {
-            let shown = path.strip_prefix(self.root()).unwrap().display().to_string();
-            let own = ["var/lib/bootstrap", "var/lib/bootstrap/journal.json", "var/log/bootstrap.log"];
+            let shown = path
+                .strip_prefix(self.root())
+                .unwrap()
+                .display()
+                .to_string();
+            let own = [
+                "var/lib/bootstrap",
+                "var/lib/bootstrap/journal.json",
+                "var/log",
+                "var/log/bootstrap.log",
+            ];
             // A lock's file holds the number of the process that had it last.
             if own.contains(&shown.as_str()) || shown.ends_with("/lock") {
                 return;
@@ -342,7 +361,13 @@ impl Machine {
             let like = fs::symlink_metadata(path).unwrap();
             let like = format!(
                 "{:o} {}:{} {} {}.{:09} #{}",
-                like.mode(), like.uid(), like.gid(), like.len(), like.mtime(), like.mtime_nsec(), like.ino()
+                like.mode(),
+                like.uid(),
+                like.gid(),
+                like.len(),
+                like.mtime(),
+                like.mtime_nsec(),
+                like.ino()
             );
             found.insert(shown, like);
         });
@@ -353,10 +378,13 @@ impl Machine {
     pub fn files_with(&self, text: &str) -> Vec<String> {
         let mut found = Vec::new();
         walk(self.folder.path(), &mut |path| {
-            // The data volume is 8 GiB of nothing.
-            if path.is_file() && !path.ends_with("dev/nvme1n1") {
+            // The tools are this program, which has the text; the data volume is 8 GiB of nothing.
+            if path.is_file() && !path.is_symlink() && !path.ends_with("dev/nvme1n1") {
                 let bytes = fs::read(path).unwrap();
-                if bytes.windows(text.len()).any(|window| window == text.as_bytes()) {
+                if bytes
+                    .windows(text.len())
+                    .any(|window| window == text.as_bytes())
+                {
                     let shown = path.strip_prefix(self.folder.path()).unwrap();
                     found.push(shown.display().to_string());
                 }
@@ -437,7 +465,8 @@ impl Gate {
     pub fn arrived(&self) -> fs::File {
         let mut open = fs::File::options();
         // Without a reader this is refused, and not waited for, so that a tool that never comes ends the test.
-        open.write(true).custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
+        open.write(true)
+            .custom_flags(rustix::fs::OFlags::NONBLOCK.bits().cast_signed());
         poll("no tool came to the gate", || open.open(&self.0).ok())
     }
 }
@@ -476,10 +505,15 @@ impl Device {
         put(&format!("{sys}/size"), &format!("{}\n", bytes / 512));
         put(&format!("{sys}/ro"), "0\n");
         put(&format!("{sys}/device/serial"), &format!("{serial}\n"));
-        put(&format!("{sys}/device/model"), "Amazon Elastic Block Store              \n");
+        put(
+            &format!("{sys}/device/model"),
+            "Amazon Elastic Block Store              \n",
+        );
         put(&format!("{sys}/dev"), "259:1\n");
         put("dev/nvme1n1", "");
-        let device = fs::File::options().write(true).open(self.0.join("dev/nvme1n1"));
+        let device = fs::File::options()
+            .write(true)
+            .open(self.0.join("dev/nvme1n1"));
         device.unwrap().set_len(bytes).unwrap();
         let links = self.0.join("dev/disk/by-id");
         fs::create_dir_all(&links).unwrap();
@@ -532,8 +566,14 @@ pub fn machines() -> PathBuf {
 fn pages() -> HashMap<String, Vec<u8>> {
     let agent = "https://amazoncloudwatch-agent-us-east-1.s3.us-east-1.amazonaws.com";
     [
-        (format!("{agent}/debian/amd64/latest/amazon-cloudwatch-agent.deb"), "a package"),
-        (format!("{agent}/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb"), "a package"),
+        (
+            format!("{agent}/debian/amd64/latest/amazon-cloudwatch-agent.deb"),
+            "a package",
+        ),
+        (
+            format!("{agent}/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb"),
+            "a package",
+        ),
         (
             "https://nvidia.github.io/libnvidia-container/gpgkey".to_owned(),
             "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n-----END PGP PUBLIC KEY BLOCK-----\n",
@@ -551,7 +591,10 @@ fn assets(ports: &[u16]) -> Vec<u8> {
     edge["ports"] = json!(ports);
     edge["rpc"] = json!({"launcher": ports[0], "core": ports[1], "encoder": ports[2]});
     let agent = read("amazon-cloudwatch-agent.json");
-    archive(&[("edge.json", &edge.to_string()), ("amazon-cloudwatch-agent.json", &agent)])
+    archive(&[
+        ("edge.json", &edge.to_string()),
+        ("amazon-cloudwatch-agent.json", &agent),
+    ])
 }
 
 /// A tar.gz of these files.
@@ -561,14 +604,19 @@ pub fn archive(files: &[(&str, &str)]) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.set_size(text.len() as u64);
         header.set_mode(0o644);
-        archive.append_data(&mut header, name, text.as_bytes()).unwrap();
+        archive
+            .append_data(&mut header, name, text.as_bytes())
+            .unwrap();
     }
     archive.into_inner().unwrap().finish().unwrap()
 }
 
 /// SHA-256 in hex digits.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes).iter().map(|byte| format!("{byte:02x}")).collect()
+    Sha256::digest(bytes)
+        .iter()
+        .map(|byte| format!("{byte:02x}"))
+        .collect()
 }
 
 /// Calls `visit` with everything below `folder`.

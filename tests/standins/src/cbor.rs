@@ -23,7 +23,11 @@ impl Reader<'_> {
 
     fn number(&mut self, bytes: usize) -> Option<u64> {
         let taken = self.take(bytes)?;
-        Some(taken.iter().fold(0, |sum, byte| sum << 8 | u64::from(*byte)))
+        Some(
+            taken
+                .iter()
+                .fold(0, |sum, byte| sum << 8 | u64::from(*byte)),
+        )
     }
 
     /// The argument of an initial byte; `None` inside is an unknown length.
@@ -45,7 +49,11 @@ impl Reader<'_> {
     }
 
     /// Calls `item` for each member of a list.
-    fn members(&mut self, count: Option<u64>, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+    fn members(
+        &mut self,
+        count: Option<u64>,
+        mut item: impl FnMut(&mut Self) -> Option<()>,
+    ) -> Option<()> {
         match count {
             Some(count) => (0..count).try_for_each(|_| item(self)),
             None => {
@@ -115,7 +123,10 @@ mod tests {
             (b"\x19\x03\xe8", json!(1000)),
             (b"\x20", json!(-1.0)),
             (b"\xfb\x3f\xf1\x99\x99\x99\x99\x99\x9a", json!(1.1)),
-            (b"\xa2\x61a\x01\x61b\x82\x02\x03", json!({"a": 1, "b": [2, 3]})),
+            (
+                b"\xa2\x61a\x01\x61b\x82\x02\x03",
+                json!({"a": 1, "b": [2, 3]}),
+            ),
             (b"\xbf\x61a\x9f\x01\xf5\xff\xff", json!({"a": [1, true]})),
             (b"\xc1\x1a\x51\x4b\x67\xb0", json!(1_363_896_240)),
         ];

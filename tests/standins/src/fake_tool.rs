@@ -117,7 +117,10 @@ impl Call {
         let text = |text: &str| self.filled(text, captures);
         if let Some(gate) = rule["wait"].as_str() {
             let mut nothing = Vec::new();
-            told(fs::File::open(self.folder.join(gate)).and_then(|mut f| f.read_to_end(&mut nothing)))?;
+            told(
+                fs::File::open(self.folder.join(gate))
+                    .and_then(|mut f| f.read_to_end(&mut nothing)),
+            )?;
         }
         for fact in texts(&rule["set"]) {
             for fact in each_word(fact, captures) {

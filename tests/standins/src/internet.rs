@@ -97,7 +97,12 @@ fn tls(pages: &HashMap<String, Vec<u8>>, folder: &Path) -> io::Result<ServerConf
     let (certificate, key) = (folder.join("internet.crt"), folder.join("internet.key"));
     let made = Command::new("openssl")
         .args(["req", "-x509", "-newkey", "ec", "-nodes", "-days", "2"])
-        .args(["-pkeyopt", "ec_paramgen_curve:P-256", "-subj", "/CN=internet"])
+        .args([
+            "-pkeyopt",
+            "ec_paramgen_curve:P-256",
+            "-subj",
+            "/CN=internet",
+        ])
         // Its own root, and no authority: that must not serve.
         .args(["-addext", "basicConstraints=critical,CA:FALSE"])
         .arg("-addext")
