@@ -159,7 +159,7 @@ impl Machine {
         cloud.secrets.insert(SECRET.into(), PASSWORD.into());
         cloud
             .objects
-            .insert("theta-assets/assets.tar.gz".into(), assets(&ports));
+            .insert("theta-assets/assets.tar.gz".into(), assets(&ports, &[]));
     }
 
     fn put_config(&mut self, gpu: bool) {
@@ -188,6 +188,17 @@ impl Machine {
     pub fn configure(&mut self, change: impl FnOnce(&mut Value)) {
         change(&mut self.config);
         self.write("/etc/bootstrap/config.json", &format!("{:#}", self.config));
+    }
+
+    /// Adds a file to the assets archive, and has the config want that one.
+    pub fn add_asset(&mut self, name: &str, text: &str) {
+        let ports: Vec<u16> = self.node.addresses().iter().map(|a| a.port()).collect();
+        let archive = assets(&ports, &[(name, text)]);
+        self.configure(|config| config["assets"]["sha256"] = sha256(&archive).into());
+        let mut cloud = self.aws.state();
+        cloud
+            .objects
+            .insert("theta-assets/assets.tar.gz".into(), archive);
     }
 
     pub fn root(&self) -> PathBuf {
@@ -226,6 +237,16 @@ impl Machine {
 
     /// Has this rule answer before all others.
     pub fn rule(&mut self, rule: Value) {
+        let tool = rule["run"].as_str().unwrap().split(' ').next().unwrap();
+        let link = self.tools().join(tool);
+        let brought = |rule: &Value| {
+            rule["brings"]
+                .as_array()
+                .is_some_and(|tools| tools.contains(&tool.into()))
+        };
+        if !link.exists() && !self.rules.iter().any(brought) {
+            symlink(std::env::current_exe().unwrap(), link).unwrap();
+        }
         self.rules.insert(0, rule);
         self.write_rules();
     }
@@ -374,6 +395,16 @@ impl Machine {
         found
     }
 
+    /// What is no longer, or newly, as it was.
+    pub fn changed_since(&self, before: &BTreeMap<String, String>) -> Vec<String> {
+        let now = self.snapshot();
+        let both: BTreeSet<&String> = before.keys().chain(now.keys()).collect();
+        let changed = both
+            .into_iter()
+            .filter(|path| before.get(*path) != now.get(*path));
+        changed.cloned().collect()
+    }
+
     /// Every file of the machine, of the tools' records included, that contains `text`.
     pub fn files_with(&self, text: &str) -> Vec<String> {
         let mut found = Vec::new();
@@ -390,6 +421,7 @@ impl Machine {
                 }
             }
         });
+        found.sort();
         found
     }
 
@@ -565,15 +597,11 @@ pub fn machines() -> PathBuf {
 /// What the node downloads from elsewhere.
 fn pages() -> HashMap<String, Vec<u8>> {
     let agent = "https://amazoncloudwatch-agent-us-east-1.s3.us-east-1.amazonaws.com";
+    let deb = "amd64/latest/amazon-cloudwatch-agent.deb";
     [
-        (
-            format!("{agent}/debian/amd64/latest/amazon-cloudwatch-agent.deb"),
-            "a package",
-        ),
-        (
-            format!("{agent}/ubuntu/amd64/latest/amazon-cloudwatch-agent.deb"),
-            "a package",
-        ),
+        (format!("{agent}/debian/{deb}"), "a package"),
+        (format!("{agent}/debian/{deb}.sig"), "its signature"),
+        (format!("{agent}/ubuntu/{deb}"), "a package"),
         (
             "https://nvidia.github.io/libnvidia-container/gpgkey".to_owned(),
             "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n-----END PGP PUBLIC KEY BLOCK-----\n",
@@ -584,17 +612,19 @@ fn pages() -> HashMap<String, Vec<u8>> {
 }
 
 /// The repository's own assets, but with the stand-in's ports.
-fn assets(ports: &[u16]) -> Vec<u8> {
+fn assets(ports: &[u16], more: &[(&str, &str)]) -> Vec<u8> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("cloudformation/assets");
     let read = |name: &str| fs::read_to_string(folder.join(name)).unwrap();
     let mut edge: Value = serde_json::from_str(&read("edge.json")).unwrap();
     edge["ports"] = json!(ports);
     edge["rpc"] = json!({"launcher": ports[0], "core": ports[1], "encoder": ports[2]});
     let agent = read("amazon-cloudwatch-agent.json");
-    archive(&[
-        ("edge.json", &edge.to_string()),
+    let edge = edge.to_string();
+    let own = [
+        ("edge.json", edge.as_str()),
         ("amazon-cloudwatch-agent.json", &agent),
-    ])
+    ];
+    archive(&[&own, more].concat())
 }
 
 /// A tar.gz of these files.
