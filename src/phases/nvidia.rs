@@ -335,6 +335,7 @@ mod tests {
     async fn asks_for_a_reboot_where_the_module_does_not_load() {
         let tree = Tree::new();
         gpu(&tree, "0x1eb8");
+        tree.file("/proc/sys/kernel/osrelease", "6.8.0-1021-aws\n");
         tree.tool("modprobe", "exit 1");
         tree.tool("dpkg", "");
         tree.tool("dpkg-query", "exit 1");
