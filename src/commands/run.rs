@@ -53,7 +53,7 @@ pub fn run(config_file: &Path, what: &Run, output: Output) -> Exit {
         }
         Err(error) => return fail(&error),
     };
-    match block_on(to_the_end(node, engine, selection, observer)).flatten() {
+    match block_on(to_the_end(node, engine, selection, observer, output)).flatten() {
         Ok(exit) => exit,
         Err(error) => fail(&error),
     }
@@ -92,6 +92,7 @@ async fn to_the_end(
     engine: Engine,
     selection: Selection,
     observer: Arc<dyn Observer>,
+    output: Output,
 ) -> Result<Exit> {
     let stop = Stop::default();
     stop_on_signals(&stop)?;
@@ -115,6 +116,10 @@ async fn to_the_end(
             return Err(tell(&node, error.because(panic)).await);
         }
     };
+    // Programs read JSON lines; `bootstrap status --json` tells them the rest.
+    if output.format != log::Format::Json {
+        say(&report::text::summary(&finished.journal));
+    }
     conclude(&node, &finished).await
 }
 
@@ -135,9 +140,8 @@ async fn tell_of_broken_config(file: &Path, mistakes: &str) {
     }
 }
 
-/// The last words of a run: the summary for people, the failure for the stack, the reboot for the machine.
+/// The last words of a run: the failure for the stack, the reboot for the machine.
 async fn conclude(node: &Node, finished: &Finished) -> Result<Exit> {
-    say(&report::text::summary(&finished.journal));
     match &finished.outcome {
         Outcome::Done => Ok(Exit::Done),
         Outcome::Failed(failure) => {
