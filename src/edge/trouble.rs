@@ -1,5 +1,7 @@
 //! What the container's log says when the node cannot start, told with its remedy; the password never quoted.
 
+use serde_json::Value;
+
 use super::{SECRET_FILE, entrypoint};
 use crate::error::Error;
 use crate::host::Host;
@@ -67,11 +69,15 @@ pub fn last_lines(log: &str, password: Option<&Secret>) -> String {
     }
 }
 
-/// Replaces the password wherever it stands in the text.
+/// Replaces the password wherever it stands in the text, also as a logger quotes it (`"` as `\"`).
 fn redact(text: &str, password: Option<&Secret>) -> String {
-    match password.map(|password| String::from_utf8_lossy(password.expose())) {
-        Some(password) if !password.trim().is_empty() => {
-            text.replace(password.trim(), "[redacted]")
+    const REDACTED: &str = "[redacted]";
+    let password = password.map(|password| String::from_utf8_lossy(password.expose()));
+    match password.as_deref().map(str::trim) {
+        Some(password) if !password.is_empty() => {
+            let quoted = Value::from(password).to_string();
+            text.replace(quoted.trim_matches('"'), REDACTED)
+                .replace(password, REDACTED)
         }
         _ => text.to_owned(),
     }
@@ -129,6 +135,11 @@ mod tests {
         assert_eq!(
             last_lines(log, Some(&password)),
             "its log ends: 2 | 3 | 4 | 5 pw=[redacted]\\u{1b}[31m | 6"
+        );
+        let quotes = Secret::new(br#"a"b\c"#.to_vec());
+        assert_eq!(
+            last_lines(r#"msg="it is a\"b\\c" raw=a"b\c"#, Some(&quotes)),
+            r#"its log ends: msg="it is [redacted]" raw=[redacted]"#
         );
         assert_eq!(last_lines(" \n", None), "its log is empty");
         let blank = Secret::new(b" ".to_vec());
