@@ -833,6 +833,12 @@ fn sigterm_ends_the_run_in_good_order() {
     let gate = machine.gate("useradd *");
     let run = machine.start(&[]);
     let mut waiting = gate.arrived();
+    poll("the agent's phase did not end", || {
+        let ended = machine
+            .phases("ok")
+            .contains(&"cloudwatch-agent".to_owned());
+        ended.then_some(())
+    });
     run.signal(Signal::TERM);
     run.wait().expect(1);
     assert!(is_gone(&mut waiting), "the tool outlived the run");
@@ -1220,10 +1226,13 @@ fn the_password_is_found_nowhere() {
     ] {
         said += &machine.run(arguments).output();
     }
-    // A container that says it all, and does not start.
+    // A container that says it all, as it is and as a logger quotes it, and does not start.
     machine.keep(
         "log",
-        &format!("level=debug msg=\"password is {PASSWORD}\""),
+        &format!(
+            "password {PASSWORD}\nlevel=debug msg=\"password {}\"",
+            json_text(PASSWORD)
+        ),
     );
     machine.keep("status edgelauncher", "exited");
     said += &machine.run(&["verify"]).expect(1).output();
