@@ -95,6 +95,7 @@ const TESTS: &[Test] = &[
     ("the_tick_moves_between_cron_and_timer", the_tick_moves_between_cron_and_timer),
     ("security_updates_come_first_and_once", security_updates_come_first_and_once),
     ("a_package_with_a_bad_signature_is_not_installed", a_package_with_a_bad_signature_is_not_installed),
+    ("the_container_never_starts_without_its_volume", the_container_never_starts_without_its_volume),
     ("a_volume_that_has_grown_is_used_whole", a_volume_that_has_grown_is_used_whole),
     ("files_at_the_mount_point_are_never_hidden", files_at_the_mount_point_are_never_hidden),
     ("an_unsupported_system_is_left_alone", an_unsupported_system_is_left_alone),
@@ -135,11 +136,11 @@ fn main() -> ExitCode {
 fn trial(name: String, test: impl FnOnce() + Send + 'static) -> Trial {
     Trial::test(name, move || {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).map_err(|panic| {
-            let text = panic
+            let said = panic
                 .downcast_ref::<String>()
                 .map(String::as_str)
                 .or_else(|| panic.downcast_ref::<&str>().copied());
-            Failed::from(text.unwrap_or("panicked"))
+            Failed::from(said.unwrap_or("panicked"))
         })
     })
 }
@@ -285,7 +286,7 @@ fn compare_commands(machine: &Machine, name: &str) {
     let mut text = String::new();
     for (place, commands) in phases {
         let phase = place.map_or("beside the phases", |place| PHASES[place]);
-        text += &format!("{phase}\n    {}\n", commands.join("\n    "));
+        text.extend([phase, "\n    ", &commands.join("\n    "), "\n"]);
     }
     let mut seen: Vec<String> = machine
         .calls()
@@ -312,17 +313,14 @@ fn compare_commands(machine: &Machine, name: &str) {
     }
 }
 
+/// Followed by the hash of all that the container is made of.
+const LABEL: &str = "io.theta.bootstrap.spec=";
+
 fn masked(machine: &Machine, command: &str) -> String {
     let mut text = command.replace(machine.root().to_str().unwrap(), "ROOT");
-    for (address, name) in machine
-        .node
-        .addresses()
-        .iter()
-        .zip(["LAUNCHER", "CORE", "ENCODER"])
-    {
-        text = text.replace(&address.port().to_string(), name);
+    for (port, name) in machine.ports().iter().zip(["LAUNCHER", "CORE", "ENCODER"]) {
+        text = text.replace(&port.to_string(), name);
     }
-    const LABEL: &str = "io.theta.bootstrap.spec=";
     if let Some(at) = text.find(LABEL) {
         let hash = at + LABEL.len();
         text.replace_range(hash..hash + 64, "SPEC");
@@ -331,13 +329,15 @@ fn masked(machine: &Machine, command: &str) -> String {
 }
 
 fn difference(wanted: &str, found: &str) -> String {
-    let lines = |text: &str, other: &str, mark: &str| -> String {
+    let lines = |text: &str, other: &str, mark: &str| -> Vec<String> {
         let only = text
             .lines()
             .filter(|line| !other.lines().any(|l| l == *line));
-        only.map(|line| format!("{mark} {line}\n")).collect()
+        only.map(|line| format!("{mark} {line}")).collect()
     };
-    lines(wanted, found, "-") + &lines(found, wanted, "+")
+    [lines(wanted, found, "-"), lines(found, wanted, "+")]
+        .concat()
+        .join("\n")
 }
 
 fn plan_tells_and_changes_nothing() {
@@ -1576,4 +1576,48 @@ fn json_output_is_json_lines_only() {
             );
         }
     }
+}
+
+fn the_container_never_starts_without_its_volume() {
+    let mut machine = healthy("debian-12");
+    machine.keep("status edgelauncher", "exited");
+    machine.forget("mounted");
+    let mounts = machine.read("/proc/self/mountinfo");
+    let without: Vec<_> = mounts
+        .lines()
+        .filter(|line| !line.contains(" /data "))
+        .collect();
+    machine.write("/proc/self/mountinfo", &(without.join("\n") + "\n"));
+    fs::remove_dir_all(machine.path("/data/edgelauncher")).unwrap();
+    for more in [
+        &["--phase", "container"][..],
+        &["--phase", "container", "--force"],
+    ] {
+        machine.run(more).expect(1);
+        expect_failure(
+            &machine,
+            "container",
+            "needs what does not hold: volume (vol-0123456789abcdef0 (/dev/nvme1n1) holds an ext4 filesystem (uuid \
+             5ca1ab1e-0000-4000-8000-00000000da7a) and is not mounted at /data)",
+            "run `bootstrap --phase volume --phase container`",
+        );
+    }
+    assert_eq!(machine.changes(), Vec::<String>::new());
+    assert!(!machine.path("/data/edgelauncher").exists());
+
+    // A mount that says it worked, and did not.
+    machine.rule(json!({"run": "mount *"}));
+    machine.run(&[]).expect(1);
+    expect_failure(
+        &machine,
+        "volume",
+        "/dev/nvme1n1 was mounted at /data and vanished at once",
+        "see in `journalctl -b` who unmounted /data, then run `bootstrap` again",
+    );
+    assert!(
+        !machine
+            .changes()
+            .iter()
+            .any(|call| call.starts_with("docker"))
+    );
 }

@@ -4,6 +4,7 @@
 //! on top of those of the files that `like` names. Rules of the machine itself come first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
+use std::fmt::Write as _;
 use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
@@ -29,7 +30,7 @@ pub const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:w
 pub const PASSWORD: &str = "canary-7Qm2 $(id)`w`'a\"l&l<e>t\\n%41;${HOME}|*?#!~ é€";
 
 /// Nothing that is waited for takes longer.
-const PATIENCE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_mins(1);
 
 /// A command that has ended.
 pub struct Ended {
@@ -148,7 +149,7 @@ impl Machine {
 
     /// The volume, free; the secret; the assets, whose RPC ports are the stand-in's.
     fn put_cloud(&self) {
-        let ports: Vec<u16> = self.node.addresses().iter().map(|a| a.port()).collect();
+        let ports = self.ports();
         for (name, port) in ["launcher", "core", "encoder"].iter().zip(&ports) {
             self.keep(name, &port.to_string());
         }
@@ -192,13 +193,22 @@ impl Machine {
 
     /// Adds a file to the assets archive, and has the config want that one.
     pub fn add_asset(&mut self, name: &str, text: &str) {
-        let ports: Vec<u16> = self.node.addresses().iter().map(|a| a.port()).collect();
+        let ports = self.ports();
         let archive = assets(&ports, &[(name, text)]);
         self.configure(|config| config["assets"]["sha256"] = sha256(&archive).into());
         let mut cloud = self.aws.state();
         cloud
             .objects
             .insert("theta-assets/assets.tar.gz".into(), archive);
+    }
+
+    /// The RPC ports of launcher, core and encoder.
+    pub fn ports(&self) -> Vec<u16> {
+        self.node
+            .addresses()
+            .iter()
+            .map(std::net::SocketAddr::port)
+            .collect()
     }
 
     pub fn root(&self) -> PathBuf {
@@ -643,10 +653,11 @@ pub fn archive(files: &[(&str, &str)]) -> Vec<u8> {
 
 /// SHA-256 in hex digits.
 pub fn sha256(bytes: &[u8]) -> String {
-    Sha256::digest(bytes)
-        .iter()
-        .map(|byte| format!("{byte:02x}"))
-        .collect()
+    let mut text = String::new();
+    for byte in Sha256::digest(bytes) {
+        let _ = write!(text, "{byte:02x}");
+    }
+    text
 }
 
 /// Calls `visit` with everything below `folder`.

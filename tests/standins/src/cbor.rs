@@ -30,14 +30,14 @@ impl Reader<'_> {
         )
     }
 
-    /// The argument of an initial byte; `None` inside is an unknown length.
-    fn argument(&mut self, initial: u8) -> Option<Option<u64>> {
-        Some(match initial & 0x1f {
-            small @ 0..=23 => Some(u64::from(small)),
-            size @ 24..=27 => Some(self.number(1 << (size - 24))?),
-            31 => None,
-            _ => return None,
-        })
+    /// The argument of an initial byte; `u64::MAX` for an unknown length.
+    fn argument(&mut self, initial: u8) -> Option<u64> {
+        match initial & 0x1f {
+            small @ 0..=23 => Some(small.into()),
+            size @ 24..=27 => self.number(1 << (size - 24)),
+            31 => Some(u64::MAX),
+            _ => None,
+        }
     }
 
     fn at_break(&mut self) -> bool {
@@ -48,31 +48,25 @@ impl Reader<'_> {
         ends
     }
 
-    /// Calls `item` for each member of a list.
-    fn members(
-        &mut self,
-        count: Option<u64>,
-        mut item: impl FnMut(&mut Self) -> Option<()>,
-    ) -> Option<()> {
-        match count {
-            Some(count) => (0..count).try_for_each(|_| item(self)),
-            None => {
-                while !self.at_break() {
-                    item(self)?;
-                }
-                Some(())
+    /// Calls `item` for each member of a list of so many.
+    fn members(&mut self, count: u64, mut item: impl FnMut(&mut Self) -> Option<()>) -> Option<()> {
+        for _ in 0..count {
+            if count == u64::MAX && self.at_break() {
+                break;
             }
+            item(self)?;
         }
+        Some(())
     }
 
     #[allow(clippy::cast_precision_loss)] // only ever compared with small numbers
     fn value(&mut self) -> Option<Value> {
         let initial = *self.take(1)?.first()?;
         Some(match initial >> 5 {
-            0 => self.argument(initial)??.into(),
-            1 => (-1.0 - self.argument(initial)?? as f64).into(),
+            0 => self.argument(initial)?.into(),
+            1 => (-1.0 - self.argument(initial)? as f64).into(),
             3 => {
-                let length = usize::try_from(self.argument(initial)??).ok()?;
+                let length = usize::try_from(self.argument(initial)?).ok()?;
                 String::from_utf8(self.take(length)?.to_vec()).ok()?.into()
             }
             4 => {
