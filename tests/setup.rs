@@ -111,9 +111,9 @@ fn main() -> ExitCode {
     let mut arguments = Arguments::from_args();
     // They wait more than they work.
     arguments.test_threads.get_or_insert(8);
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root (files are given to the node's account)");
+    let missing = missing();
+    if let Some(missing) = missing {
+        eprintln!("skipped: needs {missing}");
     }
     let machines = MACHINES.map(|name| {
         let test = move || a_bare_machine_becomes_a_healthy_node_and_stays_one(name);
@@ -128,9 +128,22 @@ fn main() -> ExitCode {
         .map(|(name, test)| trial((*name).to_owned(), *test));
     let trials = machines
         .chain(tests)
-        .map(|trial| trial.with_ignored_flag(!root))
+        .map(|trial| trial.with_ignored_flag(missing.is_some()))
         .collect();
     libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// What these tests need and this machine lacks.
+fn missing() -> Option<&'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("root (files are given to the node's account)");
+    }
+    let openssl = std::process::Command::new("openssl")
+        .arg("version")
+        .output();
+    openssl
+        .is_err()
+        .then_some("openssl (the certificate of what is downloaded)")
 }
 
 fn trial(name: String, test: impl FnOnce() + Send + 'static) -> Trial {
