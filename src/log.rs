@@ -1,4 +1,4 @@
-//! The log: JSON lines in a file for machines, one clear line per event on standard output for people.
+//! The log: JSON lines in a file for machines, one clear line per event for people.
 
 use std::fmt::{self, Write as _};
 use std::fs::File;
@@ -18,15 +18,24 @@ const QUOTED: usize = 2_000;
 /// The log file is moved to `….1` when it has grown past this, so that both together stay bounded.
 const FILE_LIMIT: u64 = 10 * 1024 * 1024;
 
-/// What standard output shows.
+/// How an event is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Format {
     /// Lines for people.
     Text,
     /// The same JSON lines as in the file.
     Json,
-    /// Nothing: something else draws there.
-    Silent,
+}
+
+/// Where events are shown, beside the file.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Stream {
+    /// Standard output.
+    Output,
+    /// Standard error: standard output belongs to the command's answer.
+    Error,
+    /// Nowhere: a live view draws there, or nobody asked.
+    Nowhere,
 }
 
 /// Outside text made safe to quote in one line: control characters escaped, long text cut between two characters.
@@ -51,23 +60,19 @@ fn is_bidirectional_control(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Sends events to standard output as `format` and, where it can be opened, to `file`.
+/// Sends events to `stream` as `format` and, where it can be opened, to `file`.
 ///
-/// `verbose` also shows debug events, such as the commands run, on standard output; the file always has them.
-pub fn start(format: Format, verbose: bool, file: Option<&Path>) {
-    let file = file.and_then(|path| match open(path) {
-        Ok(file) => Some(file),
-        Err(error) => {
-            if format != Format::Silent {
-                let _ = writeln!(io::stderr(), "cannot log to {}: {error}", path.display());
-            }
-            None
-        }
-    });
+/// `verbose` also shows debug events, such as the commands run; the file always has them.
+pub fn start(stream: Stream, format: Format, verbose: bool, file: &Path) {
+    let opened = open(file);
+    if let (Err(error), true) = (&opened, stream != Stream::Nowhere) {
+        let _ = writeln!(io::stderr(), "cannot log to {}: {error}", file.display());
+    }
     let log = Log {
+        stream,
         format,
         verbose,
-        file: file.map(Mutex::new),
+        file: opened.ok().map(Mutex::new),
     };
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log));
 }
@@ -91,6 +96,7 @@ fn open(path: &Path) -> io::Result<File> {
 }
 
 struct Log {
+    stream: Stream,
     format: Format,
     verbose: bool,
     file: Option<Mutex<File>>,
@@ -133,11 +139,14 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
             return;
         }
         let line = match self.format {
-            Format::Silent => return,
             Format::Json => json,
             Format::Text => text_line(level, phase.as_deref(), &fields.message),
         };
-        let _ = io::stdout().lock().write_all(line.as_bytes());
+        let _ = match self.stream {
+            Stream::Output => io::stdout().lock().write_all(line.as_bytes()),
+            Stream::Error => io::stderr().lock().write_all(line.as_bytes()),
+            Stream::Nowhere => Ok(()),
+        };
     }
 }
 

@@ -11,7 +11,8 @@
     clippy::print_stderr
 )]
 
-mod support;
+#[path = "support/instance.rs"]
+mod instance;
 
 use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -19,7 +20,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
-use support::instance::{
+use instance::{
     Instance, Launch, disk, keepsake, leftovers, release_binary, sha256_of, stop_everything,
 };
 

@@ -9,7 +9,7 @@ use crate::metrics::{self, Outcome};
 /// One tick. Quiet where all is well: cron would mail every line.
 pub fn tick(config: &Path, dry_run: bool, output: Output) -> Exit {
     let host = host();
-    output.log_to_file(&host);
+    output.log_beside_answer(&host);
     let node = match node(config, host) {
         Ok(node) => node,
         Err(exit) => return exit,

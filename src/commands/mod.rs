@@ -40,14 +40,15 @@ pub struct Output {
 }
 
 impl Output {
-    /// Logs to the machine's log file only: standard output belongs to the command's answer.
-    fn log_to_file(self, host: &Host) {
-        let format = if self.verbose {
-            self.format
+    /// Logs to the machine's log file; with `--verbose` also to standard error, since standard output belongs to the
+    /// command's answer.
+    fn log_beside_answer(self, host: &Host) {
+        let stream = if self.verbose {
+            log::Stream::Error
         } else {
-            log::Format::Silent
+            log::Stream::Nowhere
         };
-        log::start(format, self.verbose, Some(&host.path(LOG)));
+        log::start(stream, self.format, self.verbose, &host.path(LOG));
     }
 
     /// Whether the lines may give way to a live view.

@@ -12,7 +12,7 @@ use crate::report;
 /// Checks every phase, changes nothing, says what a run would do.
 pub fn plan(config: &Path, as_json: bool, output: Output) -> Exit {
     let host = host();
-    output.log_to_file(&host);
+    output.log_beside_answer(&host);
     let node = match node(config, host) {
         Ok(node) => node,
         Err(exit) => return exit,

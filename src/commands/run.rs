@@ -25,6 +25,8 @@ const LOCK: &str = "/run/bootstrap/lock";
 
 /// Runs every phase that is not true yet, or the named ones.
 pub fn run(config_file: &Path, what: &Run, output: Output) -> Exit {
+    // User-data runs with a narrow one, which packages must not inherit.
+    rustix::process::umask(rustix::fs::Mode::from(0o022));
     let host = host();
     let observer = observe(output, &host);
     let config = match config::load(config_file) {
@@ -64,10 +66,11 @@ fn observe(output: Output, host: &Host) -> Arc<dyn Observer> {
     if output.may_draw()
         && let Some(live) = Live::for_terminal()
     {
-        log::start(log::Format::Silent, false, Some(&host.path(LOG)));
+        log::start(log::Stream::Nowhere, output.format, false, &host.path(LOG));
         return Arc::new(live);
     }
-    log::start(output.format, output.verbose, Some(&host.path(LOG)));
+    let stream = log::Stream::Output;
+    log::start(stream, output.format, output.verbose, &host.path(LOG));
     Arc::new(())
 }
 

@@ -10,7 +10,7 @@ use crate::health::{self, Verdict};
 /// Checks the node's health; with `wait`, until it is healthy or that long has passed.
 pub fn verify(config: &Path, json: bool, wait: Option<Duration>, output: Output) -> Exit {
     let host = host();
-    output.log_to_file(&host);
+    output.log_beside_answer(&host);
     let node = match node(config, host) {
         Ok(node) => node,
         Err(exit) => return exit,
