@@ -189,9 +189,11 @@ pub(super) fn quoted(text: &str) -> String {
 }
 
 fn suggestion(key: &str, fields: &[Field]) -> String {
+    // A key may be as long as the file; the table's names are short.
+    let key: String = key.chars().take(64).collect();
     let nearest = fields
         .iter()
-        .map(|field| (distance(key, field.name), field.name))
+        .map(|field| (strsim::levenshtein(&key, field.name), field.name))
         .min()
         .filter(|(far, name)| *far <= (name.len() / 3).max(1));
     if let Some((_, name)) = nearest {
@@ -199,26 +201,6 @@ fn suggestion(key: &str, fields: &[Field]) -> String {
     }
     let names: Vec<_> = fields.iter().map(|field| field.name).collect();
     format!("remove it; the settings here are {}", names.join(", "))
-}
-
-/// Edits (insert, delete, replace) that lead from one word to the other.
-fn distance(from: &str, to: &str) -> usize {
-    let to: Vec<char> = to.chars().collect();
-    let mut row: Vec<usize> = (0..=to.len()).collect();
-    // A key may be as long as the file; the table's names are short.
-    for (i, a) in from.chars().take(64).enumerate() {
-        let mut next = vec![i + 1];
-        let mut left = i + 1;
-        for (b, above) in to.iter().zip(row.windows(2)) {
-            let [diagonal, above] = above else { continue };
-            left = (left + 1)
-                .min(above + 1)
-                .min(diagonal + usize::from(a != *b));
-            next.push(left);
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
