@@ -25,6 +25,11 @@ use crate::engine::{Entry, Phase};
 use crate::node::Node;
 
 /// Every phase, in the order in which reports list them.
+///
+/// The minutes are generous, for a slow mirror or a busy volume; the run's own deadline (`deadline_seconds`) wins.
+///
+/// `secret` needs `volume`, although it could do without: where the password is missing, nothing can start the
+/// container on a volume that is not the right one.
 pub fn table(node: &Arc<Node>) -> Vec<Entry> {
     fn entry(
         name: &'static str,
@@ -55,7 +60,7 @@ pub fn table(node: &Arc<Node>) -> Vec<Entry> {
         entry("user",             &["docker"],                                   2, NONE,     user::User(n())),
         entry("volume",           &["user"],                                    15, NONE,     volume::Volume(n())),
         entry("assets",           &["preflight"],                                5, NONE,     assets::Assets(n())),
-        entry("secret",           &["preflight"],                                5, NONE,     secret::WalletPassword(n())),
+        entry("secret",           &["volume"],                                   5, NONE,     secret::WalletPassword(n())),
         entry("cloudwatch-agent", &["assets"],                                  10, PACKAGES, cloudwatch_agent::CloudWatchAgent(n())),
         entry("container",        &["docker", "user", "volume", "secret", "cloudwatch-agent"],
                                                                                 25, NONE,     container::Container(n())),

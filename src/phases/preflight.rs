@@ -24,17 +24,23 @@ const LATER: u64 = 2 * GIB;
 const UNIT: &str = "bootstrap.service";
 const UNIT_FILE: &str = "/etc/systemd/system/bootstrap.service";
 /// Ends with 4 when a reboot is under way. It has no time limit of its own: the run has (`deadline_seconds`).
+/// After a boot only this run can start the container, so it tries again until the cause of a failure is gone; a wrong
+/// config (2) waits for a person.
 const UNIT_TEXT: &str = "\
 [Unit]
 Description=Bring this machine to the state of a Theta edge node
 After=network-online.target docker.service
 Wants=network-online.target
+StartLimitIntervalSec=0
 
 [Service]
 Type=oneshot
 ExecStart=/usr/local/bin/bootstrap
 SuccessExitStatus=4
 TimeoutStartSec=infinity
+Restart=on-failure
+RestartSec=5min
+RestartPreventExitStatus=2
 
 [Install]
 WantedBy=multi-user.target
