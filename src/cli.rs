@@ -5,40 +5,19 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
-use crate::commands::{self, Output};
+use crate::commands::run::Run;
+use crate::commands::{self, Output, VERSION};
 use crate::log;
-
-/// How a command ended, as the shell, SSM and systemd see it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-#[repr(u8)]
-pub enum Exit {
-    /// Done, or healthy.
-    Done = 0,
-    /// A phase failed, or the node is not healthy.
-    Failed = 1,
-    /// Wrong usage or a wrong config file. clap uses the same number.
-    Usage = 2,
-    /// Another run holds the lock.
-    Locked = 3,
-    /// A reboot is under way and the run resumes after it.
-    Rebooting = 4,
-    /// `verify`: nothing fails, but height or peers are still coming.
-    Syncing = 5,
-}
-
-impl From<Exit> for ExitCode {
-    fn from(exit: Exit) -> Self {
-        ExitCode::from(exit as u8)
-    }
-}
+use crate::secret::forbid_core_dumps;
 
 /// Turns a bare EC2 instance into a healthy Theta Edge Node, and proves it.
 ///
 /// Without a command it runs every phase that is not true yet.
 #[derive(Parser)]
-#[command(name = "bootstrap", version = VERSION, args_conflicts_with_subcommands = true)]
+#[command(name = "bootstrap", version = VERSION)]
 struct Arguments {
     #[command(subcommand)]
     command: Option<Command>,
@@ -48,26 +27,6 @@ struct Arguments {
 
     #[command(flatten)]
     global: Global,
-}
-
-/// Version and git commit.
-pub const VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    " (",
-    env!("BOOTSTRAP_COMMIT"),
-    ")"
-);
-
-/// What a run does.
-#[derive(Args)]
-pub struct Run {
-    /// Rerun only this phase; repeat for several. What it needs is checked, not rerun
-    #[arg(long = "phase", value_name = "NAME")]
-    pub phases: Vec<String>,
-
-    /// Apply the named phases even where their check is satisfied; never against a safety rule
-    #[arg(long, requires = "phases")]
-    pub force: bool,
 }
 
 /// What every command takes.
@@ -172,6 +131,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Runs what the process arguments say.
 pub fn main() -> ExitCode {
+    forbid_core_dumps();
     let Arguments {
         command,
         run,
@@ -184,6 +144,13 @@ pub fn main() -> ExitCode {
         },
         verbose: global.verbose,
     };
+    if command.is_some() && !run.phases.is_empty() {
+        // clap could only refuse all of a run's arguments together with the global ones.
+        let message = "--phase belongs to a run: leave the subcommand out";
+        Arguments::command()
+            .error(ErrorKind::ArgumentConflict, message)
+            .exit();
+    }
     let config = &global.config;
     let exit = match command {
         None => commands::run::run(config, &run, output),

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::{complain, say};
-use crate::cli::Exit;
+use super::{Exit, complain, say};
 use crate::config::{Config, render};
 
 /// The config, or everything that is wrong with it.

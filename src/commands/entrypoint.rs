@@ -3,8 +3,7 @@
 use std::ffi::OsString;
 use std::path::Path;
 
-use super::complain;
-use crate::cli::Exit;
+use super::{Exit, complain};
 use crate::edge;
 
 /// Becomes the image's own entrypoint; comes back only with a failure.

@@ -3,8 +3,7 @@
 use clap::Command;
 use clap_complete::Shell;
 
-use super::say;
-use crate::cli::Exit;
+use super::{Exit, say};
 
 /// Prints the manual page, made from the same definitions as `--help`.
 pub fn page(command: Command) -> Exit {

@@ -2,8 +2,7 @@
 
 use std::path::Path;
 
-use super::{Output, block_on, fail, host, node, say};
-use crate::cli::Exit;
+use super::{Exit, Output, block_on, fail, host, node, say};
 use crate::metrics::{self, Outcome};
 
 /// One tick. Quiet where all is well: cron would mail every line.
@@ -21,6 +20,10 @@ pub fn tick(config: &Path, dry_run: bool, output: Output) -> Exit {
             Exit::Done
         }
         Ok(Outcome::Busy) => Exit::Locked,
-        Err(error) => fail(&error),
+        Err(error) => {
+            // Nobody reads what cron's jobs print; the log does stay.
+            tracing::warn!("{error}. {}", error.hint());
+            fail(&error)
+        }
     }
 }

@@ -11,18 +11,50 @@ pub mod verify;
 
 use std::io::Write;
 use std::path::{Path, PathBuf};
+use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde::Serialize;
 
 use crate::aws::imds::Imds;
-use crate::cli::Exit;
 use crate::engine::Engine;
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::log;
 use crate::node::Node;
 use crate::phases;
+
+/// Version and git commit.
+pub const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("BOOTSTRAP_COMMIT"),
+    ")"
+);
+
+/// How a command ended, as the shell, SSM and systemd see it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Exit {
+    /// Done, or healthy.
+    Done = 0,
+    /// A phase failed, or the node is not healthy.
+    Failed = 1,
+    /// Wrong usage or a wrong config file. clap uses the same number.
+    Usage = 2,
+    /// Another run holds the lock.
+    Locked = 3,
+    /// A reboot is under way and the run resumes after it.
+    Rebooting = 4,
+    /// `verify`: nothing fails, but height or peers are still coming.
+    Syncing = 5,
+}
+
+impl From<Exit> for ExitCode {
+    fn from(exit: Exit) -> Self {
+        ExitCode::from(exit as u8)
+    }
+}
 
 /// Where the journal is kept.
 const JOURNAL: &str = "/var/lib/bootstrap/journal.json";
@@ -62,8 +94,18 @@ fn host() -> Host {
     Host::at(std::env::var_os("BOOTSTRAP_ROOT").map_or_else(|| PathBuf::from("/"), PathBuf::from))
 }
 
+/// Refuses to go on without the rights that looking at the whole machine takes.
+fn need_root(host: &Host) -> Result<(), Exit> {
+    if host.is_real() && !rustix::process::geteuid().is_root() {
+        complain("error: this must run as root\n  help: repeat the command with sudo");
+        return Err(Exit::Failed);
+    }
+    Ok(())
+}
+
 /// The node that the config file describes; where it is wrong, everything that is wrong has been said.
 fn node(config: &Path, host: Host) -> Result<Arc<Node>, Exit> {
+    need_root(&host)?;
     match config::load(config) {
         Ok(config) => Ok(Arc::new(Node::new(config, host, Imds::from_env()))),
         Err(mistakes) => {

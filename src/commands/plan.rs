@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::sync::Arc;
 
-use super::{Output, block_on, engine, fail, host, json, node, say};
-use crate::cli::Exit;
+use super::{Exit, Output, block_on, engine, fail, host, json, node, say};
 use crate::error::Result;
 use crate::node::Node;
 use crate::report;

@@ -4,11 +4,14 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 
-use super::{JOURNAL, LOG, Output, block_on, complain, config, engine, fail, host, say};
+use super::{
+    Exit, JOURNAL, LOG, Output, VERSION, block_on, complain, config, engine, fail, host, need_root,
+    say,
+};
 use crate::aws::imds::Imds;
-use crate::cli::{Exit, Run, VERSION};
 use crate::engine::journal::Store;
 use crate::engine::lock::Taken;
 use crate::engine::{About, Engine, Finished, Lock, Observer, Outcome, Selection, Stop};
@@ -21,13 +24,28 @@ use crate::report::live::Live;
 use crate::{log, report};
 
 /// Keeps two runs from overlapping; lies where a reboot forgets it.
-const LOCK: &str = "/run/bootstrap/lock";
+pub(super) const LOCK: &str = "/run/bootstrap/lock";
+
+/// What a run does.
+#[derive(Args)]
+pub struct Run {
+    /// Rerun only this phase; repeat for several. What it needs is checked, not rerun
+    #[arg(long = "phase", value_name = "NAME")]
+    pub phases: Vec<String>,
+
+    /// Apply the named phases even where their check is satisfied; never against a safety rule
+    #[arg(long, requires = "phases")]
+    pub force: bool,
+}
 
 /// Runs every phase that is not true yet, or the named ones.
 pub fn run(config_file: &Path, what: &Run, output: Output) -> Exit {
     // User-data runs with a narrow one, which packages must not inherit.
     rustix::process::umask(rustix::fs::Mode::from(0o022));
     let host = host();
+    if let Err(exit) = need_root(&host) {
+        return exit;
+    }
     let observer = observe(output, &host);
     let config = match config::load(config_file) {
         Ok(config) => config,
@@ -47,17 +65,21 @@ pub fn run(config_file: &Path, what: &Run, output: Output) -> Exit {
             return Exit::Usage;
         }
     };
-    let _lock = match lock(&host) {
-        Ok(Taken::Ours(lock)) => lock,
-        Ok(Taken::Busy(error)) => {
-            fail(&error);
-            return Exit::Locked;
-        }
-        Err(error) => return fail(&error),
-    };
-    match block_on(to_the_end(node, engine, selection, observer, output)).flatten() {
+    let ended = block_on(async {
+        let Some(_lock) = lock(&node.host)? else {
+            return Ok(Exit::Locked);
+        };
+        let finished = to_the_end(&node, engine, selection, observer).await?;
+        conclude(&node, &finished, output).await
+    });
+    match ended.flatten() {
         Ok(exit) => exit,
-        Err(error) => fail(&error),
+        Err(error) => {
+            tracing::error!("{error}");
+            let reason = error.to_string();
+            let _ = block_on(report_failure(&node, &reason, error.hint(), ""));
+            fail(&error)
+        }
     }
 }
 
@@ -84,19 +106,25 @@ fn select(node: &Arc<Node>, what: &Run) -> Result<(Engine, Selection)> {
     Ok((engine, selection))
 }
 
-fn lock(host: &Host) -> Result<Taken> {
+/// The lock, or `None` where another run has it, which has been said.
+fn lock(host: &Host) -> Result<Option<Lock>> {
     host.make_dir("/run/bootstrap", Access::mode(0o711))?;
-    Lock::take(&host.path(LOCK))
+    match Lock::take(&host.path(LOCK))? {
+        Taken::Ours(lock) => Ok(Some(lock)),
+        Taken::Busy(error) => {
+            fail(&error);
+            Ok(None)
+        }
+    }
 }
 
-/// Runs the selection and tells the stack of a failure, whatever ended it: a phase, a signal, a panic.
+/// Runs the selection, whatever ends it: the last phase, a signal, a panic.
 async fn to_the_end(
-    node: Arc<Node>,
+    node: &Arc<Node>,
     engine: Engine,
     selection: Selection,
     observer: Arc<dyn Observer>,
-    output: Output,
-) -> Result<Exit> {
+) -> Result<Finished> {
     let stop = Stop::default();
     stop_on_signals(&stop)?;
     let about = About {
@@ -108,28 +136,13 @@ async fn to_the_end(
     // A task of its own, so that a panic in the engine ends in an error here.
     let run =
         tokio::spawn(async move { engine.run(&selection, about, &store, observer, &stop).await });
-    let finished = match run.await {
-        Ok(Ok(finished)) => finished,
-        Ok(Err(error)) => return Err(tell(&node, error).await),
-        Err(panic) => {
-            let error = Error::new(
-                "the program hit a defect of its own",
-                "run `bootstrap` again; if it happens again, report it with /var/log/bootstrap.log",
-            );
-            return Err(tell(&node, error.because(panic)).await);
-        }
-    };
-    // Programs read JSON lines; `bootstrap status --json` tells them the rest.
-    if output.format != log::Format::Json {
-        say(&report::text::summary(&finished.journal));
-    }
-    conclude(&node, &finished).await
-}
-
-async fn tell(node: &Node, error: Error) -> Error {
-    tracing::error!("{error}");
-    report_failure(node, &error.to_string(), error.hint(), "").await;
-    error
+    run.await.unwrap_or_else(|panic| {
+        let error = Error::new(
+            "the program hit a defect of its own",
+            "run `bootstrap` again; if it happens again, report it with /var/log/bootstrap.log",
+        );
+        Err(error.because(panic))
+    })
 }
 
 /// Tells the stack of the mistakes, where the wait handle can still be made out in the broken file.
@@ -143,8 +156,12 @@ async fn tell_of_broken_config(file: &Path, mistakes: &str) {
     }
 }
 
-/// The last words of a run: the failure for the stack, the reboot for the machine.
-async fn conclude(node: &Node, finished: &Finished) -> Result<Exit> {
+/// The last words of a run: the summary for people, the failure for the stack, the reboot for the machine.
+async fn conclude(node: &Node, finished: &Finished, output: Output) -> Result<Exit> {
+    // Programs read JSON lines; `bootstrap status --json` tells them the rest.
+    if output.format != log::Format::Json {
+        say(&report::text::summary(&finished.journal));
+    }
     match &finished.outcome {
         Outcome::Done => Ok(Exit::Done),
         Outcome::Failed(failure) => {
@@ -180,7 +197,8 @@ fn stop_on_signals(stop: &Stop) -> Result<()> {
     Ok(())
 }
 
-fn boot_id(host: &Host) -> Result<String> {
+/// Which boot this is.
+pub(super) fn boot_id(host: &Host) -> Result<String> {
     const FILE: &str = "/proc/sys/kernel/random/boot_id";
     let text = host
         .read_text(FILE)?

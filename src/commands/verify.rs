@@ -3,8 +3,7 @@
 use std::path::Path;
 use std::time::Duration;
 
-use super::{Output, block_on, fail, host, node, say};
-use crate::cli::Exit;
+use super::{Exit, Output, block_on, fail, host, node, say};
 use crate::health::{self, Verdict};
 
 /// Checks the node's health; with `wait`, until it is healthy or that long has passed.

@@ -12,7 +12,6 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use rustix::process::{Resource, Rlimit, setrlimit};
 use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
@@ -38,12 +37,6 @@ const FETCH: &str = "run on the host: bootstrap --phase secret --phase container
 pub fn exec(secret: &str, data: &Path, argv: &[OsString]) -> Error {
     match prepare(secret, data, argv, Path::new("/proc/self/exe")) {
         Ok((variable, password, program, arguments)) => {
-            // A core dump would bring the password to a disk. Where this is refused, the limit is low already.
-            let none = Rlimit {
-                current: Some(0),
-                maximum: Some(0),
-            };
-            let _ = setrlimit(Resource::Core, none);
             let failure = Command::new(program)
                 .args(arguments)
                 .env(variable, OsStr::from_bytes(&password))

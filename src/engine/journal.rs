@@ -230,6 +230,19 @@ impl Journal {
         store.save(&bytes)
     }
 
+    /// The last thing that the journal knows of.
+    pub fn last_moment(&self) -> Timestamp {
+        let run = self
+            .run
+            .iter()
+            .flat_map(|run| [Some(run.started), run.ended]);
+        let phases = self
+            .phases
+            .iter()
+            .flat_map(|phase| [phase.started, phase.ended]);
+        run.chain(phases).flatten().max().unwrap_or_default()
+    }
+
     /// What is known of a phase.
     pub fn record(&self, name: &str) -> Option<&Record> {
         self.phases.iter().find(|record| record.name == name)

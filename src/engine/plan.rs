@@ -84,13 +84,19 @@ async fn prospect(entry: &Entry) -> (Prospect, String) {
         check.await.unwrap_or_else(|_| {
             let deadline = lasting(entry.deadline.as_secs_f64());
             let reason = format!("its check did not answer within {deadline}");
-            Err(Error::new(reason, "see in the log what it waited for"))
+            Err(Error::new(
+                reason,
+                "see in /var/log/bootstrap.log what it waited for",
+            ))
         })
     };
     match caught(check).await {
         Ok(State::Done(evidence)) => (Prospect::Done, evidence),
         Ok(State::Needed(missing)) => (Prospect::Needed, missing),
         Ok(State::NotApplicable(why)) => (Prospect::NotApplicable, why),
-        Err(error) => (Prospect::Blocked, error.to_string()),
+        Err(error) => (
+            Prospect::Blocked,
+            format!("{error}; help: {}", error.hint()),
+        ),
     }
 }

@@ -48,7 +48,7 @@ pub struct Finished {
 pub enum Outcome {
     /// Everything that the run was about holds.
     Done,
-    /// Not everything: the reason names each failed phase with its reason, the hint is the first one's.
+    /// Not everything: reason and hint name each failed phase with its own; the reason has the causes too.
     Failed(Failure),
     /// The machine must be rebooted, and the run goes on after that; the text says for whom and why.
     /// The journal knows already.
@@ -358,7 +358,9 @@ impl<'a> Run<'a> {
         if self.journal.reboots.get(name).is_some_and(|b| b != boot) {
             return Err(Error::new(
                 format!("{name} asked for a second reboot, and the first did not help: {why}"),
-                format!("see in the log why, repair it, then `bootstrap --phase {name}`"),
+                format!(
+                    "see in /var/log/bootstrap.log why, repair it, then `bootstrap --phase {name}`"
+                ),
             ));
         }
         self.journal.reboots.insert(name.to_owned(), boot.clone());
@@ -470,7 +472,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// All that went wrong, as one failure.
+    /// All that went wrong, with its causes, as one failure.
     fn failure(&self) -> Option<Failure> {
         let failed: Vec<_> = self
             .journal
@@ -482,17 +484,23 @@ impl<'a> Run<'a> {
             })
             .filter_map(|record| Some((record, record.error.as_ref()?)))
             .collect();
-        let Some((_, first)) = failed.first() else {
+        if failed.is_empty() {
             return self.halted.as_ref().map(Failure::from);
-        };
-        let reasons: Vec<_> = failed
+        }
+        let (reasons, hints): (Vec<_>, Vec<_>) = failed
             .iter()
-            .map(|(record, error)| format!("{}: {}", record.name, error.reason))
-            .collect();
+            .map(|(record, error)| {
+                let name = &record.name;
+                (
+                    format!("{name}: {error}"),
+                    format!("{name}: {}", error.hint),
+                )
+            })
+            .unzip();
         Some(Failure {
             reason: printable(&reasons.join("; ")),
-            hint: first.hint.clone(),
-            causes: first.causes.clone(),
+            hint: printable(&hints.join("; ")),
+            causes: Vec::new(),
         })
     }
 

@@ -424,12 +424,14 @@ async fn a_failure_stops_only_its_dependents() {
     let failure = failure(&finished);
     assert_eq!(
         failure.reason,
-        "b: it is broken; f: applied, but the check still says: no f"
+        "b: it is broken: a cause; f: applied, but the check still says: no f"
     );
-    assert_eq!(
-        (failure.hint.as_str(), failure.causes.as_slice()),
-        ("repair it", &["a cause".to_owned()][..])
+    assert!(
+        failure.hint.starts_with("b: repair it; f: "),
+        "{}",
+        failure.hint
     );
+    assert!(failure.causes.is_empty());
     assert_eq!(
         finished.journal.run.as_ref().unwrap().result,
         RunResult::Failed
@@ -922,7 +924,7 @@ async fn a_plan_checks_and_changes_nothing() {
         serde_json::json!({"changes": 2, "phases": [
             {"name": "a", "state": "needed", "detail": "no a"},
             {"name": "b", "state": "needed", "detail": "no b"},
-            {"name": "c", "state": "blocked", "detail": "no answer"},
+            {"name": "c", "state": "blocked", "detail": "no answer; help: wait"},
             {"name": "d", "state": "done", "detail": "d is there"},
             {"name": "e", "state": "blocked", "detail": "needs c, which cannot be checked"},
         ]})

@@ -148,7 +148,7 @@ async fn steps(
         State::Needed(missing) => Err(Error::new(
             format!("applied, but the check still says: {missing}"),
             format!(
-                "see in the log what it did, then `bootstrap --phase {}`",
+                "see in /var/log/bootstrap.log what it did, then `bootstrap --phase {}`",
                 entry.name
             ),
         )),
@@ -194,7 +194,7 @@ impl Deadline<'_> {
                     "not done within its deadline of {}",
                     lasting(self.entry.deadline.as_secs_f64())
                 ),
-                format!("see in the log what it waited for, then `bootstrap --phase {name}`"),
+                format!("see in /var/log/bootstrap.log what it waited for, then `bootstrap --phase {name}`"),
             )
             .because(self.activity.last_seen()))
         })

@@ -38,7 +38,12 @@ pub fn summary(journal: &Journal) -> String {
     let mut text = table(&lines, &[3, 4]);
     for record in &journal.phases {
         let Some(error) = &record.error else { continue };
-        let _ = writeln!(text, "\n{} failed: {}", record.name, error.reason);
+        let earlier = if is_of_last_run(journal, record) {
+            ""
+        } else {
+            " in an earlier run"
+        };
+        let _ = writeln!(text, "\n{} failed{earlier}: {}", record.name, error.reason);
         for cause in &error.causes {
             let _ = writeln!(text, "  because: {cause}");
         }
