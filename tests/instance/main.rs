@@ -11,8 +11,7 @@
     clippy::print_stderr
 )]
 
-#[path = "support/instance.rs"]
-mod instance;
+mod launch;
 
 use std::process::ExitCode;
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -20,7 +19,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 
-use instance::{
+use launch::{
     Instance, Launch, disk, keepsake, leftovers, release_binary, sha256_of, stop_everything,
 };
 

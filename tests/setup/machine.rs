@@ -1,7 +1,7 @@
 //! A machine as a directory tree, its tools played by `standins::fake_tool`, and all of AWS on loopback.
 //!
-//! What it is made of lies in `tests/machines/NAME.json`: `files`, `facts` and `rules` (see `standins::fake_tool`),
-//! on top of those of the files that `like` names. Rules of the machine itself come first.
+//! What it is made of lies in `tests/setup/machines/NAME.json`: `files`, `facts` and `rules` (see
+//! `standins::fake_tool`), on top of those of the files that `like` names. Rules of the machine itself come first.
 
 use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::fmt::Write as _;
@@ -80,7 +80,7 @@ pub struct Machine {
 }
 
 impl Machine {
-    /// The machine that `tests/machines/NAME.json` describes, as it is after its first boot.
+    /// The machine that `tests/setup/machines/NAME.json` describes, as it is after its first boot.
     pub fn new(name: &str) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("bootstrap-test-")
@@ -601,7 +601,7 @@ fn describe(name: &str) -> Description {
 
 /// Where the descriptions lie.
 pub fn machines() -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/machines")
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/machines")
 }
 
 /// What the node downloads from elsewhere.

@@ -1,0 +1,113 @@
+//! What comes between: signals, kills, passing trouble, a journal that cannot be read.
+
+use std::fs;
+
+use rustix::process::Signal;
+use serde_json::json;
+use standins::aws::Fault;
+use standins::http::Response;
+
+use crate::Test;
+use crate::machine::{Machine, is_gone, poll};
+use crate::shared::{healthy, side_by_side};
+
+#[rustfmt::skip]
+pub const TESTS: &[Test] = &[
+    ("sigterm_ends_the_run_in_good_order", sigterm_ends_the_run_in_good_order),
+    ("killed_the_next_run_converges", killed_the_next_run_converges),
+    ("passing_trouble_is_waited_out", passing_trouble_is_waited_out),
+    ("an_unreadable_journal_is_set_aside", an_unreadable_journal_is_set_aside),
+];
+
+fn sigterm_ends_the_run_in_good_order() {
+    let mut machine = Machine::new("debian-12");
+    let gate = machine.gate("useradd *");
+    let run = machine.start(&[]);
+    let mut waiting = gate.arrived();
+    poll("the agent's phase did not end", || {
+        let ended = machine
+            .phases("ok")
+            .contains(&"cloudwatch-agent".to_owned());
+        ended.then_some(())
+    });
+    run.signal(Signal::TERM);
+    run.wait().expect(1);
+    assert!(is_gone(&mut waiting), "the tool outlived the run");
+    assert_eq!(machine.journal()["run"]["result"], "failed");
+    let user = machine.phase("user");
+    assert_eq!(user["error"]["reason"], "stopped by SIGTERM", "{user:#}");
+    assert_eq!(machine.phase("container")["status"], "skipped");
+    let signals = machine.signals();
+    assert_eq!(signals[0]["Status"], "FAILURE");
+    assert_eq!(
+        signals[0]["Reason"],
+        "user: stopped by SIGTERM. run `bootstrap` again: it goes on from what the machine has"
+    );
+}
+
+fn killed_the_next_run_converges() {
+    side_by_side(
+        &["useradd *", "mkfs.ext4 *", "mount *", "docker run *"],
+        |tool| {
+            let mut machine = Machine::new("debian-12");
+            let gate = machine.gate(tool);
+            let run = machine.start(&[]);
+            let waiting = gate.arrived();
+            run.signal(Signal::KILL);
+            assert_eq!(run.wait().code, -1);
+            drop(waiting);
+            machine.unrule();
+            machine.run(&[]).expect(0);
+            assert_eq!(machine.journal()["run"]["result"], "ok", "{tool}");
+            assert_eq!(machine.signals().len(), 2, "{tool}");
+            let twice = machine
+                .changes()
+                .iter()
+                .filter(|call| call.starts_with("mkfs"))
+                .count();
+            assert!(twice <= 2, "{tool}");
+        },
+    );
+}
+
+fn passing_trouble_is_waited_out() {
+    let mut machine = Machine::new("debian-12");
+    machine
+        .aws
+        .state()
+        .fail("imds", 2, Fault::Answer(Response::text(503, "")));
+    machine
+        .aws
+        .state()
+        .fail("GetObject", 1, Fault::Answer(Response::text(503, "")));
+    machine
+        .aws
+        .state()
+        .fail("DescribeVolumes", 1, Fault::Answer(Response::text(503, "")));
+    machine
+        .aws
+        .state()
+        .fail("wait-handle", 1, Fault::Answer(Response::text(503, "")));
+    machine.rule(json!({
+        "run": "apt-get * docker.io", "unless": ["tried"], "set": ["tried"], "exit": 100,
+        "error": "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unattended-upgr)"
+    }));
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.signals().len(), 2);
+    assert_eq!(machine.aws.state().requests_of("wait-handle").len(), 2);
+}
+
+fn an_unreadable_journal_is_set_aside() {
+    let machine = healthy("debian-12");
+    machine.write("/var/lib/bootstrap/journal.json", "{\"version\": 1, \"phas");
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.changes(), Vec::<String>::new());
+    assert_eq!(machine.journal()["run"]["result"], "ok");
+    let names = fs::read_dir(machine.path("/var/lib/bootstrap")).unwrap();
+    let aside = names.filter(|name| {
+        let name = name.as_ref().unwrap().file_name();
+        name.to_string_lossy()
+            .starts_with("journal.json.unreadable-")
+    });
+    assert_eq!(aside.count(), 1);
+}

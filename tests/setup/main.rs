@@ -1,0 +1,95 @@
+//! The built binary from the outside: a directory tree as the machine, fake tools, all of AWS on loopback.
+//!
+//! This program is the tests and, linked under their names, every system tool (`standins::fake_tool`). With `BLESS=1`
+//! the golden lists of commands (`tests/setup/machines/NAME.commands`) are written instead of compared.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing,
+    clippy::print_stderr
+)]
+
+mod container;
+mod downloads;
+mod gpu;
+mod interruptions;
+mod machine;
+mod metrics;
+mod output;
+mod runs;
+mod secret;
+mod shared;
+mod system;
+mod verify;
+mod volume;
+mod whole_machines;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Failed, Trial};
+use standins::fake_tool;
+
+/// A name, and what it stands for.
+type Test = (&'static str, fn());
+
+const THEMES: &[&[Test]] = &[
+    whole_machines::TESTS,
+    system::TESTS,
+    runs::TESTS,
+    interruptions::TESTS,
+    gpu::TESTS,
+    volume::TESTS,
+    downloads::TESTS,
+    secret::TESTS,
+    container::TESTS,
+    verify::TESTS,
+    metrics::TESTS,
+    output::TESTS,
+];
+
+fn main() -> ExitCode {
+    if fake_tool::name().is_some() {
+        return fake_tool::main();
+    }
+    let mut arguments = Arguments::from_args();
+    // They wait more than they work.
+    arguments.test_threads.get_or_insert(8);
+    let missing = missing();
+    if let Some(missing) = missing {
+        eprintln!("skipped: needs {missing}");
+    }
+    let trials = THEMES
+        .iter()
+        .copied()
+        .flatten()
+        .map(|(name, test)| trial(name, *test).with_ignored_flag(missing.is_some()))
+        .collect();
+    libtest_mimic::run(&arguments, trials).exit_code()
+}
+
+/// What these tests need and this machine lacks.
+fn missing() -> Option<&'static str> {
+    if !rustix::process::geteuid().is_root() {
+        return Some("root (files are given to the node's account)");
+    }
+    let openssl = std::process::Command::new("openssl")
+        .arg("version")
+        .output();
+    openssl
+        .is_err()
+        .then_some("openssl (the certificate of what is downloaded)")
+}
+
+fn trial(name: &str, test: fn()) -> Trial {
+    Trial::test(name, move || {
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).map_err(|panic| {
+            let said = panic
+                .downcast_ref::<String>()
+                .map(String::as_str)
+                .or_else(|| panic.downcast_ref::<&str>().copied());
+            Failed::from(said.unwrap_or("panicked"))
+        })
+    })
+}

@@ -1,0 +1,80 @@
+//! What is shown of a run: `status`, and the log as JSON lines.
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use crate::Test;
+use crate::machine::{Ended, Machine};
+use crate::shared::PHASES;
+
+#[rustfmt::skip]
+pub const TESTS: &[Test] = &[
+    ("status_shows_the_run_and_draws_it", status_shows_the_run_and_draws_it),
+    ("json_output_is_json_lines_only", json_output_is_json_lines_only),
+];
+
+fn status_shows_the_run_and_draws_it() {
+    let machine = Machine::new("debian-12");
+    let none: Ended = machine.run(&["status"]).expect(1);
+    assert_eq!(
+        none.stderr,
+        "error: there is no journal at /var/lib/bootstrap/journal.json\n  help: run `bootstrap` first\n"
+    );
+    machine.run(&[]).expect(0);
+    let chart = machine.path("/tmp/chart.svg");
+    let text = machine
+        .run(&["status", "--svg", chart.to_str().unwrap()])
+        .expect(0)
+        .stdout;
+    let id = machine.journal()["run"]["id"].as_str().unwrap().to_owned();
+    assert!(text.starts_with(&format!("run {id}: ok, ")), "{text}");
+    let drawn = fs::read_to_string(chart).unwrap();
+    assert!(
+        drawn.trim_start().starts_with("<svg ") && drawn.trim_end().ends_with("</svg>"),
+        "{drawn}"
+    );
+    for name in PHASES {
+        assert!(drawn.contains(name) && text.contains(name), "{name}");
+    }
+    let status = machine.run(&["status", "--json"]).expect(0).json();
+    assert_eq!(
+        (&status["version"], &status["run"]["result"]),
+        (&json!(1), &json!("ok"))
+    );
+    let names: Vec<_> = status["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["name"].as_str().unwrap())
+        .collect();
+    assert_eq!(names, PHASES);
+    let keys = [
+        "status", "changed", "attempts", "started", "ended", "seconds", "detail", "error",
+    ];
+    assert!(
+        keys.iter()
+            .all(|key| status["phases"][0].get(key).is_some()),
+        "{status:#}"
+    );
+}
+
+fn json_output_is_json_lines_only() {
+    let machine = Machine::new("debian-12");
+    machine.aws.state().objects.clear();
+    for arguments in [
+        &["--log-format", "json"][..],
+        &["--log-format", "json", "-v"],
+    ] {
+        let said = machine.run(arguments).expect(1);
+        assert_eq!(said.stderr, "");
+        assert!(said.stdout.lines().count() > 10);
+        for line in said.stdout.lines() {
+            let line: Value = serde_json::from_str(line).unwrap_or_else(|_| panic!("{line}"));
+            assert!(
+                line["time"].is_string() && line["level"].is_string(),
+                "{line}"
+            );
+        }
+    }
+}

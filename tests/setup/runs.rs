@@ -1,0 +1,145 @@
+//! What a run applies: the plan, chosen phases, what they need, and one run at a time.
+
+use std::fs;
+
+use serde_json::json;
+
+use crate::Test;
+use crate::machine::Machine;
+use crate::shared::{PHASES, expect_failure, healthy};
+
+#[rustfmt::skip]
+pub const TESTS: &[Test] = &[
+    ("plan_tells_and_changes_nothing", plan_tells_and_changes_nothing),
+    ("phase_reruns_one_phase", phase_reruns_one_phase),
+    ("unmet_needs_name_the_command", unmet_needs_name_the_command),
+    ("force_applies_what_holds_already", force_applies_what_holds_already),
+    ("a_second_run_at_the_same_time_is_refused", a_second_run_at_the_same_time_is_refused),
+];
+
+fn plan_tells_and_changes_nothing() {
+    let machine = Machine::new("debian-12");
+    let before = machine.snapshot();
+    let plan = machine.run(&["plan", "--json"]).expect(0).json();
+    let states: Vec<_> = plan["phases"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|p| p["state"].as_str().unwrap())
+        .collect();
+    let mut wanted = ["needed"; 12];
+    (wanted[1], wanted[2]) = ("not-applicable", "not-applicable");
+    assert_eq!(states, wanted, "{plan:#}");
+    assert_eq!(plan["changes"], 10);
+    assert_eq!(machine.changes(), Vec::<String>::new());
+    assert_eq!(machine.changed_since(&before), [""; 0]);
+    let text = machine.run(&["plan"]).expect(0).stdout;
+    assert!(text.ends_with("\na run would apply 10 phases\n"), "{text}");
+    assert!(machine.signals().is_empty());
+
+    machine.run(&[]).expect(0);
+    machine.forget_calls();
+    let before = machine.snapshot();
+    let plan = machine.run(&["plan", "--json"]).expect(0).json();
+    assert_eq!(plan["changes"], 0, "{plan:#}");
+    assert_eq!(machine.changes(), Vec::<String>::new());
+    assert_eq!(machine.changed_since(&before), [""; 0]);
+}
+
+fn phase_reruns_one_phase() {
+    let machine = healthy("debian-12");
+    machine.forget("active docker.service");
+    machine.run(&["--phase", "docker"]).expect(0);
+    assert_eq!(machine.changes(), ["systemctl start docker.service"]);
+    let docker = machine.phase("docker");
+    assert_eq!(
+        (&docker["changed"], &docker["status"]),
+        (&json!(true), &json!("ok"))
+    );
+    // The others' records are of the run before.
+    assert_ne!(machine.phase("user")["run"], docker["run"]);
+
+    let unknown = machine.run(&["--phase", "dokcer"]).expect(2);
+    assert_eq!(
+        unknown.stderr,
+        format!(
+            "error: no phase is named 'dokcer'; did you mean 'docker'?\n  help: the phases are: {}\n",
+            PHASES.join(", ")
+        )
+    );
+}
+
+fn unmet_needs_name_the_command() {
+    let machine = Machine::new("debian-12");
+    machine.run(&["--phase", "user"]).expect(1);
+    expect_failure(
+        &machine,
+        "user",
+        "needs what does not hold: preflight (bootstrap.service is not installed), docker (docker is not installed)",
+        "run `bootstrap --phase preflight --phase docker --phase user`",
+    );
+    assert_eq!(machine.changes(), Vec::<String>::new());
+    machine
+        .run(&[
+            "--phase",
+            "preflight",
+            "--phase",
+            "docker",
+            "--phase",
+            "user",
+        ])
+        .expect(0);
+    assert_eq!(machine.phases("ok"), ["preflight", "docker", "user"]);
+}
+
+fn force_applies_what_holds_already() {
+    let machine = healthy("debian-12");
+    machine.run(&["--phase", "container"]).expect(0);
+    assert_eq!(machine.changes(), Vec::<String>::new());
+    machine.run(&["--phase", "container", "--force"]).expect(0);
+    assert_eq!(
+        machine.changes(),
+        ["docker pull --quiet thetalabsorg/edgelauncher_mainnet:latest"]
+    );
+    let alone = machine.run(&["--force"]).expect(2);
+    assert!(alone.stderr.contains("--phase <NAME>"), "{}", alone.stderr);
+
+    // Never against a safety rule.
+    machine.keep("contents", r#"{"signatures":[{"type":"xfs","uuid":"1"}]}"#);
+    machine.forget_calls();
+    machine.run(&["--phase", "volume", "--force"]).expect(1);
+    expect_failure(
+        &machine,
+        "volume",
+        "vol-0123456789abcdef0 (/dev/nvme1n1) holds an xfs filesystem (uuid 1); ext4 or a blank volume was expected",
+        "name the right volume in volume.id, or, if nothing on this one is needed, clear it yourself \
+         (`wipefs --all /dev/nvme1n1`) and run `bootstrap` again; nothing was changed",
+    );
+    assert_eq!(machine.changes(), Vec::<String>::new());
+}
+
+fn a_second_run_at_the_same_time_is_refused() {
+    let mut machine = Machine::new("debian-12");
+    let gate = machine.gate("useradd *");
+    let first = machine.start(&[]);
+    let waiting = gate.arrived();
+    let second = machine.run(&[]).expect(3);
+    let lock = machine.path("/run/bootstrap/lock");
+    let pid = fs::read_to_string(&lock).unwrap();
+    assert_eq!(
+        second.stderr,
+        format!(
+            "error: process {} holds the lock {}\n  help: wait until it is done (`bootstrap status` shows how far it \
+             is), then try again\n",
+            pid.trim(),
+            lock.display()
+        )
+    );
+    assert_eq!(
+        machine.run(&["status", "--json"]).expect(0).json()["run"]["result"],
+        "running"
+    );
+    drop(waiting);
+    first.wait().expect(0);
+    assert_eq!(machine.signals().len(), 2);
+}

@@ -1,0 +1,140 @@
+//! The wallet password: one that cannot be had, is no good or is wrong, and that it is found nowhere.
+
+use serde_json::json;
+use standins::aws::Fault;
+use standins::http::Response;
+
+use crate::Test;
+use crate::machine::{Machine, PASSWORD, SECRET};
+use crate::shared::{expect_failure, expect_failure_signals, json_text};
+
+#[rustfmt::skip]
+pub const TESTS: &[Test] = &[
+    ("a_denied_secret_fails_its_phase_only", a_denied_secret_fails_its_phase_only),
+    ("an_empty_secret_is_refused", an_empty_secret_is_refused),
+    ("a_wrong_password_ends_the_set_up", a_wrong_password_ends_the_set_up),
+    ("the_password_is_found_nowhere", the_password_is_found_nowhere),
+];
+
+fn denied(kind: &str) -> Response {
+    let body =
+        json!({"__type": "AccessDeniedException", "message": format!("not allowed: {kind}")});
+    Response::new(400, "application/x-amz-json-1.1", body.to_string())
+}
+
+fn a_denied_secret_fails_its_phase_only() {
+    let machine = Machine::new("debian-12");
+    machine
+        .aws
+        .state()
+        .fail("GetSecretValue", 1, Fault::Answer(denied("GetSecretValue")));
+    machine.run(&[]).expect(1);
+    let reason = format!(
+        "the secret {SECRET} may not be read (AccessDeniedException: not allowed: GetSecretValue)"
+    );
+    let hint = "allow secretsmanager:GetSecretValue on it (and kms:Decrypt, if it has its own key) in the policy of the \
+                instance's role";
+    expect_failure(&machine, "secret", &reason, hint);
+    expect_failure_signals(&machine, &format!("secret: {reason}. {hint}"));
+    assert_eq!(machine.phases("failed"), ["secret"]);
+    assert_eq!(
+        machine.phases("skipped"),
+        ["container", "metrics-cron", "signal"]
+    );
+    assert_eq!(
+        machine.phase("container")["detail"],
+        "needs secret, which failed"
+    );
+    assert_eq!(machine.phases("ok").len(), 6, "{:?}", machine.phases("ok"));
+
+    // The next run goes on, and the stack, which has given up, is told all the same.
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.signals()[2]["Status"], "SUCCESS");
+}
+
+fn an_empty_secret_is_refused() {
+    let machine = Machine::new("debian-12");
+    for (value, fault) in [("\n", "is empty"), ("two\nlines", "contains a line break")] {
+        machine
+            .aws
+            .state()
+            .secrets
+            .insert(SECRET.into(), value.into());
+        machine
+            .run(&["--phase", "preflight", "--phase", "secret"])
+            .expect(1);
+        expect_failure(
+            &machine,
+            "secret",
+            &format!("the wallet password {fault} ({SECRET})"),
+            "store the wallet password itself, one line of text, as the value of the secret (aws secretsmanager put-secret-value)",
+        );
+        assert!(
+            !machine
+                .path("/run/bootstrap/secrets/wallet-password")
+                .exists()
+        );
+    }
+}
+
+fn the_password_is_found_nowhere() {
+    let machine = Machine::new("ubuntu-24.04");
+    let mut said = machine.run(&["-v"]).expect(0).output();
+    for arguments in [
+        &["verify"][..],
+        &["metrics"],
+        &["plan"],
+        &["status"],
+        &["-v", "--log-format", "json"],
+    ] {
+        said += &machine.run(arguments).output();
+    }
+    // A container that says it all, as it is and as a logger quotes it, and does not start.
+    machine.keep(
+        "log",
+        &format!(
+            "password {PASSWORD}\nlevel=debug msg=\"password {}\"",
+            json_text(PASSWORD)
+        ),
+    );
+    machine.keep("status edgelauncher", "exited");
+    said += &machine.run(&["verify"]).expect(1).output();
+    let inside = "root/run/bootstrap/secrets/wallet-password";
+    assert_eq!(
+        machine.read("/run/bootstrap/secrets/wallet-password"),
+        PASSWORD
+    );
+    assert_eq!(
+        machine.files_with(PASSWORD),
+        [inside, "tools/facts/log"].map(str::to_owned)
+    );
+    // Escaped or cut, too.
+    assert!(
+        machine
+            .files_with("canary-7Qm2")
+            .iter()
+            .all(|file| file == inside || file == "tools/facts/log")
+    );
+    assert!(!said.contains("canary"), "{said}");
+    let signals = format!("{:?}", machine.signals());
+    assert!(!signals.contains("canary"), "{signals}");
+}
+
+fn a_wrong_password_ends_the_set_up() {
+    let mut machine = Machine::new("debian-12");
+    machine.node.change(|node| node.down = true);
+    machine.keep(
+        "log",
+        "level=fatal msg=\"Failed to setup wallet: could not decrypt key with given password\"",
+    );
+    machine.rule(json!({
+        "run": "docker container inspect edgelauncher", "if": ["container edgelauncher"], "also": true,
+        "keep": {"status edgelauncher": "restarting"}
+    }));
+    machine.run(&[]).expect(1);
+    let reason = "the wallet password does not open the key on the volume";
+    let hint = "put the password that the key was made with back into the secret, then run: bootstrap --phase secret \
+                --phase container";
+    expect_failure(&machine, "container", reason, hint);
+    expect_failure_signals(&machine, &format!("container: {reason}. {hint}"));
+}
