@@ -227,7 +227,10 @@ fn usage_errors_exit_with_2() {
     for (arguments, said) in [
         (&["dance"][..], "unrecognized subcommand 'dance'"),
         (&["--force"], "--phase <NAME>"),
-        (&["--phase", "docker", "plan"], "cannot be used with"),
+        (
+            &["--phase", "docker", "plan"],
+            "--phase belongs to a run: leave the subcommand out",
+        ),
         (
             &["verify", "--wait", "soon"],
             "write a duration such as 90s or 10m",
@@ -240,6 +243,26 @@ fn usage_errors_exit_with_2() {
         let (code, _, stderr) = bootstrap(arguments);
         assert_eq!(code, 2, "{arguments:?}");
         assert!(stderr.contains(said), "{arguments:?}: {stderr}");
+    }
+}
+
+#[test]
+fn global_options_stand_before_or_after_the_subcommand() {
+    let (_folder, file) = file(&smallest().to_string());
+    let global = [
+        "--config",
+        file.to_str().unwrap(),
+        "--log-format",
+        "json",
+        "-v",
+    ];
+    let check = ["config", "check"];
+    for arguments in [
+        [&global[..], &check].concat(),
+        [&check[..], &global].concat(),
+    ] {
+        let (code, _, stderr) = bootstrap(&arguments);
+        assert_eq!(code, 0, "{arguments:?}: {stderr}");
     }
 }
 

@@ -484,17 +484,21 @@ impl<'a> Run<'a> {
             })
             .filter_map(|record| Some((record, record.error.as_ref()?)))
             .collect();
-        if failed.is_empty() {
-            return self.halted.as_ref().map(Failure::from);
-        }
+        let alone = match failed.as_slice() {
+            [] => return self.halted.as_ref().map(Failure::from),
+            [_] => true,
+            _ => false,
+        };
         let (reasons, hints): (Vec<_>, Vec<_>) = failed
             .iter()
             .map(|(record, error)| {
                 let name = &record.name;
-                (
-                    format!("{name}: {error}"),
-                    format!("{name}: {}", error.hint),
-                )
+                let hint = if alone {
+                    error.hint.clone()
+                } else {
+                    format!("{name}: {}", error.hint)
+                };
+                (format!("{name}: {error}"), hint)
             })
             .unzip();
         Some(Failure {

@@ -55,7 +55,7 @@ fn a_second_reboot_is_refused() {
     let reason = "nvidia asked for a second reboot, and the first did not help: the NVIDIA driver is not loaded (`modprobe \
                   nvidia` failed with exit code 1: modprobe: FATAL: Module nvidia not found in directory \
                   /lib/modules/KERNEL)";
-    let hint = "see in the log why, repair it, then `bootstrap --phase nvidia`";
+    let hint = "see in /var/log/bootstrap.log why, repair it, then `bootstrap --phase nvidia`";
     expect_failure(&machine, "nvidia", reason, hint);
     expect_failure_signals(&machine, &format!("nvidia: {reason}. {hint}"));
     assert!(

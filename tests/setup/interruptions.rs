@@ -41,7 +41,7 @@ fn sigterm_ends_the_run_in_good_order() {
     assert_eq!(signals[0]["Status"], "FAILURE");
     assert_eq!(
         signals[0]["Reason"],
-        "user: stopped by SIGTERM. run `bootstrap` again: it goes on from what the machine has"
+        "user: stopped by SIGTERM: last seen: user bcuser does not exist; applying. run `bootstrap` again: it goes on from what the machine has"
     );
 }
 
@@ -56,6 +56,11 @@ fn killed_the_next_run_converges() {
             run.signal(Signal::KILL);
             assert_eq!(run.wait().code, -1);
             drop(waiting);
+            let status = machine.run(&["status"]).expect(0).stdout;
+            assert!(
+                status.contains("This run was interrupted (killed, or a power cut)."),
+                "{status}"
+            );
             machine.unrule();
             machine.run(&[]).expect(0);
             assert_eq!(machine.journal()["run"]["result"], "ok", "{tool}");

@@ -19,7 +19,8 @@ fn status_shows_the_run_and_draws_it() {
     let none: Ended = machine.run(&["status"]).expect(1);
     assert_eq!(
         none.stderr,
-        "error: there is no journal at /var/lib/bootstrap/journal.json\n  help: run `bootstrap` first\n"
+        "error: there is no journal at /var/lib/bootstrap/journal.json: bootstrap has not run here\n  help: run `bootstrap`; \
+         /var/log/cloud-init-output.log says why user-data did not\n"
     );
     machine.run(&[]).expect(0);
     let chart = machine.path("/tmp/chart.svg");

@@ -60,9 +60,7 @@ fn an_empty_secret_is_refused() {
             .state()
             .secrets
             .insert(SECRET.into(), value.into());
-        machine
-            .run(&["--phase", "preflight", "--phase", "secret"])
-            .expect(1);
+        machine.run(&[]).expect(1);
         expect_failure(
             &machine,
             "secret",

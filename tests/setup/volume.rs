@@ -165,7 +165,7 @@ fn an_unencrypted_volume_is_refused() {
     assert!(machine.aws.state().requests_of("AttachVolume").is_empty());
     assert_eq!(
         machine.phases("skipped"),
-        ["container", "metrics-cron", "signal"]
+        ["secret", "container", "metrics-cron", "signal"]
     );
 }
 
