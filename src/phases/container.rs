@@ -64,7 +64,7 @@ impl Phase for Container {
     async fn apply(&self) -> Result<Applied> {
         let Node { host, config, .. } = &*self.0;
         let spec = Spec::require(host, config)?;
-        // Called although all is well: by --force, which also asks for a newer image.
+        // Called although all is well: by --force, which asks for a newer image and a fresh start.
         let forced = matches!(self.check().await?, State::Done(_));
         let image = image::ensure(host, &config.edge, forced).await?;
         let work = Work {
@@ -73,6 +73,7 @@ impl Phase for Container {
             config,
             spec,
             watch: WATCH,
+            restart: forced,
         };
         work.converge().await?;
         Ok(Applied::Finished)
@@ -128,6 +129,8 @@ struct Work<'a> {
     spec: Spec,
     wanted: Wanted,
     watch: Watch,
+    /// Also where it runs as wanted: a new password is read at a start only.
+    restart: bool,
 }
 
 impl Work<'_> {
@@ -138,10 +141,8 @@ impl Work<'_> {
         let current = find_ours(self.host, name).await?;
         let mut fallback = find_ours(self.host, &previous(name)).await?;
         let as_wanted = |found: &Found| found.spec.as_deref() == Some(self.wanted.hash.as_str());
-        if current
-            .as_ref()
-            .is_some_and(|found| as_wanted(found) && found.is_up())
-        {
+        let is_well = |found: &Found| as_wanted(found) && found.is_up();
+        if !self.restart && current.as_ref().is_some_and(is_well) {
             return self.forget(fallback.as_ref()).await;
         }
         self.guard()?;
@@ -443,11 +444,18 @@ esac; exit 0"#;
                     looks: 1,
                     pause: Duration::ZERO,
                 },
+                restart: false,
             }
         }
 
         async fn converge(&self) -> Result<()> {
             self.work().converge().await
+        }
+
+        async fn restart(&self) -> Result<()> {
+            let mut work = self.work();
+            work.restart = true;
+            work.converge().await
         }
 
         /// The calls that change something, `run` without its flags.
@@ -500,6 +508,26 @@ esac; exit 0"#;
                 "docker start edgelauncher"
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn a_restart_is_graceful_and_only_where_all_that_it_needs_is_there() {
+        let stage = Stage::with(&[("edgelauncher", "running", Some("WANTED"))]);
+        stage.restart().await.unwrap();
+        assert_eq!(
+            stage.changes(),
+            [
+                "docker stop -t 60 edgelauncher",
+                "docker start edgelauncher"
+            ]
+        );
+        let stage = Stage::with(&[("edgelauncher", "running", Some("WANTED"))]);
+        stage.tree.file(SECRET_FILE, "");
+        assert_eq!(
+            stage.restart().await.unwrap_err().reason(),
+            "/run/bootstrap/secrets/wallet-password is missing or empty; the container is not started"
+        );
+        assert_eq!(stage.changes(), [""; 0]);
     }
 
     #[tokio::test]
