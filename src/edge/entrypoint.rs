@@ -27,7 +27,7 @@ pub const MISSING: &str = "there is no wallet password";
 /// Said when the data folder would be on the root disk.
 pub const NOT_MOUNTED: &str = "the data volume is not mounted";
 
-const FETCH: &str = "run on the host: bootstrap --phase secret --phase container";
+const FETCH: &str = "run on the host: bootstrap --phase secret --phase container --force";
 
 /// Becomes `argv` with the password in its environment; returns only when that fails.
 ///

@@ -11,7 +11,9 @@ use crate::secret::Secret;
 /// Lines of the log that are quoted where no known one is found.
 const QUOTED_LINES: usize = 5;
 
-const RESTORE: &str = "put the password that the key was made with back into the secret, then run: bootstrap --phase secret --phase container";
+// By force: a password that is there is not asked for again, and a container that is up not started again.
+const RESTORE: &str = "put the password that the key was made with back into the secret, then run: bootstrap --phase secret --phase container --force";
+const CORRECT: &str = "correct the secret in Secrets Manager, then run: bootstrap --phase secret --phase container --force";
 
 /// Known fatal texts of the edge node (keystore of thetatoken/theta-protocol-ledger) and of our own entrypoint,
 /// what they mean, and what to do.
@@ -29,17 +31,13 @@ const KNOWN: &[(&str, &str, &str)] = &[
     (
         "Please enter password",
         "the node got an empty password and asks for one",
-        "correct the secret in Secrets Manager, then run: bootstrap --phase secret --phase container",
+        CORRECT,
     ),
-    (
-        entrypoint::EMPTY,
-        entrypoint::EMPTY,
-        "correct the secret in Secrets Manager, then run: bootstrap --phase secret --phase container",
-    ),
+    (entrypoint::EMPTY, entrypoint::EMPTY, CORRECT),
     (
         entrypoint::MISSING,
         "the container found no wallet password",
-        "run: bootstrap --phase secret --phase container",
+        "run: bootstrap --phase secret --phase container --force",
     ),
     (
         entrypoint::NOT_MOUNTED,
@@ -104,7 +102,7 @@ mod tests {
             error.reason(),
             "the wallet password does not open the key on the volume"
         );
-        assert!(error.hint().contains("bootstrap --phase secret"));
+        assert_eq!(error.hint(), RESTORE);
         assert!(known("dial tcp 127.0.0.1:17888: connection refused").is_none());
     }
 
