@@ -191,9 +191,18 @@ impl Report {
         serde_json::to_string_pretty(&shape).unwrap_or_default()
     }
 
+    /// What fails, the vital first: that is what to mend first, and often why the rest fails.
+    pub fn failing(&self) -> impl Iterator<Item = &Check> {
+        let checks = self.by_severity().into_iter();
+        checks.take_while(|check| check.status == Status::Fail)
+    }
+
     fn by_severity(&self) -> Vec<&Check> {
         let mut checks: Vec<&Check> = self.checks.iter().collect();
-        checks.sort_by_key(|check| check.status);
+        checks.sort_by_key(|check| {
+            let is_minor = check.status == Status::Fail && !VITAL.contains(&check.name);
+            (check.status, is_minor)
+        });
         checks
     }
 }
@@ -244,6 +253,29 @@ mod tests {
             let checks = [check(Status::Fail, name, "", Some(""))];
             assert_eq!(verdict(&checks), Verdict::Degraded, "{name}");
         }
+    }
+
+    #[test]
+    fn the_vital_failure_comes_first() {
+        let report = Report::of(
+            vec![
+                check(Status::Pass, "os", "Debian 12", None),
+                check(Status::Fail, "ssm-agent", "not active", None),
+                check(Status::Warn, "disk-root", "12 % free", None),
+                check(Status::Fail, "cloudwatch-agent", "not active", None),
+                check(Status::Fail, "volume", "not mounted", None),
+                check(Status::Fail, "rpc", "refused", None),
+            ],
+            None,
+        );
+        let names: Vec<_> = report.failing().map(|check| check.name).collect();
+        assert_eq!(names, ["volume", "rpc", "ssm-agent", "cloudwatch-agent"]);
+        assert_eq!(
+            report.headline(),
+            "unhealthy: 1 passed, 4 failed, 1 warned, 0 skipped; volume: not mounted"
+        );
+        let second = report.text().lines().nth(1).unwrap().to_owned();
+        assert_eq!(second, "FAIL  volume            not mounted");
     }
 
     #[test]

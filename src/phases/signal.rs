@@ -173,7 +173,7 @@ async fn settle<F: Future<Output = Report>>(
         if is_good(report.verdict) {
             return Ok(report);
         }
-        let names: Vec<_> = failures(&report).map(|check| check.name).collect();
+        let names: Vec<_> = report.failing().map(|check| check.name).collect();
         if failing == names {
             looks += u32::from(names != STARTING);
         } else {
@@ -182,7 +182,7 @@ async fn settle<F: Future<Output = Report>>(
             tracing::info!("{}", verdict_line(&report));
         }
         if looks >= patience.same || Instant::now() + patience.pause > until {
-            let hint = failures(&report).find_map(|check| check.hint.clone());
+            let hint = report.failing().find_map(|check| check.hint.clone());
             return Err(Error::new(
                 verdict_line(&report),
                 hint.unwrap_or_else(|| "run `bootstrap verify` on the node".into()),
@@ -192,15 +192,9 @@ async fn settle<F: Future<Output = Report>>(
     }
 }
 
-fn failures(report: &Report) -> impl Iterator<Item = &health::Check> {
-    report
-        .checks
-        .iter()
-        .filter(|check| check.status == health::Status::Fail)
-}
-
 fn verdict_line(report: &Report) -> String {
-    let details: Vec<String> = failures(report)
+    let details: Vec<String> = report
+        .failing()
         .map(|check| format!("{}: {}", check.name, check.detail))
         .collect();
     format!(
@@ -408,7 +402,7 @@ mod tests {
                 report(Verdict::Unhealthy, &["rpc"]),
                 report(Verdict::Unhealthy, &["container", "rpc"]),
                 report(Verdict::Unhealthy, &["rpc"]),
-                report(Verdict::Unhealthy, &["password", "rpc"]),
+                report(Verdict::Unhealthy, &["metrics", "password", "rpc"]),
             ],
         )
         .await;
@@ -417,7 +411,7 @@ mod tests {
         assert_eq!(
             (error.reason(), error.hint()),
             (
-                "verify says unhealthy (password: password is bad; rpc: rpc is bad)",
+                "verify says unhealthy (password: password is bad; rpc: rpc is bad; metrics: metrics is bad)",
                 "mend password"
             )
         );
