@@ -10,7 +10,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use report::{Check, Report, Status, Verdict};
+#[cfg(test)]
+pub use report::{Check, Status};
+pub use report::{Report, Verdict};
 
 use crate::node::Node;
 

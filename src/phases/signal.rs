@@ -60,29 +60,31 @@ pub struct Signal(pub Arc<Node>);
 impl Phase for Signal {
     async fn check(&self) -> Result<State> {
         let node = self.0.as_ref();
-        let Some(stack) = waiting(node) else {
-            let verdict = health::verify(node).await.verdict;
-            let found = format!("verify says {}; no stack waits", verdict.word());
-            return Ok(if is_good(verdict) {
-                State::Done(found)
-            } else {
-                State::Needed(found)
-            });
+        let told = match waiting(node) {
+            None => "no stack waits".into(),
+            Some(stack) => match accepted(node, stack).await? {
+                Some(record) => format!("the stack {} was told at {}", stack.name, record.at),
+                None => {
+                    let missing = format!("the stack {} is not told yet", stack.name);
+                    return Ok(State::Needed(missing));
+                }
+            },
         };
-        let wanted = Record::of(stack, &node.identity().await?.instance_id);
-        Ok(match Record::read(&node.host) {
-            Some(record) if record.is_for(&wanted) => State::Done(format!(
-                "the stack {} was told at {}",
-                stack.name, record.at
-            )),
-            _ => State::Needed(format!("the stack {} is not told yet", stack.name)),
+        // What was told once says nothing about the node of today.
+        let report = health::verify(node).await;
+        Ok(if is_good(report.verdict) {
+            State::Done(format!("verify says {}; {told}", report.verdict.word()))
+        } else {
+            State::Needed(verdict_line(&report))
         })
     }
 
     async fn apply(&self) -> Result<Applied> {
         let node = self.0.as_ref();
         let report = settle(PATIENCE, || health::verify(node)).await?;
-        if let Some(stack) = waiting(node) {
+        if let Some(stack) = waiting(node)
+            && accepted(node, stack).await?.is_none()
+        {
             let instance = &node.identity().await?.instance_id;
             let data = success_data(&report, instance);
             deliver_success(node.aws().await?, stack, instance, &data, DELIVERY).await?;
@@ -144,6 +146,12 @@ pub async fn report_broken_config(imds: &Imds, handle: &str, mistakes: &str) {
 fn waiting(node: &Node) -> Option<&Stack> {
     let stack = node.config.stack.as_ref()?;
     (stack.resource.is_some() || stack.wait_handle.is_some()).then_some(stack)
+}
+
+/// The record of the success that this stack has taken from this instance.
+async fn accepted(node: &Node, stack: &Stack) -> Result<Option<Record>> {
+    let wanted = Record::of(stack, &node.identity().await?.instance_id);
+    Ok(Record::read(&node.host).filter(|record| record.is_for(&wanted)))
 }
 
 fn is_good(verdict: Verdict) -> bool {
