@@ -73,8 +73,11 @@ impl Refusal {
     pub(super) fn into_error(self, what: &str, permission: &str) -> Error {
         let reason = format!("{what} was refused ({})", self.text());
         if self.is_transient() {
-            return Error::new(reason, "AWS is busy or in trouble; run `bootstrap` again")
-                .transient();
+            return Error::new(
+                reason,
+                "AWS is busy or in trouble; try again in a few minutes",
+            )
+            .transient();
         }
         if self.is_denied() {
             return Error::new(

@@ -26,7 +26,7 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 /// A download that brings no byte for this long is taken up again.
 const STALLED: Duration = Duration::from_secs(30);
 
-const PUBLISH: &str = "publish the assets again with scripts/publish, and give the node the bucket, key and SHA-256 that it prints";
+const UPLOAD: &str = "upload the archive by hand (`aws s3 cp assets.tar.gz s3://BUCKET/KEY`), then set assets.bucket, assets.key and assets.sha256 (`sha256sum assets.tar.gz`) in the config";
 
 /// Fetches `s3://bucket/key` to `to`, which appears only whole and with this SHA-256 (lower-case hex).
 ///
@@ -198,13 +198,13 @@ impl Partial {
 
     fn finish(self, name: &str, sha256: &str, to: &Path) -> Result<()> {
         if self.length == 0 {
-            return Err(Error::new(format!("{name} is empty (0 bytes)"), PUBLISH));
+            return Err(Error::new(format!("{name} is empty (0 bytes)"), UPLOAD));
         }
         let actual = self.hasher.hex();
         if actual != sha256 {
             return Err(Error::new(
                 format!("{name} has SHA-256 {actual}, expected {sha256}"),
-                PUBLISH,
+                UPLOAD,
             ));
         }
         let keep = || -> std::io::Result<()> {
@@ -255,12 +255,14 @@ impl Source<'_> {
         if let (true, Some(home)) = (is_elsewhere, home) {
             return Error::new(
                 format!("the bucket {bucket} is in {home}, not in {region}"),
-                format!("publish the assets to a bucket in {region} (scripts/publish)"),
+                format!(
+                    "upload the archive to a bucket in {region} (`aws s3 cp`), then set assets.bucket and assets.key in the config"
+                ),
             );
         }
         match refusal.code.as_str() {
-            "NoSuchBucket" => Error::new(format!("the bucket {bucket} does not exist"), PUBLISH),
-            "NoSuchKey" => Error::new(format!("{name} does not exist"), PUBLISH),
+            "NoSuchBucket" => Error::new(format!("the bucket {bucket} does not exist"), UPLOAD),
+            "NoSuchKey" => Error::new(format!("{name} does not exist"), UPLOAD),
             _ if refusal.is_denied() => Error::new(
                 format!("{name} may not be read ({})", refusal.text()),
                 "allow s3:GetObject on it in the policy of the instance's role; without s3:ListBucket a missing object \
@@ -455,8 +457,11 @@ mod tests {
         let (result, _) = fetch(&server, "00").await;
         let error = result.unwrap_err();
         assert_eq!(
-            error.reason(),
-            "the bucket b is in eu-west-1, not in us-east-1"
+            (error.reason(), error.hint()),
+            (
+                "the bucket b is in eu-west-1, not in us-east-1",
+                "upload the archive to a bucket in us-east-1 (`aws s3 cp`), then set assets.bucket and assets.key in the config"
+            )
         );
     }
 
@@ -473,6 +478,11 @@ mod tests {
         assert_eq!(
             error.reason(),
             "the download of s3://b/a/k.tgz was refused (SlowDown: Reduce)"
+        );
+        // Whichever command it was: a tick of the metrics is no run.
+        assert_eq!(
+            error.hint(),
+            "AWS is busy or in trouble; try again in a few minutes"
         );
         assert!(error.is_transient() && files.is_empty());
         assert!(server.received().len() >= 4);

@@ -34,7 +34,7 @@ const MOST_FILES: usize = 64;
 const LARGEST_FILE: u64 = 8 * 1024 * 1024;
 const LARGEST: u64 = 32 * 1024 * 1024;
 
-const PUBLISH: &str = "make and publish the archive with scripts/publish";
+const MAKE: &str = "make the archive again (`tar -C cloudformation/assets -czf assets.tar.gz .`), upload it (`aws s3 cp`), then set assets.key and assets.sha256 in the config";
 const DISK: &str = "check that the root disk has space and is not read-only";
 
 /// Brings the container spec and the CloudWatch agent's config to the machine.
@@ -165,7 +165,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 
 /// The archive's files, in memory: they are bounded and few.
 fn read(archive: impl Read) -> Result<BTreeMap<String, Vec<u8>>> {
-    let fault = |what: String| Error::new(format!("the assets archive {what}"), PUBLISH);
+    let fault = |what: String| Error::new(format!("the assets archive {what}"), MAKE);
     // Headers count too, or an archive of nothing but names would be read for ever.
     let bounded = Bounded {
         inner: GzDecoder::new(archive),
