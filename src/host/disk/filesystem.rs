@@ -35,6 +35,22 @@ impl fmt::Display for Kind {
     }
 }
 
+impl Kind {
+    /// What a person does about a damaged filesystem on the device that belongs at `target`. `fsck` alone does
+    /// nothing on XFS, and none of these works on what is mounted.
+    pub fn repair(self, device: &Device, target: &str) -> String {
+        let tool = match self {
+            Self::Ext4 => "fsck.ext4 -f",
+            Self::Xfs => "xfs_repair",
+        };
+        format!(
+            "see `dmesg`; repair the filesystem: `docker stop edgelauncher`, `umount {target}` where it is mounted, \
+             `{tool} {}`; then run `bootstrap` again",
+            device.path
+        )
+    }
+}
+
 impl Host {
     /// Makes a filesystem on the device, which must hold exactly what the caller `saw` and decided on: nothing, or
     /// the phantom "atari" table. Looks again right before.
@@ -96,10 +112,7 @@ impl Host {
             )),
             None if output.code != 0 => Err(Error::new(
                 output.failure().reason(),
-                format!(
-                    "see `dmesg`, repair a damaged filesystem with `fsck {}`, then run `bootstrap` again",
-                    device.path
-                ),
+                kind.repair(device, target),
             )),
             None => Err(Error::new(
                 format!(
@@ -315,6 +328,25 @@ mod tests {
                 .err()
                 .map(|error| error.reason().replace(&node, "NODE"));
             assert_eq!(said.as_deref(), reason);
+        }
+    }
+
+    #[tokio::test]
+    async fn each_damaged_filesystem_has_its_own_repair() {
+        let (tree, device) = machine("");
+        tree.tool("mount", "echo 'mount: /data: bad superblock' >&2; exit 32");
+        for (kind, tool) in [
+            (Kind::Ext4, "fsck.ext4 -f /dev/nvme1n1"),
+            (Kind::Xfs, "xfs_repair /dev/nvme1n1"),
+        ] {
+            let error = tree.host.mount(&device, kind, "/data").await.unwrap_err();
+            assert_eq!(
+                error.hint(),
+                format!(
+                    "see `dmesg`; repair the filesystem: `docker stop edgelauncher`, `umount /data` where it is mounted, \
+                     `{tool}`; then run `bootstrap` again"
+                )
+            );
         }
     }
 

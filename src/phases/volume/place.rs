@@ -161,10 +161,7 @@ impl Place<'_> {
             }
             Some(mount) if mount.read_only => Err(Error::new(
                 format!("{name} is mounted read-only at {target}, as happens after a disk error"),
-                format!(
-                    "see `dmesg`, stop what uses {target}, `umount {target}`, `fsck {}`, then run `bootstrap` again",
-                    device.path
-                ),
+                self.kind.repair(device, target),
             )),
             Some(_) => Ok(true),
         }
