@@ -26,8 +26,6 @@ pub struct VolumeInfo {
     pub zone: String,
     /// Where it is attached.
     pub attachments: Vec<Attachment>,
-    /// Size in GiB.
-    pub size_gib: u64,
 }
 
 /// One attachment of a volume.
@@ -159,7 +157,6 @@ fn volume(answer: &Element) -> Option<VolumeInfo> {
         snapshot_id: item.text_of("snapshotId").map(Into::into),
         zone: item.text_of("availabilityZone")?.into(),
         attachments: attachments.unwrap_or_default(),
-        size_gib: item.text_of("size")?.parse().ok()?,
     })
 }
 
@@ -201,7 +198,6 @@ mod tests {
                     device: "/dev/sdf".into(),
                     state: "attached".into(),
                 }],
-                size_gib: 80,
             }
         );
         assert_eq!(

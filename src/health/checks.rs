@@ -186,7 +186,7 @@ fn volume(facts: &Facts, config: &Config) -> Finding {
 fn encrypted(facts: &Facts) -> Finding {
     match &facts.encrypted {
         None => skip("an instance store"),
-        Some(Err(error)) => skip(format!("AWS was not asked: {error}")),
+        Some(Err(error)) => skip(format!("AWS did not say: {error}")),
         Some(Ok(encrypted)) => holds(
             *encrypted,
             "encrypted",
@@ -681,7 +681,7 @@ mod tests {
             ("volume", |f| f.device = Some(Ok(Some("259:7".into()))), Unhealthy, "fail: /data is device 259:1 (/dev/nvme1n1), but the volume is 259:7"),
             ("volume", |f| f.owner = Ok((0, 0)), Unhealthy, "fail: /data is owned by 0:0"),
             ("volume-encrypted", |f| f.encrypted = Some(Ok(false)), Degraded, "fail: the volume that holds the wallet key is not encrypted"),
-            ("volume-encrypted", |f| f.encrypted = Some(Err("denied".into())), Healthy, "skip: AWS was not asked: denied"),
+            ("volume-encrypted", |f| f.encrypted = Some(Err("denied".into())), Healthy, "skip: AWS did not say: denied"),
             ("disk-root", |f| f.root_space = Ok(Space { free: 14, size: 100 }), Healthy, "warn: 14 % free (0 GiB)"),
             ("disk-data", |f| f.data_space = Ok(Space { free: 4 << 30, size: 100 << 30 }), Degraded, "fail: 4 % free (4 GiB)"),
             ("disk-data", |f| f.data_space = Ok(Space { free: 0, size: 0 }), Degraded, "fail: 0 % free (0 GiB)"),

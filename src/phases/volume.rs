@@ -180,7 +180,6 @@ mod tests {
             snapshot_id: snapshot.map(Into::into),
             zone: "us-east-1a".into(),
             attachments: Vec::new(),
-            size_gib: 256,
         }
     }
 

@@ -136,7 +136,6 @@ mod tests {
                     state: (*state).into(),
                 })
                 .collect(),
-            size_gib: 256,
         };
         let me = Identity {
             instance_id: "i-me".into(),
