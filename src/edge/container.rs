@@ -3,8 +3,9 @@
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::SPEC_LABEL;
-use crate::error::Result;
+use super::{SPEC_LABEL, Spec};
+use crate::config::Config;
+use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::log::printable;
 
@@ -98,6 +99,23 @@ pub async fn gpus(host: &Host, name: &str) -> Result<String, String> {
         }
         Ok(output) => Err(printable(&format!("{} {}", output.stdout, output.stderr))),
     }
+}
+
+/// Restarts the container where it has lost its GPU, for phases that had systemd read its units again.
+pub async fn restore_gpu(host: &Host, config: &Config) -> Result<()> {
+    let spec = Spec::require(host, config)?;
+    if !config.gpu || gpus(host, &spec.name).await.is_ok() {
+        return Ok(());
+    }
+    tracing::info!("{} has lost its GPU; restarting it", spec.name);
+    host.docker().stop(&spec.name, spec.stop_seconds).await?;
+    host.docker().start(&spec.name).await?;
+    gpus(host, &spec.name).await.map(drop).map_err(|said| {
+        Error::new(
+            format!("{} does not see its GPU after a restart: {said}", spec.name),
+            "run: bootstrap --phase nvidia --phase docker --phase container",
+        )
+    })
 }
 
 #[cfg(test)]

@@ -1,13 +1,11 @@
 //! The edge image: its reference, and having it on this machine.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use super::spec::ImageFacts;
 use crate::config::Edge;
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::node::Node;
 use crate::retry::{Policy, retry};
 
 /// One pull may take this long; the image has several GB.
@@ -61,9 +59,9 @@ pub async fn ensure(host: &Host, edge: &Edge, again: bool) -> Result<ImageFacts>
 ///
 /// Nobody waits for it: the container phase calls [`ensure`], and Docker itself joins two pulls of the same layers.
 /// It ends with the program.
-pub fn prefetch(node: Arc<Node>) {
+pub fn prefetch(host: Host, edge: Edge) {
     tokio::spawn(async move {
-        if let Err(error) = ensure(&node.host, &node.config.edge, false).await {
+        if let Err(error) = ensure(&host, &edge, false).await {
             tracing::debug!("early pull: {error}");
         }
     });

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use jiff::Timestamp;
 
 use crate::config::Config;
-use crate::edge::container::{Container as Found, find, gpus};
+use crate::edge::container::{Container as Found, find};
 use crate::edge::keys::{self, Keys};
 use crate::edge::rpc::Client;
 use crate::edge::spec::{RunAs, Spec, Wanted};
@@ -78,24 +78,6 @@ impl Phase for Container {
         work.converge().await?;
         Ok(Applied::Finished)
     }
-}
-
-/// Restarts the container where it has lost its GPU, for phases that had systemd read its units again.
-pub async fn restore_gpu(node: &Node) -> Result<()> {
-    let Node { host, config, .. } = node;
-    let spec = Spec::require(host, config)?;
-    if !config.gpu || gpus(host, &spec.name).await.is_ok() {
-        return Ok(());
-    }
-    tracing::info!("{} has lost its GPU; restarting it", spec.name);
-    host.docker().stop(&spec.name, spec.stop_seconds).await?;
-    host.docker().start(&spec.name).await?;
-    gpus(host, &spec.name).await.map(drop).map_err(|said| {
-        Error::new(
-            format!("{} does not see its GPU after a restart: {said}", spec.name),
-            "run: bootstrap --phase nvidia --phase docker --phase container",
-        )
-    })
 }
 
 /// Name of the container that is kept until its replacement runs.

@@ -145,7 +145,7 @@ impl Phase for Docker {
             host.remove(RESTART_DUE)?;
         }
         // The largest download of the set-up, while volume and agent are at work.
-        image::prefetch(Arc::clone(&self.0));
+        image::prefetch(host.clone(), self.0.config.edge.clone());
         Ok(Applied::Finished)
     }
 }

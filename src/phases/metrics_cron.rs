@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use super::container::restore_gpu;
 use crate::config::Schedule;
+use crate::edge::container::restore_gpu;
 use crate::engine::{Applied, Phase, State};
 use crate::error::Result;
 use crate::health::{CRON_FILE, TIMER, TIMER_FILE};
@@ -80,7 +80,7 @@ impl Phase for MetricsCron {
         }
         // Installing a package, or changing a unit that systemd knows, has it read its units again.
         if config.gpu {
-            restore_gpu(&self.0).await?;
+            restore_gpu(host, config).await?;
         }
         Ok(Applied::Finished)
     }
