@@ -62,13 +62,13 @@ impl Phase for Signal {
         let node = self.0.as_ref();
         let told = match waiting(node) {
             None => "no stack waits".into(),
-            Some(stack) => match accepted(node, stack).await? {
-                Some(record) => format!("the stack {} was told at {}", stack.name, record.at),
-                None => {
-                    let missing = format!("the stack {} is not told yet", stack.name);
-                    return Ok(State::Needed(missing));
-                }
-            },
+            Some(stack) => {
+                let name = &stack.name;
+                let Some(record) = accepted(node, stack).await? else {
+                    return Ok(State::Needed(format!("the stack {name} is not told yet")));
+                };
+                format!("the stack {name} was told at {}", record.at)
+            }
         };
         // What was told once says nothing about the node of today.
         let report = health::verify(node).await;
