@@ -4,36 +4,54 @@ use std::time::Duration;
 
 use crate::error::{Error, Result};
 use crate::http::Request;
-use crate::retry::{Policy, retry};
 
-const POLICY: Policy = Policy {
-    attempts: 4,
-    first_pause: Duration::from_secs(1),
-    longest_pause: Duration::from_secs(10),
-};
-
-/// The file at `url`, of at most `limit` bytes, each try within `timeout`.
+/// The file at `url`, of at most `limit` bytes, within `timeout`. Asked for once: where trying again can help, the
+/// engine tries the phase again.
 pub(super) async fn download(url: &str, limit: u64, timeout: Duration) -> Result<Vec<u8>> {
     const HINT: &str = "Check that the instance reaches that address (route, NAT, DNS, S3 endpoint), then run bootstrap again.";
+    const TRUST: &str = "Check the clock (`timedatectl`), the CA certificates, and whether a proxy ends TLS on the way, then run bootstrap again.";
     tracing::info!("downloading {url}");
-    retry(POLICY, "download", || async {
-        let reason = || format!("cannot download {url}");
-        match Request::get(url).limit(limit).timeout(timeout).send().await {
-            Ok(response) if response.status == 200 => Ok(response.body),
-            Ok(response) => {
-                let error = Error::new(
-                    format!("cannot download {url}: HTTP status {}", response.status),
-                    HINT,
-                );
-                let busy = response.status == 429 || response.status >= 500;
-                Err(if busy { error.transient() } else { error })
-            }
-            Err(failure) => {
-                let transient = failure.is_transient();
-                let error = Error::new(reason(), HINT).because(failure);
-                Err(if transient { error.transient() } else { error })
-            }
+    match Request::get(url).limit(limit).timeout(timeout).send().await {
+        Ok(response) if response.status == 200 => Ok(response.body),
+        Ok(response) => {
+            let error = Error::new(
+                format!("cannot download {url}: HTTP status {}", response.status),
+                HINT,
+            );
+            let busy = response.status == 429 || response.status >= 500;
+            Err(if busy { error.transient() } else { error })
         }
-    })
-    .await
+        Err(failure) => {
+            // rustls' "invalid peer certificate: UnknownIssuer": another try meets the same certificate.
+            let is_untrusted = failure.to_string().contains("certificate");
+            let transient = failure.is_transient() && !is_untrusted;
+            let hint = if is_untrusted { TRUST } else { HINT };
+            let error = Error::new(format!("cannot download {url}"), hint).because(failure);
+            Err(if transient { error.transient() } else { error })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::http::stand_in::{Reply, serve};
+
+    #[tokio::test]
+    async fn a_busy_server_is_asked_once_and_left_to_the_engine() {
+        for (status, transient) in [(503, true), (429, true), (404, false)] {
+            let server = serve(move |_| Reply::new(status, ""));
+            let error = download(&server.url, 9, Duration::from_secs(9))
+                .await
+                .unwrap_err();
+            assert_eq!(
+                error.reason(),
+                format!("cannot download {}: HTTP status {status}", server.url)
+            );
+            assert_eq!(error.is_transient(), transient, "{status}");
+            assert_eq!(server.received().len(), 1, "{status}");
+        }
+    }
 }
