@@ -14,17 +14,18 @@ pub const TESTS: &[Test] = &[
     ("assets_that_are_not_the_wanted_ones_are_refused", assets_that_are_not_the_wanted_ones_are_refused),
     ("an_archive_that_leads_elsewhere_is_refused", an_archive_that_leads_elsewhere_is_refused),
     ("a_package_with_a_bad_signature_is_not_installed", a_package_with_a_bad_signature_is_not_installed),
+    ("a_certificate_that_is_not_trusted_is_met_once", a_certificate_that_is_not_trusted_is_met_once),
 ];
 
-const PUBLISH: &str = "publish the assets again with scripts/publish, and give the node the bucket, key and SHA-256 that it prints";
+const UPLOAD: &str = "upload the archive by hand (`aws s3 cp assets.tar.gz s3://BUCKET/KEY`), then set assets.bucket, assets.key and assets.sha256 (`sha256sum assets.tar.gz`) in the config";
 
 fn assets_that_do_not_exist_are_named() {
     let machine = Machine::new("debian-12");
     machine.aws.state().objects.clear();
     machine.run(&[]).expect(1);
     let reason = "s3://theta-assets/assets.tar.gz does not exist";
-    expect_failure(&machine, "assets", reason, PUBLISH);
-    expect_failure_signals(&machine, &format!("assets: {reason}. {PUBLISH}"));
+    expect_failure(&machine, "assets", reason, UPLOAD);
+    expect_failure_signals(&machine, &format!("assets: {reason}. {UPLOAD}"));
     assert_eq!(
         machine.phases("skipped"),
         ["cloudwatch-agent", "container", "metrics-cron", "signal"]
@@ -49,7 +50,7 @@ fn assets_that_are_not_the_wanted_ones_are_refused() {
         sha256(&other),
         sha256(&right)
     );
-    expect_failure(&machine, "assets", &reason, PUBLISH);
+    expect_failure(&machine, "assets", &reason, UPLOAD);
     assert!(!machine.path("/opt/bootstrap/assets").exists());
     assert_eq!(
         fs::read_dir(machine.path("/opt/bootstrap"))
@@ -75,7 +76,8 @@ fn an_archive_that_leads_elsewhere_is_refused() {
         &machine,
         "assets",
         "the assets archive holds \"sub/file\", which is not a plain name",
-        "make and publish the archive with scripts/publish",
+        "make the archive again (`tar -C cloudformation/assets -czf assets.tar.gz .`), upload it (`aws s3 cp`), then set assets.key \
+         and assets.sha256 in the config",
     );
     assert!(!machine.path("/opt/bootstrap/assets").exists());
 }
@@ -126,4 +128,21 @@ fn a_package_with_a_bad_signature_is_not_installed() {
         machine.internet.asked().last().unwrap(),
         &format!("{url}.sig")
     );
+}
+
+fn a_certificate_that_is_not_trusted_is_met_once() {
+    let machine = Machine::new("debian-12");
+    let trusted = |machine: &Machine| machine.root().with_file_name("internet.crt");
+    let another = Machine::new("debian-12");
+    fs::copy(trusted(&another), trusted(&machine)).unwrap();
+    let phases = ["preflight", "assets", "cloudwatch-agent"];
+    let arguments: Vec<_> = phases.iter().flat_map(|name| ["--phase", name]).collect();
+    machine.run(&arguments).expect(1);
+    expect_failure(
+        &machine,
+        "cloudwatch-agent",
+        "cannot download https://amazoncloudwatch-agent-us-east-1.s3.us-east-1.amazonaws.com/debian/amd64/latest/amazon-cloudwatch-agent.deb",
+        "Check the clock (`timedatectl`), the CA certificates, and whether a proxy ends TLS on the way, then run bootstrap again.",
+    );
+    assert_eq!(machine.phase("cloudwatch-agent")["attempts"], 1);
 }

@@ -93,14 +93,35 @@ fn unmet_needs_name_the_command() {
 }
 
 fn force_applies_what_holds_already() {
-    let machine = healthy("debian-12");
+    let mut machine = healthy("debian-12");
     machine.run(&["--phase", "container"]).expect(0);
     assert_eq!(machine.changes(), Vec::<String>::new());
     machine.run(&["--phase", "container", "--force"]).expect(0);
+    let pull = "docker pull --quiet thetalabsorg/edgelauncher_mainnet:latest";
+    let stop = "docker stop -t 60 edgelauncher";
+    assert_eq!(machine.changes(), [pull, stop, "docker start edgelauncher"]);
+
+    // The pull has brought another image.
+    machine.rule(json!({
+        "run": "docker image inspect *", "if": ["newer"],
+        "print": [{"Id": format!("sha256:{}", "22".repeat(32)), "Config": {"Cmd": ["/edgelauncher/start.sh"]}}]
+    }));
+    machine.rule(json!({"run": "docker pull *", "also": true, "set": ["newer"]}));
+    machine.forget_calls();
+    machine.run(&["--phase", "container", "--force"]).expect(0);
+    let changes = machine.changes();
     assert_eq!(
-        machine.changes(),
-        ["docker pull --quiet thetalabsorg/edgelauncher_mainnet:latest"]
+        changes[..3],
+        [
+            pull,
+            stop,
+            "docker rename edgelauncher edgelauncher-previous"
+        ]
     );
+    assert!(changes[3].starts_with("docker run "), "{changes:#?}");
+    machine.unrule();
+    machine.unrule();
+
     let alone = machine.run(&["--force"]).expect(2);
     assert!(alone.stderr.contains("--phase <NAME>"), "{}", alone.stderr);
 

@@ -13,6 +13,7 @@ pub const TESTS: &[Test] = &[
     ("a_denied_secret_fails_its_phase_only", a_denied_secret_fails_its_phase_only),
     ("an_empty_secret_is_refused", an_empty_secret_is_refused),
     ("a_wrong_password_ends_the_set_up", a_wrong_password_ends_the_set_up),
+    ("a_corrected_password_reaches_the_container", a_corrected_password_reaches_the_container),
     ("the_password_is_found_nowhere", the_password_is_found_nowhere),
 ];
 
@@ -132,7 +133,45 @@ fn a_wrong_password_ends_the_set_up() {
     machine.run(&[]).expect(1);
     let reason = "the wallet password does not open the key on the volume";
     let hint = "put the password that the key was made with back into the secret, then run: bootstrap --phase secret \
-                --phase container";
+                --phase container --force";
     expect_failure(&machine, "container", reason, hint);
     expect_failure_signals(&machine, &format!("container: {reason}. {hint}"));
+}
+
+fn a_corrected_password_reaches_the_container() {
+    const HINT: &str = "then run: bootstrap --phase secret --phase container --force";
+    let machine = Machine::new("debian-12");
+    let correct = |password: &str| {
+        let mut cloud = machine.aws.state();
+        cloud.secrets.insert(SECRET.into(), password.into());
+    };
+    correct("wrong");
+    machine.run(&[]).expect(0);
+    machine.forget_calls();
+    // The launcher lives on although its core has given up.
+    machine.keep(
+        "log",
+        "level=fatal msg=\"could not decrypt key with given password\"",
+    );
+    machine.node.change(|node| node.down = true);
+    let text = machine.run(&["verify"]).expect(1).stdout;
+    assert!(text.contains(HINT), "{text}");
+
+    correct(PASSWORD);
+    machine.keep("log", "");
+    machine.node.change(|node| node.down = false);
+    let (_, arguments) = HINT.split_once("bootstrap ").unwrap();
+    let arguments: Vec<_> = arguments.split(' ').collect();
+    machine.run(&arguments).expect(0);
+    let stored = machine.read("/run/bootstrap/secrets/wallet-password");
+    assert_eq!(stored, PASSWORD);
+    assert_eq!(
+        machine.changes(),
+        [
+            "docker pull --quiet thetalabsorg/edgelauncher_mainnet:latest",
+            "docker stop -t 60 edgelauncher",
+            "docker start edgelauncher"
+        ]
+    );
+    machine.run(&["verify"]).expect(0);
 }

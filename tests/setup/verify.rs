@@ -5,7 +5,7 @@ use std::fs;
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::machine::{Machine, PASSWORD};
+use crate::machine::{Machine, PASSWORD, poll};
 use crate::shared::{healthy, json_text, masked, side_by_side};
 
 #[rustfmt::skip]
@@ -13,6 +13,7 @@ pub const TESTS: &[Test] = &[
     ("verify_says_healthy_in_its_first_line", verify_says_healthy_in_its_first_line),
     ("verify_names_what_is_broken", verify_names_what_is_broken),
     ("verify_says_syncing_while_the_network_is_joined", verify_says_syncing_while_the_network_is_joined),
+    ("a_dead_node_is_not_well_because_it_once_was", a_dead_node_is_not_well_because_it_once_was),
 ];
 
 /// Runs `verify`; the report.
@@ -69,7 +70,7 @@ const BROKEN: &[Broken] = &[
         },
         verdict: "unhealthy", check: "container",
         detail: "the wallet password does not open the key on the volume",
-        hint: "put the password that the key was made with back into the secret, then run: bootstrap --phase secret --phase container",
+        hint: "put the password that the key was made with back into the secret, then run: bootstrap --phase secret --phase container --force",
     },
     Broken {
         how: |machine| machine.write("/data/edgelauncher/edgecore/key/encrypted/aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa", "{}"),
@@ -182,4 +183,31 @@ fn verify_says_syncing_while_the_network_is_joined() {
     machine.run(&[]).expect(0);
     let data: Value = serde_json::from_str(machine.signals()[1]["Data"].as_str().unwrap()).unwrap();
     assert_eq!(data["verdict"], "syncing");
+}
+
+fn a_dead_node_is_not_well_because_it_once_was() {
+    let machine = healthy("debian-12");
+    machine.node.change(|node| node.down = true);
+    let dead = "verify says unhealthy (rpc: HTTP status 503)";
+    let plan = machine.run(&["plan", "--json"]).expect(0).json();
+    assert_eq!(plan["changes"], 1, "{plan:#}");
+    assert_eq!(
+        plan["phases"][11],
+        json!({"name": "signal", "state": "needed", "detail": dead})
+    );
+
+    // A run, as at every boot, waits for the node; the stack has heard of it already.
+    let run = machine.start(&[]);
+    poll("nothing was said of the node", || {
+        let log = machine.read("/var/log/bootstrap.log");
+        log.contains(&format!("\"{dead}\"")).then_some(())
+    });
+    machine.node.change(|node| node.down = false);
+    run.wait().expect(0);
+    let signal = machine.phase("signal");
+    assert_eq!(
+        (&signal["status"], &signal["changed"]),
+        (&json!("ok"), &json!(true))
+    );
+    assert_eq!(machine.signals().len(), 2);
 }
