@@ -50,12 +50,12 @@ fn main() -> ExitCode {
     }
     let tests: [(&str, fn()); 9] = [
         (
-            "the_release_binary_is_small_and_static",
-            the_release_binary_is_small_and_static,
-        ),
-        (
             "a_bare_instance_becomes_a_healthy_node",
             a_bare_instance_becomes_a_healthy_node,
+        ),
+        (
+            "the_release_binary_is_small_and_static",
+            the_release_binary_is_small_and_static,
         ),
         ("a_second_run_changes_nothing", a_second_run_changes_nothing),
         (
