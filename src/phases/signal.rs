@@ -46,6 +46,9 @@ const FAREWELL: Policy = Policy {
     longest_pause: Duration::from_secs(2),
 };
 
+/// Longest reason before a hint, in characters.
+const REASON: usize = 600;
+
 /// A wait handle that does not answer leaves the rest of the time to SignalResource.
 const HANDLE: Duration = Duration::from_secs(8);
 
@@ -116,6 +119,8 @@ pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
     }
     // A handle takes any unique id; without a name of its own the instance can still tell why.
     let unique_id = instance.as_deref().unwrap_or("unknown-instance");
+    // The handle takes 1,000 bytes, and what to do must be among them.
+    let reason: String = reason.chars().take(REASON).collect();
     let told = async {
         let aws = match (&stack.resource, &instance) {
             (Some(_), Some(_)) => node.aws().await.ok(),
