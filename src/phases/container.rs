@@ -127,7 +127,7 @@ impl Work<'_> {
         if !self.restart && current.as_ref().is_some_and(is_well) {
             return self.forget(fallback.as_ref()).await;
         }
-        self.guard()?;
+        let keys = self.guard()?;
         if fallback.as_ref().is_some_and(Found::is_up) {
             // Never two with one key.
             docker.stop(&previous(name), self.spec.stop_seconds).await?;
@@ -136,6 +136,9 @@ impl Work<'_> {
         let started = match current {
             None => self.run(began).await,
             Some(found) => {
+                if !as_wanted(&found) && found.is_up() && keys == Keys::None {
+                    return Err(self.key_elsewhere());
+                }
                 docker.stop(name, self.spec.stop_seconds).await?;
                 if as_wanted(&found) {
                     self.start(began, found.restarts).await
@@ -159,8 +162,24 @@ impl Work<'_> {
         }
     }
 
+    /// A node that runs has a key; where it is not on the volume, removing the container would be the end of it.
+    fn key_elsewhere(&self) -> Error {
+        let name = &self.spec.name;
+        Error::new(
+            format!(
+                "{name} runs, but {} holds no key: it may lie inside the container, which is not replaced",
+                self.spec.key_folder(self.config)
+            ),
+            format!(
+                "look for it (docker exec {name} find / -path '*key/encrypted/*'), save it (docker cp), then run: docker \
+                 rm --force {name}; bootstrap --phase container"
+            ),
+        )
+    }
+
     /// What must hold before anything is started: else the node would make itself a new key on the root disk, or hang.
-    fn guard(&self) -> Result<()> {
+    /// Says what keys there are.
+    fn guard(&self) -> Result<Keys> {
         let mount = &self.config.volume.mount;
         let mend = "run: bootstrap --phase volume --phase container";
         match self.host.mounted_at(mount)? {
@@ -213,7 +232,7 @@ impl Work<'_> {
                 ),
             ));
         }
-        Ok(())
+        Ok(folder.keys)
     }
 
     async fn run(&self, began: Timestamp) -> Result<()> {
@@ -370,6 +389,8 @@ esac; exit 0"#;
 
     const KEYS: &str = "/data/edgelauncher/edgecore/key/encrypted";
 
+    const ADDRESS: &str = "0f18bfe0dacbd35b83554dfbb5c686b11e34aaef";
+
     struct Stage {
         tree: Tree,
         config: Config,
@@ -386,6 +407,7 @@ esac; exit 0"#;
             );
             tree.file("/data/lost+found", "");
             tree.file(SECRET_FILE, "pass word");
+            tree.file(&format!("{KEYS}/{ADDRESS}"), "{}");
             let config = serde_json::from_value(serde_json::json!({
                 "user": {"name": "bcuser", "uid": rustix::process::getuid().as_raw(), "gid": rustix::process::getgid().as_raw()},
                 "volume": {"id": "vol-0123456789abcdef0"},
@@ -541,6 +563,28 @@ esac; exit 0"#;
     }
 
     #[tokio::test]
+    async fn a_running_container_without_a_key_on_the_volume_is_not_replaced() {
+        let stage = Stage::with(&[("edgelauncher", "running", Some("other"))]);
+        stage
+            .tree
+            .host
+            .remove(&format!("{KEYS}/{ADDRESS}"))
+            .unwrap();
+        let error = stage.converge().await.unwrap_err();
+        assert_eq!(
+            error.reason(),
+            format!(
+                "edgelauncher runs, but {KEYS} holds no key: it may lie inside the container, which is not replaced"
+            )
+        );
+        let calls = stage.tree.calls();
+        assert!(
+            calls.iter().all(|call| call.contains("inspect")),
+            "{calls:?}"
+        );
+    }
+
+    #[tokio::test]
     async fn a_killed_replacement_is_carried_on_from_every_instant() {
         let old = Some("old");
         for (left, changes) in [
@@ -685,11 +729,9 @@ esac; exit 0"#;
                 "/run/bootstrap/secrets/wallet-password is missing or empty; the container is not started",
             ),
             (
-                |tree| {
-                    tree.file(&format!("{KEYS}/aa"), "");
-                    tree.file(&format!("{KEYS}/bb"), "");
-                },
-                "/data/edgelauncher/edgecore/key/encrypted holds several files: aa, bb",
+                |tree| tree.file(&format!("{KEYS}/bb"), ""),
+                "/data/edgelauncher/edgecore/key/encrypted holds several files: \
+                 0f18bfe0dacbd35b83554dfbb5c686b11e34aaef, bb",
             ),
         ];
         for (spoil, reason) in spoil {
