@@ -26,10 +26,11 @@ pub(super) async fn device(node: &Node, id: &VolumeId, known: &VolumeInfo) -> Re
     let mut known = known.clone();
     let mut questions = 0;
     loop {
+        let identity = node.identity().await?;
         if let Some(device) = node.host.volume_device(id)? {
+            require_sole(id, &known, identity)?;
             return Ok(device);
         }
-        let identity = node.identity().await?;
         match next(id, &known, identity)? {
             Step::Attach => attach(node, id, identity).await?,
             Step::Wait(why) => {
@@ -41,13 +42,32 @@ pub(super) async fn device(node: &Node, id: &VolumeId, known: &VolumeInfo) -> Re
         }
         for _ in 0..LOOKS_PER_QUESTION {
             tokio::time::sleep(Duration::from_secs(1)).await;
-            if let Some(device) = node.host.volume_device(id)? {
-                return Ok(device);
+            if node.host.volume_device(id)?.is_some() {
+                break;
             }
         }
         known = describe_volume(node.aws().await?, id.as_str()).await?;
         questions += 1;
     }
+}
+
+/// No other instance has the volume, as io2 Multi-Attach allows: two machines that write to one ext4 or XFS destroy it.
+fn require_sole(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Result<()> {
+    let others = known.attachments.iter().filter(|attachment| {
+        attachment.instance != identity.instance_id && attachment.state != "detached"
+    });
+    let others: Vec<&str> = others.map(|other| other.instance.as_str()).collect();
+    if others.is_empty() {
+        return Ok(());
+    }
+    Err(Error::new(
+        format!(
+            "{id} is attached to {} too; two machines that use one filesystem destroy it",
+            others.join(", ")
+        ),
+        "detach the volume from every other instance (EC2 console, Multi-Attach), then run `bootstrap` again; \
+         nothing was changed",
+    ))
 }
 
 fn next(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Result<Step> {
@@ -120,10 +140,8 @@ mod tests {
     use super::*;
     use crate::aws::ec2::Attachment;
 
-    /// What comes next for a volume in this state, zone and attachments (instance, state), on instance i-me in zone a.
-    fn after(state: &str, zone: &str, attachments: &[(&str, &str)]) -> Result<Step, String> {
-        let id = VolumeId::parse("vol-0abc1234").unwrap();
-        let known = VolumeInfo {
+    fn known(state: &str, zone: &str, attachments: &[(&str, &str)]) -> VolumeInfo {
+        VolumeInfo {
             state: state.into(),
             encrypted: true,
             snapshot_id: None,
@@ -136,14 +154,23 @@ mod tests {
                     state: (*state).into(),
                 })
                 .collect(),
-        };
-        let me = Identity {
+        }
+    }
+
+    fn me() -> Identity {
+        Identity {
             instance_id: "i-me".into(),
             region: "r".into(),
             zone: "a".into(),
             instance_type: "t".into(),
-        };
-        next(&id, &known, &me).map_err(|error| error.reason().to_owned())
+        }
+    }
+
+    /// What comes next for a volume in this state, zone and attachments (instance, state), on instance i-me in zone a.
+    fn after(state: &str, zone: &str, attachments: &[(&str, &str)]) -> Result<Step, String> {
+        let id = VolumeId::parse("vol-0abc1234").unwrap();
+        next(&id, &known(state, zone, attachments), &me())
+            .map_err(|error| error.reason().to_owned())
     }
 
     fn wait(why: &str) -> Step {
@@ -173,6 +200,26 @@ mod tests {
             after("in-use", "a", &[]),
             Ok(wait("waiting for vol-0abc1234, which is in-use"))
         );
+    }
+
+    #[test]
+    fn a_volume_that_is_here_must_be_nowhere_else() {
+        let id = VolumeId::parse("vol-0abc1234").unwrap();
+        let sole = |attachments: &[(&str, &str)]| {
+            require_sole(&id, &known("in-use", "a", attachments), &me())
+                .map_err(|error| error.reason().to_owned())
+        };
+        assert_eq!(sole(&[("i-me", "attached")]), Ok(()));
+        assert_eq!(sole(&[("i-me", "attached"), ("i-b", "detached")]), Ok(()));
+        for state in ["attaching", "attached", "detaching", "busy"] {
+            assert_eq!(
+                sole(&[("i-me", "attached"), ("i-b", state), ("i-c", state)]),
+                Err(
+                    "vol-0abc1234 is attached to i-b, i-c too; two machines that use one filesystem destroy it"
+                        .into()
+                )
+            );
+        }
     }
 
     #[test]
