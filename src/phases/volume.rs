@@ -21,10 +21,11 @@ use crate::node::Node;
 pub struct Volume(pub Arc<Node>);
 
 impl Volume {
-    fn place(&self, source: &Source) -> Place<'_> {
+    fn place<'a>(&'a self, source: &'a Source) -> Place<'a> {
         let config = &self.0.config;
         Place {
             host: &self.0.host,
+            source,
             name: source.to_string(),
             target: &config.volume.mount,
             kind: match config.volume.filesystem {

@@ -53,8 +53,15 @@ impl Kind {
 
 impl Host {
     /// Makes a filesystem on the device, which must hold exactly what the caller `saw` and decided on: nothing, or
-    /// the phantom "atari" table. Looks again right before.
-    pub async fn format(&self, device: &Device, kind: Kind, saw: &Contents) -> Result<()> {
+    /// the phantom "atari" table. Looks again right before. `ready` is the caller's last word, with nothing between
+    /// it and the first write.
+    pub async fn format(
+        &self,
+        device: &Device,
+        kind: Kind,
+        saw: &Contents,
+        ready: impl FnOnce() -> Result<()>,
+    ) -> Result<()> {
         let path = &device.path;
         let now = self.probe(device).await?;
         let phantom = now.is_only_atari();
@@ -85,6 +92,7 @@ impl Host {
             Kind::Xfs if phantom => make.arg("-f"),
             _ => make,
         };
+        ready()?;
         make.arg(self.path(path)).timeout(LONG).run().await?;
         Ok(())
     }
@@ -226,7 +234,8 @@ mod tests {
     async fn format(wipefs: &str, kind: Kind) -> Vec<String> {
         let (tree, device) = machine(wipefs);
         let saw = tree.host.probe(&device).await.unwrap();
-        tree.host.format(&device, kind, &saw).await.unwrap();
+        let ready = || Ok(());
+        tree.host.format(&device, kind, &saw, ready).await.unwrap();
         made(&tree)
     }
 
@@ -265,7 +274,7 @@ mod tests {
             for saw in seen {
                 let error = tree
                     .host
-                    .format(&device, Kind::Ext4, &saw)
+                    .format(&device, Kind::Ext4, &saw, || Ok(()))
                     .await
                     .unwrap_err();
                 assert_eq!(
@@ -284,7 +293,7 @@ mod tests {
             tree.file("/sys/class/block/nvme1n1/ro", state);
             let error = tree
                 .host
-                .format(&device, Kind::Ext4, &Contents::Blank)
+                .format(&device, Kind::Ext4, &Contents::Blank, || Ok(()))
                 .await;
             assert_eq!(error.unwrap_err().reason(), "/dev/nvme1n1 is read-only");
             assert_eq!(made(&tree), [""; 0]);

@@ -1,5 +1,6 @@
 //! From a device to a filesystem at its mount point; never over anything that was there before.
 
+use super::Source;
 use crate::engine::{State, doing};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -11,6 +12,8 @@ use crate::log::printable;
 /// Where the volume belongs.
 pub(super) struct Place<'a> {
     pub(super) host: &'a Host,
+    /// Which disk it is.
+    pub(super) source: &'a Source,
     /// What messages call the volume: its id.
     pub(super) name: String,
     /// Mount point.
@@ -101,7 +104,8 @@ impl Place<'_> {
                 Decision::Reuse => {}
                 Decision::Format => {
                     doing(&format!("making {kind} on {} ({})", device.path, self.name));
-                    host.format(device, *kind, &contents).await?;
+                    let ready = || self.require_same(device);
+                    host.format(device, *kind, &contents, ready).await?;
                 }
                 Decision::Ask | Decision::Refuse => return Err(self.refusal(device, &contents)),
             }
@@ -122,6 +126,26 @@ impl Place<'_> {
             host.grow(device, *kind, target).await?;
         }
         Ok(())
+    }
+
+    /// The disk is still the one behind the device: names are given anew when a disk goes and another comes.
+    fn require_same(&self, device: &Device) -> Result<()> {
+        let path = &device.path;
+        match self.source.find(self.host)? {
+            Some(now) if now == *device => Ok(()),
+            now => Err(Error::new(
+                format!(
+                    "{} was {path} ({}) and is now {}",
+                    self.name,
+                    device.number,
+                    now.map_or("gone".into(), |now| format!(
+                        "{} ({})",
+                        now.path, now.number
+                    ))
+                ),
+                "see what attaches and detaches volumes, then run `bootstrap` again; nothing was changed",
+            )),
+        }
     }
 
     /// Nothing is mounted at the mount point, nothing lies in it, and fstab has it for nothing else.
@@ -245,6 +269,7 @@ mod tests {
     )]
 
     use super::*;
+    use crate::host::disk::VolumeId;
     use crate::host::testing::Tree;
 
     const UUID: &str = "757b587e-6bc4-4df0-a276-2cb0d86f03ee";
@@ -259,6 +284,7 @@ mod tests {
     /// A machine whose tools do on its files what the real ones do on a real machine.
     struct Machine {
         tree: Tree,
+        source: Source,
         device: Device,
     }
 
@@ -266,6 +292,7 @@ mod tests {
         fn holding(signatures: &str) -> Self {
             let tree = Tree::new();
             let device = tree.disk("nvme1n1", "259:3", 1 << 30);
+            tree.file("/sys/class/block/nvme1n1/device/serial", "vol0abc1234\n");
             tree.file("/signatures", signatures);
             tree.file("/proc/self/mountinfo", "");
             let at = |path: &str| tree.host.path(path).display().to_string();
@@ -282,13 +309,19 @@ mod tests {
                 "echo 'Block count: 262144'; echo 'Block size: 4096'",
             );
             tree.tool("resize2fs", "");
-            Self { tree, device }
+            let source = Source::Ebs(VolumeId::parse("vol-0abc1234").unwrap());
+            Self {
+                tree,
+                source,
+                device,
+            }
         }
 
         fn place(&self) -> Place<'_> {
             Place {
                 host: &self.tree.host,
-                name: "vol-0abc1234".into(),
+                source: &self.source,
+                name: self.source.to_string(),
                 target: "/data",
                 kind: Kind::Ext4,
                 owner: (
@@ -406,6 +439,41 @@ mod tests {
         assert_eq!(machine.check().await, done);
         machine.prepare(false).await;
         assert_eq!(machine.changes().len(), 3, "a second apply changes nothing");
+    }
+
+    #[tokio::test]
+    async fn a_name_that_leads_elsewhere_by_now_is_not_formatted() {
+        for (becomes, now) in [
+            ("259:7", "is now /dev/nvme1n1 (259:7)"),
+            ("", "is now gone"),
+        ] {
+            let machine = Machine::holding("");
+            let sysfs = "/sys/class/block/nvme1n1";
+            let path = |name: &str| machine.tree.host.path(format!("{sysfs}/{name}"));
+            // The disk goes while wipefs looks for the last time.
+            let change = match becomes {
+                "" => format!("echo vol0ffff > '{}'", path("device/serial").display()),
+                number => format!("echo {number} > '{}'", path("dev").display()),
+            };
+            let calls = machine.tree.host.path("/calls");
+            machine.tree.tool(
+                "wipefs",
+                &format!(
+                    "[ $(grep -c wipefs '{}') -lt 4 ] || {change}",
+                    calls.display()
+                ),
+            );
+            let error = machine
+                .place()
+                .prepare(&machine.device, true)
+                .await
+                .unwrap_err();
+            assert_eq!(
+                error.reason(),
+                format!("vol-0abc1234 was /dev/nvme1n1 (259:3) and {now}")
+            );
+            assert_eq!(machine.changes(), [""; 0]);
+        }
     }
 
     #[tokio::test]
