@@ -52,8 +52,8 @@ impl Kind {
 }
 
 impl Host {
-    /// Makes a filesystem on the device, which must hold exactly what the caller `saw` and decided on: nothing, or
-    /// the phantom "atari" table. Looks again right before. `ready` is the caller's last word, with nothing between
+    /// Makes a filesystem on the device, which must hold exactly what the caller `saw` and decided on: nothing, the
+    /// phantom "atari" table, or what an earlier attempt left. Looks again right before. `ready` is the caller's last word, with nothing between
     /// it and the first write.
     pub async fn format(
         &self,
@@ -64,8 +64,8 @@ impl Host {
     ) -> Result<()> {
         let path = &device.path;
         let now = self.probe(device).await?;
-        let phantom = now.is_only_atari();
-        if now != *saw || !(phantom || now == Contents::Blank) {
+        let blank = now == Contents::Blank;
+        if now != *saw || !(blank || now.is_only_atari() || now.is_left_by_mkfs(kind)) {
             return Err(Error::new(
                 format!("{path} was to be formatted, but holds {now}"),
                 "see what else works on the device, then run `bootstrap` again; nothing was changed",
@@ -87,9 +87,9 @@ impl Host {
             ]),
             Kind::Xfs => self.command("mkfs.xfs").args(["-q", "-L", LABEL]),
         };
-        // mkfs.xfs, unlike mkfs.ext4 without a terminal, refuses a partition table, the phantom one, too.
+        // mkfs.xfs, unlike mkfs.ext4 without a terminal, refuses even the phantom table and its own leavings.
         let make = match kind {
-            Kind::Xfs if phantom => make.arg("-f"),
+            Kind::Xfs if !blank => make.arg("-f"),
             _ => make,
         };
         ready()?;

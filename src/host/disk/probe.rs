@@ -6,7 +6,7 @@ use std::io::SeekFrom;
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
-use super::{Device, LOOK};
+use super::{Device, Kind, LOOK};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::host::mounts::unescape;
@@ -55,6 +55,17 @@ impl Contents {
             if matches!(findings.as_slice(), [Finding::Signature { kind, .. }] if kind == "atari"))
     }
 
+    /// Nothing but what an mkfs of this kind leaves behind that was cut short.
+    pub fn is_left_by_mkfs(&self, kind: Kind) -> bool {
+        let Self::Foreign(findings) = self else {
+            return false;
+        };
+        match findings.as_slice() {
+            [Finding::Signature { .. }, Finding::Unfinished] => kind == Kind::Xfs,
+            _ => false,
+        }
+    }
+
     fn of(mut findings: Vec<Finding>) -> Self {
         match findings.as_mut_slice() {
             [] => Self::Blank,
@@ -97,6 +108,8 @@ pub enum Finding {
         /// UUID, where it has one.
         uuid: Option<String>,
     },
+    /// The XFS there is not finished: `mkfs.xfs` clears the mark for that last, and the kernel never mounts it before.
+    Unfinished,
     /// The kernel has a partition of this name on it.
     Partition(String),
     /// The kernel has a device of this name (LVM, RAID, crypt) on top of it.
@@ -124,6 +137,7 @@ impl fmt::Display for Finding {
                     None => Ok(()),
                 }
             }
+            Self::Unfinished => out.write_str("of which mkfs.xfs was cut short"),
             Self::Partition(name) => write!(out, "partition {name}"),
             Self::Holder(name) => write!(out, "device {name} on top of it"),
             Self::Swap => out.write_str("swap in use"),
@@ -158,6 +172,10 @@ impl Host {
     async fn look(&self, device: &Device) -> Result<Contents> {
         readable(self, device).await?;
         let mut findings = self.signatures(device).await?;
+        let xfs = matches!(findings.as_slice(), [Finding::Signature { kind, .. }] if kind == "xfs");
+        if xfs && is_unfinished(&read(self, device, 0, 512).await?) {
+            findings.push(Finding::Unfinished);
+        }
         findings.extend(self.uses(device)?);
         Ok(Contents::of(findings))
     }
@@ -217,18 +235,27 @@ impl Host {
 /// Reads both ends of the device. wipefs takes an I/O error for the absence of signatures.
 async fn readable(host: &Host, device: &Device) -> Result<()> {
     let sample = SAMPLE.min(device.size);
+    for start in [0, device.size - sample] {
+        read(host, device, start, sample).await?;
+    }
+    Ok(())
+}
+
+async fn read(host: &Host, device: &Device, start: u64, length: u64) -> Result<Vec<u8>> {
     let read = async {
         let mut file = tokio::fs::File::open(host.path(&device.path)).await?;
-        let mut bytes = Vec::new();
-        for start in [0, device.size - sample] {
-            file.seek(SeekFrom::Start(start)).await?;
-            bytes.resize(usize::try_from(sample).unwrap_or_default(), 0);
-            file.read_exact(&mut bytes).await?;
-        }
-        std::io::Result::Ok(())
+        let mut bytes = vec![0; usize::try_from(length).unwrap_or_default()];
+        file.seek(SeekFrom::Start(start)).await?;
+        file.read_exact(&mut bytes).await?;
+        std::io::Result::Ok(bytes)
     };
     read.await
         .or_fail(|| format!("cannot read {}", device.path), LOOK)
+}
+
+/// `sb_inprogress` of an XFS superblock.
+fn is_unfinished(superblock: &[u8]) -> bool {
+    superblock.starts_with(b"XFSB") && superblock.get(126) == Some(&1)
 }
 
 /// Older versions print nothing at all where there is no signature.
@@ -341,6 +368,38 @@ mod tests {
                 uuid: uuid.into(),
             };
             assert_eq!(probed(json).await, expected);
+        }
+    }
+
+    /// Puts bytes on the disk.
+    fn put(tree: &Tree, start: u64, bytes: &[u8]) {
+        use std::os::unix::fs::FileExt;
+        let node = tree.host.path("/dev/nvme1n1");
+        let file = std::fs::File::options().write(true).open(node).unwrap();
+        file.write_all_at(bytes, start).unwrap();
+    }
+
+    #[tokio::test]
+    async fn an_xfs_that_was_not_finished_is_none_yet() {
+        let named = "an xfs filesystem (uuid e6c3289c-54ab-4226-bef1-adb007a51f37)";
+        for (magic, mark, wipefs, unfinished) in [
+            (b"XFSB", 1, XFS, true),
+            (b"XFSB", 0, XFS, false),
+            (b"XFSB", 2, XFS, false),
+            (b"\0\0\0\0", 1, XFS, false),
+            (b"XFSB", 1, EXT4, false),
+            (b"XFSB", 1, BLANK, false),
+        ] {
+            let (tree, device) = machine(wipefs);
+            put(&tree, 0, magic);
+            put(&tree, 126, &[mark]);
+            let contents = tree.host.probe(&device).await.unwrap();
+            assert_eq!(contents.is_left_by_mkfs(Kind::Xfs), unfinished);
+            assert!(!contents.is_left_by_mkfs(Kind::Ext4));
+            if unfinished {
+                let cut = format!("{named}, of which mkfs.xfs was cut short");
+                assert_eq!(contents.to_string(), cut);
+            }
         }
     }
 

@@ -9,6 +9,10 @@ use crate::host::files::Access;
 use crate::host::mounts::{FstabEntry, Mount};
 use crate::log::printable;
 
+/// Names the volume while mkfs is at work on it. What mkfs leaves that was cut short looks like a damaged filesystem:
+/// only this file tells that nothing was ever on it.
+const FORMATTING: &str = "/var/lib/bootstrap/formatting";
+
 /// Where the volume belongs.
 pub(super) struct Place<'a> {
     pub(super) host: &'a Host,
@@ -38,8 +42,10 @@ enum Decision {
 }
 
 /// `fresh`: whether EC2 vouches that the volume is encrypted and was made from nothing, where it was asked.
-fn decide(contents: &Contents, wanted: Kind, fresh: Option<bool>) -> Decision {
+/// `started`: whether we began to format this very volume, and did not end.
+fn decide(contents: &Contents, wanted: Kind, fresh: Option<bool>, started: bool) -> Decision {
     match contents {
+        _ if started && contents.is_left_by_mkfs(wanted) => Decision::Format,
         Contents::Blank => Decision::Format,
         Contents::Filesystem { kind, .. } if *kind == wanted.to_string() => Decision::Reuse,
         _ if contents.is_only_atari() => match fresh {
@@ -73,9 +79,12 @@ impl Place<'_> {
         self.require_free()?;
         let contents = self.host.probe(device).await?;
         let path = &device.path;
-        match decide(&contents, *kind, None) {
+        match decide(&contents, *kind, None, self.started()?) {
             Decision::Reuse => Ok(State::Needed(format!(
                 "{name} ({path}) holds {contents} and is not mounted at {target}"
+            ))),
+            Decision::Format if contents.is_left_by_mkfs(*kind) => Ok(State::Needed(format!(
+                "{name} ({path}) holds {contents}: {kind} is to be made again and mounted at {target}"
             ))),
             Decision::Format => Ok(State::Needed(format!(
                 "{name} ({path}) is blank: {kind} is to be made and mounted at {target}"
@@ -94,22 +103,28 @@ impl Place<'_> {
         } = self;
         if self.is_mounted(device)? {
             let uuid = self.uuid(device).await?;
+            host.remove(FORMATTING)?;
             if host.ensure_fstab(&self.entry(uuid))? {
                 host.daemon_reload().await?;
             }
         } else {
             self.require_free()?;
             let contents = host.probe(device).await?;
-            match decide(&contents, *kind, Some(fresh)) {
+            match decide(&contents, *kind, Some(fresh), self.started()?) {
                 Decision::Reuse => {}
                 Decision::Format => {
                     doing(&format!("making {kind} on {} ({})", device.path, self.name));
-                    let ready = || self.require_same(device);
+                    let ready = || {
+                        self.require_same(device)?;
+                        host.write(FORMATTING, self.name.as_bytes(), Access::mode(0o600))
+                    };
                     host.format(device, *kind, &contents, ready).await?;
                 }
                 Decision::Ask | Decision::Refuse => return Err(self.refusal(device, &contents)),
             }
             let uuid = self.uuid(device).await?;
+            // Before anything can be written to the filesystem.
+            host.remove(FORMATTING)?;
             // Root's own, so that nothing of the node's can be written while the volume is away.
             host.make_dir(target, Access::mode(0o755))?;
             host.ensure_fstab(&self.entry(uuid))?;
@@ -126,6 +141,12 @@ impl Place<'_> {
             host.grow(device, *kind, target).await?;
         }
         Ok(())
+    }
+
+    /// Whether a run before this one was cut short while it formatted this volume.
+    fn started(&self) -> Result<bool> {
+        let name = self.host.read(FORMATTING)?;
+        Ok(name.is_some_and(|name| name == self.name.as_bytes()))
     }
 
     /// The disk is still the one behind the device: names are given anew when a disk goes and another comes.
@@ -268,6 +289,8 @@ mod tests {
         clippy::indexing_slicing
     )]
 
+    use std::os::unix::fs::FileExt;
+
     use super::*;
     use crate::host::disk::VolumeId;
     use crate::host::testing::Tree;
@@ -285,6 +308,7 @@ mod tests {
     struct Machine {
         tree: Tree,
         source: Source,
+        kind: Kind,
         device: Device,
     }
 
@@ -313,8 +337,35 @@ mod tests {
             Self {
                 tree,
                 source,
+                kind: Kind::Ext4,
                 device,
             }
+        }
+
+        /// One that wants XFS, on a disk where mkfs.xfs was cut short; `formatting` is what the run before noted.
+        fn with_half_an_xfs(formatting: Option<&str>) -> Self {
+            let mut machine = Self::holding(&signature("xfs"));
+            machine.kind = Kind::Xfs;
+            machine.put(0, b"XFSB");
+            machine.put(126, &[1]);
+            let tree = &machine.tree;
+            if let Some(name) = formatting {
+                tree.file(FORMATTING, name);
+            }
+            let node = tree.host.path("/dev/nvme1n1").display().to_string();
+            tree.tool(
+                "mkfs.xfs",
+                &format!("printf '\\0' | dd of='{node}' bs=1 seek=126 conv=notrunc 2>/dev/null"),
+            );
+            tree.tool("xfs_info", "echo 'data = bsize=4096 blocks=262144'");
+            machine
+        }
+
+        /// Puts bytes on the disk.
+        fn put(&self, start: u64, bytes: &[u8]) {
+            let node = self.tree.host.path("/dev/nvme1n1");
+            let file = std::fs::File::options().write(true).open(node).unwrap();
+            file.write_all_at(bytes, start).unwrap();
         }
 
         fn place(&self) -> Place<'_> {
@@ -323,7 +374,7 @@ mod tests {
                 source: &self.source,
                 name: self.source.to_string(),
                 target: "/data",
-                kind: Kind::Ext4,
+                kind: self.kind,
                 owner: (
                     rustix::process::geteuid().as_raw(),
                     rustix::process::getegid().as_raw(),
@@ -354,7 +405,8 @@ mod tests {
         /// Calls that change something.
         fn changes(&self) -> Vec<String> {
             let node = self.tree.host.path("/dev/nvme1n1").display().to_string();
-            let reads = |call: &String| call.starts_with("wipefs") || call.starts_with("dumpe2fs");
+            let looks = ["wipefs", "dumpe2fs", "xfs_info"];
+            let reads = |call: &String| looks.iter().any(|look| call.starts_with(look));
             let calls = self.tree.calls().into_iter();
             calls
                 .filter(|call| !reads(call))
@@ -414,8 +466,8 @@ mod tests {
             ),
             (used, Kind::Ext4, [Refuse, Refuse, Refuse]),
         ] {
-            let decided =
-                [None, Some(true), Some(false)].map(|fresh| decide(&contents, wanted, fresh));
+            let decided = [None, Some(true), Some(false)]
+                .map(|fresh| decide(&contents, wanted, fresh, false));
             assert_eq!(decided, decisions, "{contents:?} {wanted}");
         }
     }
@@ -613,6 +665,62 @@ mod tests {
             place.check(&machine.device).await.unwrap(),
             State::Needed("/data does not belong to 4000000:4000001".into())
         );
+    }
+
+    #[tokio::test]
+    async fn an_xfs_that_we_did_not_finish_is_made_again() {
+        let machine = Machine::with_half_an_xfs(Some("vol-0abc1234"));
+        assert_eq!(
+            machine.check().await,
+            State::Needed(format!(
+                "vol-0abc1234 (/dev/nvme1n1) holds an xfs filesystem (uuid {UUID}), of which mkfs.xfs was cut short: \
+                 xfs is to be made again and mounted at /data"
+            ))
+        );
+        machine.prepare(true).await;
+        let made = "mkfs.xfs -q -L theta-data -f NODE";
+        let mount = "mount -t xfs NODE /data";
+        assert_eq!(machine.changes(), [made, RELOAD, mount]);
+        assert!(matches!(machine.check().await, State::Done(_)));
+        assert_eq!(machine.tree.host.read(FORMATTING).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn an_xfs_that_is_not_known_to_be_ours_is_never_made_again() {
+        for formatting in [None, Some(""), Some("vol-0abc12345"), Some("vol-0ffffffff")] {
+            Machine::with_half_an_xfs(formatting)
+                .refuses(&format!(
+                    "vol-0abc1234 (/dev/nvme1n1) holds an xfs filesystem (uuid {UUID}), of which mkfs.xfs was cut short; \
+                     xfs or a blank volume was expected"
+                ))
+                .await;
+        }
+        // A finished one is kept, whatever was noted.
+        let machine = Machine::with_half_an_xfs(Some("vol-0abc1234"));
+        machine.put(126, &[0]);
+        machine.prepare(true).await;
+        assert_eq!(machine.changes(), [RELOAD, "mount -t xfs NODE /data"]);
+        assert_eq!(machine.tree.host.read(FORMATTING).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn the_note_is_there_while_mkfs_works_and_gone_before_the_mount() {
+        let machine = Machine::holding("");
+        let tree = &machine.tree;
+        let [note, signatures] =
+            [FORMATTING, "/signatures"].map(|path| tree.host.path(path).display().to_string());
+        tree.tool(
+            "mkfs.ext4",
+            &format!(
+                "[ $(cat '{note}') = vol-0abc1234 ] && echo '{}' > '{signatures}'",
+                signature("ext4")
+            ),
+        );
+        let mounted = tree.host.path("/tools/mount").display().to_string();
+        std::fs::rename(&mounted, format!("{mounted}.real")).unwrap();
+        tree.tool("mount", &format!("[ ! -e '{note}' ] && . '{mounted}.real'"));
+        machine.prepare(true).await;
+        assert!(matches!(machine.check().await, State::Done(_)));
     }
 
     #[tokio::test]
