@@ -31,6 +31,17 @@ const TABLES: [&str; 6] = ["gpt", "PMBR", "dos", "atari", "mac", "sun"];
 /// How much is read at either end to be sure that the device can be read.
 const SAMPLE: u64 = 1024 * 1024;
 
+/// Where ext4 has its first backup superblock, in bytes, for each size of its blocks: at the start of block group 1.
+const EXT4_BACKUPS: [(u64, u64); 3] = [
+    (8193 * 1024, 1024),
+    (16384 * 2048, 2048),
+    (32768 * 4096, 4096),
+];
+/// The size of a superblock of ext4; XFS has its fields in fewer bytes.
+const SUPERBLOCK: u64 = 1024;
+/// Bytes in a block of XFS, as `mkfs.xfs` makes it.
+const XFS_BLOCK: u64 = 4096;
+
 /// What a device holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Contents {
@@ -61,6 +72,8 @@ impl Contents {
             return false;
         };
         match findings.as_slice() {
+            // mkfs.ext4 writes the backup superblocks first, mkfs.xfs the main one.
+            [Finding::Remains(left)] => *left == kind,
             [Finding::Signature { .. }, Finding::Unfinished] => kind == Kind::Xfs,
             _ => false,
         }
@@ -108,6 +121,8 @@ pub enum Finding {
         /// UUID, where it has one.
         uuid: Option<String>,
     },
+    /// Backup superblocks of such a filesystem, whose main one cannot be read: damaged, or wiped.
+    Remains(Kind),
     /// The XFS there is not finished: `mkfs.xfs` clears the mark for that last, and the kernel never mounts it before.
     Unfinished,
     /// The kernel has a partition of this name on it.
@@ -136,6 +151,10 @@ impl fmt::Display for Finding {
                     Some(uuid) => write!(out, " (uuid {})", printable(uuid)),
                     None => Ok(()),
                 }
+            }
+            Self::Remains(kind) => {
+                let kind = kind.to_string();
+                write!(out, "remains of {} {kind} filesystem", article(&kind))
             }
             Self::Unfinished => out.write_str("of which mkfs.xfs was cut short"),
             Self::Partition(name) => write!(out, "partition {name}"),
@@ -172,8 +191,12 @@ impl Host {
     async fn look(&self, device: &Device) -> Result<Contents> {
         readable(self, device).await?;
         let mut findings = self.signatures(device).await?;
+        let filesystem = |finding: &Finding| matches!(finding, Finding::Signature { kind, .. } if is_filesystem(kind));
+        if !findings.iter().any(filesystem) {
+            findings.extend(self.remains(device).await?.map(Finding::Remains));
+        }
         let xfs = matches!(findings.as_slice(), [Finding::Signature { kind, .. }] if kind == "xfs");
-        if xfs && is_unfinished(&read(self, device, 0, 512).await?) {
+        if xfs && is_unfinished(&read(self, device, 0, SUPERBLOCK).await?) {
             findings.push(Finding::Unfinished);
         }
         findings.extend(self.uses(device)?);
@@ -191,6 +214,28 @@ impl Host {
             || format!("cannot understand what `{}` said", output.command),
             "run the command by hand: its output must be JSON (util-linux 2.33 or newer); nothing was changed",
         )
+    }
+
+    /// The filesystem whose backup superblocks are on the device. libblkid looks at the main ones only, so that a
+    /// volume with a damaged first block seems blank to it.
+    async fn remains(&self, device: &Device) -> Result<Option<Kind>> {
+        let ext4 = EXT4_BACKUPS.map(|(start, block)| (start, Kind::Ext4, block));
+        // mkfs.xfs makes four allocation groups, each with a superblock, of a disk of this size (below 4 TiB).
+        let group = device.size.div_ceil(4 * XFS_BLOCK) * XFS_BLOCK;
+        for (start, kind, block) in ext4.into_iter().chain([(group, Kind::Xfs, XFS_BLOCK)]) {
+            if start + SUPERBLOCK > device.size {
+                continue;
+            }
+            let bytes = read(self, device, start, SUPERBLOCK).await?;
+            let is_one = match kind {
+                Kind::Ext4 => is_ext4_backup(&bytes, block),
+                Kind::Xfs => is_xfs_backup(&bytes, start),
+            };
+            if is_one {
+                return Ok(Some(kind));
+            }
+        }
+        Ok(None)
     }
 
     /// Partitions, holders, swap and mounts. Covers the root disk: it is mounted at `/`.
@@ -251,6 +296,35 @@ async fn read(host: &Host, device: &Device, start: u64, length: u64) -> Result<V
     };
     read.await
         .or_fail(|| format!("cannot read {}", device.path), LOOK)
+}
+
+/// Whether it is the superblock in block group 1 of an ext2, ext3 or ext4 with blocks of this size, as mkfs makes
+/// them. More than the magic number, which random bytes have once in 65,536 times.
+fn is_ext4_backup(superblock: &[u8], block: u64) -> bool {
+    let number = |at: usize, bytes: usize| {
+        let digits = superblock.get(at..at + bytes).into_iter().flatten();
+        digits
+            .rev()
+            .fold(0, |number, digit| number << 8 | u64::from(*digit))
+    };
+    number(0x38, 2) == 0xEF53
+        // s_log_block_size, s_first_data_block, s_blocks_per_group: one block of bits tells of each block in a group.
+        && 1024 << number(0x18, 4).min(6) == block
+        && number(0x14, 4) == u64::from(block == 1024)
+        && number(0x20, 4) == 8 * block
+        // s_rev_level, s_block_group_nr
+        && number(0x4C, 4) == 1
+        && number(0x5A, 2) == 1
+}
+
+/// Whether it is an XFS superblock that says itself that the second allocation group starts here.
+fn is_xfs_backup(superblock: &[u8], start: u64) -> bool {
+    let number = |at: usize| {
+        let digits = superblock.get(at..at + 4).into_iter().flatten();
+        digits.fold(0, |number, digit| number << 8 | u64::from(*digit))
+    };
+    // sb_blocksize, sb_agblocks
+    superblock.starts_with(b"XFSB") && number(4) == XFS_BLOCK && number(84) * XFS_BLOCK == start
 }
 
 /// `sb_inprogress` of an XFS superblock.
@@ -334,9 +408,23 @@ mod tests {
     const EXT4_BAD_UUID: &str =
         r#"{"signatures":[{"type":"ext4","uuid":"x /data\n/dev/sda / ext4 defaults 0 0 padd"}]}"#;
 
+    // How the superblock of the second group begins that the real tools put on a disk of 1 GiB.
+    const EXT4_1K: &[u8] = b"\x00\x00\x01\x00\x00\x00\x10\x00\xf5\x28\x00\x00\x8e\x73\x0f\x00\xf5\xff\x00\x00\x01\x00\x00\
+        \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x20\x00\x00\x00\x20\x00\x00\x00\x02\x00\x00\x00\x00\
+        \x00\x00\xb0\xf5\x02\x6b\x00\x00\xff\xff\x53\xef\x00\x00\x01\x00\x00\x00\xb0\xf5\x02\x6b\x00\
+        \x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x0b\x00\x00\x00\x00\x01\x01\x00";
+    const EXT4_4K: &[u8] = b"\x00\x00\x01\x00\x00\x00\x04\x00\x3d\x0a\x00\x00\x65\xcd\x03\x00\xf5\xff\x00\x00\x00\x00\x00\
+        \x00\x02\x00\x00\x00\x02\x00\x00\x00\x00\x80\x00\x00\x00\x80\x00\x00\x00\x20\x00\x00\x00\x00\
+        \x00\x00\xb0\xf5\x02\x6b\x00\x00\xff\xff\x53\xef\x00\x00\x01\x00\x00\x00\xb0\xf5\x02\x6b\x00\
+        \x00\x00\x00\x00\x00\x00\x00\x01\x00\x00\x00\x00\x00\x00\x00\x0b\x00\x00\x00\x00\x01\x01\x00";
+    const XFS_GROUP: &[u8] = b"\x58\x46\x53\x42\x00\x00\x10\x00\x00\x00\x00\x00\x00\x04\x00\x00\x00\x00\x00\x00\x00\x00\x00\
+        \x00\x00\x00\x00\x00\x00\x00\x00\x00\xce\xfd\x3a\x9d\xff\xbc\x4a\x63\xab\x00\x92\x5d\x6c\x85\
+        \xe4\xd2\x00\x00\x00\x00\x00\x02\x00\x06\x00\x00\x00\x00\x00\x00\x00\x80\xff\xff\xff\xff\xff\
+        \xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\xff\x00\x00\x00\x01\x00\x01\x00\x00";
+
     fn machine(wipefs: &str) -> (Tree, Device) {
         let tree = Tree::new();
-        let device = tree.disk("nvme1n1", "259:3", 4 << 20);
+        let device = tree.disk("nvme1n1", "259:3", 1 << 30);
         tree.tool("wipefs", &format!("cat <<'END'\n{wipefs}\nEND"));
         tree.file(
             "/proc/self/mountinfo",
@@ -400,6 +488,52 @@ mod tests {
                 let cut = format!("{named}, of which mkfs.xfs was cut short");
                 assert_eq!(contents.to_string(), cut);
             }
+        }
+    }
+
+    #[tokio::test]
+    async fn a_backup_superblock_tells_of_a_filesystem_that_was_there() {
+        const MIB: u64 = 1 << 20;
+        let ext4 = "remains of an ext4 filesystem";
+        let mut other_group = EXT4_4K.to_vec();
+        other_group[0x5A] = 3;
+        let mut other_size = EXT4_4K.to_vec();
+        other_size[0x18] = 1;
+        let magic_alone = [[0; 0x38].as_slice(), &[0x53, 0xEF, 1, 0]].concat();
+        for (wipefs, start, bytes, named) in [
+            (BLANK, 128 * MIB, EXT4_4K, ext4),
+            (BLANK, 8 * MIB + 1024, EXT4_1K, ext4),
+            (BLANK, 256 * MIB, XFS_GROUP, "remains of an xfs filesystem"),
+            (
+                ATARI,
+                128 * MIB,
+                EXT4_4K,
+                "an atari partition table, remains of an ext4 filesystem",
+            ),
+            // Not where they belong.
+            (BLANK, 0, EXT4_4K, "nothing"),
+            (BLANK, 8 * MIB + 1024, EXT4_4K, "nothing"),
+            (BLANK, 128 * MIB, EXT4_1K, "nothing"),
+            (BLANK, 128 * MIB, XFS_GROUP, "nothing"),
+            // Random bytes of a fresh encrypted volume.
+            (BLANK, 128 * MIB, &magic_alone, "nothing"),
+            (BLANK, 128 * MIB, &other_group, "nothing"),
+            (BLANK, 128 * MIB, &other_size, "nothing"),
+            (BLANK, 256 * MIB, b"XFSB\0\0\x10\0", "nothing"),
+            // Every filesystem has them.
+            (
+                EXT4,
+                128 * MIB,
+                EXT4_4K,
+                "an ext4 filesystem (uuid 757b587e-6bc4-4df0-a276-2cb0d86f03ee)",
+            ),
+        ] {
+            let (tree, device) = machine(wipefs);
+            put(&tree, start, bytes);
+            let contents = tree.host.probe(&device).await.unwrap();
+            assert_eq!(contents.to_string(), named);
+            assert!(!contents.is_only_atari());
+            assert_eq!(contents.is_left_by_mkfs(Kind::Ext4), named == ext4);
         }
     }
 

@@ -300,6 +300,14 @@ mod tests {
                         x-systemd.before=docker.service,x-systemd.device-timeout=30s,x-bootstrap 0 2\n";
     const MOUNTED: &str = "1 1 259:3 / /data rw - ext4 /dev/nvme1n1 rw\n";
 
+    /// The superblock that an ext4 has 128 MiB into its disk, as far as it is looked at.
+    const BACKUP: [u8; 0x5C] = {
+        let mut bytes = [0; 0x5C];
+        (bytes[0x18], bytes[0x21], bytes[0x38], bytes[0x39]) = (2, 0x80, 0x53, 0xEF);
+        (bytes[0x4C], bytes[0x5A]) = (1, 1);
+        bytes
+    };
+
     fn signature(kind: &str) -> String {
         format!(r#"{{"signatures":[{{"type":"{kind}","uuid":"{UUID}"}}]}}"#)
     }
@@ -701,6 +709,21 @@ mod tests {
         machine.prepare(true).await;
         assert_eq!(machine.changes(), [RELOAD, "mount -t xfs NODE /data"]);
         assert_eq!(machine.tree.host.read(FORMATTING).unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn an_ext4_without_its_first_block_is_no_blank_volume() {
+        let machine = Machine::holding("");
+        machine.put(128 << 20, &BACKUP);
+        machine
+            .refuses(
+                "vol-0abc1234 (/dev/nvme1n1) holds remains of an ext4 filesystem; ext4 or a blank volume was expected",
+            )
+            .await;
+        // Unless it is our own mkfs that wrote this, and no more.
+        machine.tree.file(FORMATTING, "vol-0abc1234");
+        machine.prepare(true).await;
+        assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
     }
 
     #[tokio::test]
