@@ -8,7 +8,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use self::place::Place;
+use self::place::{Origin, Place};
 use crate::aws::ec2::{VolumeInfo, describe_volume};
 use crate::config::{self, Filesystem, VolumeKind};
 use crate::engine::{Applied, Phase, State};
@@ -36,16 +36,19 @@ impl Volume {
         }
     }
 
-    /// The device, attached where need be, and whether EC2 vouches that nobody has written to it.
-    async fn obtain(&self, source: &Source) -> Result<(Device, bool)> {
+    /// The device, attached where need be, and how it came to be.
+    async fn obtain(&self, source: &Source) -> Result<(Device, Origin)> {
         match source {
             Source::Ebs(id) => {
                 let known = describe_volume(self.0.aws().await?, id.as_str()).await?;
                 require_encryption(id, &known)?;
                 let device = attach::device(&self.0, id, &known).await?;
-                Ok((device, is_fresh(&known)))
+                Ok((device, origin(&known)))
             }
-            Source::InstanceStore => Ok((source.find(&self.0.host)?.ok_or_else(no_store)?, false)),
+            Source::InstanceStore => {
+                let device = source.find(&self.0.host)?.ok_or_else(no_store)?;
+                Ok((device, Origin::Instance))
+            }
         }
     }
 }
@@ -69,8 +72,8 @@ impl Phase for Volume {
     async fn apply(&self) -> Result<Applied> {
         let source = Source::wanted(&self.0.config.volume)?;
         let place = self.place(&source);
-        let (device, fresh) = self.obtain(&source).await?;
-        place.prepare(&device, fresh).await?;
+        let (device, origin) = self.obtain(&source).await?;
+        place.prepare(&device, &origin).await?;
         Ok(Applied::Finished)
     }
 }
@@ -130,9 +133,12 @@ fn require_encryption(id: &VolumeId, known: &VolumeInfo) -> Result<()> {
     ))
 }
 
-/// Made empty, and encrypted: what looks like a signature there can be random bytes.
-fn is_fresh(known: &VolumeInfo) -> bool {
-    known.encrypted && known.snapshot_id.as_deref().unwrap_or_default().is_empty()
+/// How a volume came to be that is encrypted.
+fn origin(known: &VolumeInfo) -> Origin {
+    match known.snapshot_id.as_deref() {
+        None | Some("") => Origin::New,
+        Some(snapshot) => Origin::Snapshot(snapshot.to_owned()),
+    }
 }
 
 #[cfg(test)]
@@ -185,11 +191,11 @@ mod tests {
     }
 
     #[test]
-    fn only_an_encrypted_volume_made_from_nothing_is_fresh() {
-        assert!(is_fresh(&known(true, None)));
-        assert!(is_fresh(&known(true, Some(""))));
-        assert!(!is_fresh(&known(true, Some("snap-1"))));
-        assert!(!is_fresh(&known(false, None)));
+    fn only_a_volume_made_from_nothing_is_new() {
+        assert_eq!(origin(&known(true, None)), Origin::New);
+        assert_eq!(origin(&known(true, Some(""))), Origin::New);
+        let copy = Origin::Snapshot("snap-1".into());
+        assert_eq!(origin(&known(true, Some("snap-1"))), copy);
     }
 
     #[test]

@@ -66,6 +66,17 @@ impl Contents {
             if matches!(findings.as_slice(), [Finding::Signature { kind, .. }] if kind == "atari"))
     }
 
+    /// The filesystem of which backup superblocks are there.
+    pub fn remains(&self) -> Option<Kind> {
+        let Self::Foreign(findings) = self else {
+            return None;
+        };
+        findings.iter().find_map(|finding| match finding {
+            Finding::Remains(kind) => Some(*kind),
+            _ => None,
+        })
+    }
+
     /// Nothing but what an mkfs of this kind leaves behind that was cut short.
     pub fn is_left_by_mkfs(&self, kind: Kind) -> bool {
         let Self::Foreign(findings) = self else {

@@ -41,17 +41,31 @@ enum Decision {
     Refuse,
 }
 
-/// `fresh`: whether EC2 vouches that the volume is encrypted and was made from nothing, where it was asked.
+/// What is known about how a disk came to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Origin {
+    /// EC2 vouches that the volume is encrypted and was made from nothing: what is on it can be random bytes.
+    New,
+    /// A volume made from this snapshot: never blank by intention.
+    Snapshot(String),
+    /// The instance's own disk.
+    Instance,
+}
+
+/// `origin`: unknown where EC2 was not asked.
 /// `started`: whether we began to format this very volume, and did not end.
-fn decide(contents: &Contents, wanted: Kind, fresh: Option<bool>, started: bool) -> Decision {
+fn decide(contents: &Contents, wanted: Kind, origin: Option<&Origin>, started: bool) -> Decision {
     match contents {
         _ if started && contents.is_left_by_mkfs(wanted) => Decision::Format,
-        Contents::Blank => Decision::Format,
+        Contents::Blank => match origin {
+            Some(Origin::Snapshot(_)) => Decision::Refuse,
+            _ => Decision::Format,
+        },
         Contents::Filesystem { kind, .. } if *kind == wanted.to_string() => Decision::Reuse,
-        _ if contents.is_only_atari() => match fresh {
+        _ if contents.is_only_atari() => match origin {
             None => Decision::Ask,
-            Some(true) => Decision::Format,
-            Some(false) => Decision::Refuse,
+            Some(Origin::New) => Decision::Format,
+            Some(_) => Decision::Refuse,
         },
         _ => Decision::Refuse,
     }
@@ -77,9 +91,9 @@ impl Place<'_> {
             });
         }
         self.require_free()?;
-        let contents = self.host.probe(device).await?;
+        let (contents, decision) = self.judge(device, None).await?;
         let path = &device.path;
-        match decide(&contents, *kind, None, self.started()?) {
+        match decision {
             Decision::Reuse => Ok(State::Needed(format!(
                 "{name} ({path}) holds {contents} and is not mounted at {target}"
             ))),
@@ -96,8 +110,25 @@ impl Place<'_> {
         }
     }
 
+    /// What the device holds, and what to do with it.
+    async fn judge(
+        &self,
+        device: &Device,
+        origin: Option<&Origin>,
+    ) -> Result<(Contents, Decision)> {
+        let contents = self.host.probe(device).await?;
+        let decision = decide(&contents, self.kind, origin, self.started()?);
+        match (decision, origin) {
+            (Decision::Refuse, Some(Origin::Snapshot(snapshot))) if contents == Contents::Blank => {
+                let why = format!("was made from the snapshot {}", printable(snapshot));
+                Err(self.unreadable(device, &contents, &why))
+            }
+            _ => Ok((contents, decision)),
+        }
+    }
+
     /// Makes all of it so. Every refusal comes before the first change.
-    pub(super) async fn prepare(&self, device: &Device, fresh: bool) -> Result<()> {
+    pub(super) async fn prepare(&self, device: &Device, origin: &Origin) -> Result<()> {
         let Self {
             host, target, kind, ..
         } = self;
@@ -109,8 +140,8 @@ impl Place<'_> {
             }
         } else {
             self.require_free()?;
-            let contents = host.probe(device).await?;
-            match decide(&contents, *kind, Some(fresh), self.started()?) {
+            let (contents, decision) = self.judge(device, Some(origin)).await?;
+            match decision {
                 Decision::Reuse => {}
                 Decision::Format => {
                     doing(&format!("making {kind} on {} ({})", device.path, self.name));
@@ -272,10 +303,60 @@ impl Place<'_> {
                 "{} ({path}) holds {contents}; {} or a blank volume was expected",
                 self.name, self.kind
             ),
-            format!(
-                "name the right volume in volume.id, or, if nothing on this one is needed, clear it yourself \
-                 (`wipefs --all {path}`) and run `bootstrap` again; nothing was changed"
+            self.way_out(device, contents),
+        )
+    }
+
+    /// What must have been there can be read no more.
+    fn unreadable(&self, device: &Device, contents: &Contents, why: &str) -> Error {
+        let (name, path) = (&self.name, &device.path);
+        Error::new(
+            format!("{name} ({path}) holds {contents}, but {why}"),
+            self.repair(self.kind, path),
+        )
+    }
+
+    /// What a person can do about contents that were not expected.
+    fn way_out(&self, device: &Device, contents: &Contents) -> String {
+        let path = &device.path;
+        if let Some(kind) = contents.remains() {
+            return self.repair(kind, path);
+        }
+        match contents {
+            Contents::Filesystem { kind, .. } if kind == "ext4" || kind == "xfs" => format!(
+                "if that is the node's data, set volume.filesystem in the config to `{kind}`, else name the right \
+                 volume in volume.id; {}",
+                self.last_resort(path)
             ),
+            _ => format!(
+                "name the right volume in volume.id, or, if nothing on this one is needed, clear it yourself \
+                 (`wipefs --all {path}` destroys a wallet key on it) and run `bootstrap` again; nothing was changed"
+            ),
+        }
+    }
+
+    fn repair(&self, kind: Kind, path: &str) -> String {
+        let tool = match kind {
+            // Block 32768 has the first backup, where blocks have 4 KiB.
+            Kind::Ext4 => "fsck.ext4 -b 32768",
+            Kind::Xfs => "xfs_repair",
+        };
+        format!(
+            "it may be damaged: make a snapshot, repair it (`{tool} {path}`) and run `bootstrap` again, or name an \
+             empty new volume in volume.id; {}",
+            self.last_resort(path)
+        )
+    }
+
+    /// Not `wipefs`, which leaves the backup superblocks.
+    fn last_resort(&self, path: &str) -> String {
+        let make = match self.kind {
+            Kind::Ext4 => "mkfs.ext4",
+            Kind::Xfs => "mkfs.xfs -f",
+        };
+        format!(
+            "only if nothing on it is needed, make the filesystem yourself: `{make} {path}` destroys a wallet key on \
+             it; nothing was changed"
         )
     }
 }
@@ -394,15 +475,18 @@ mod tests {
             self.place().check(&self.device).await.unwrap()
         }
 
-        async fn prepare(&self, fresh: bool) {
-            self.place().prepare(&self.device, fresh).await.unwrap();
+        async fn prepare(&self, origin: &Origin) {
+            self.place().prepare(&self.device, origin).await.unwrap();
         }
 
         /// Both check and apply refuse for this reason, and nothing was changed.
         async fn refuses(&self, reason: &str) {
             for error in [
                 self.place().check(&self.device).await.unwrap_err(),
-                self.place().prepare(&self.device, true).await.unwrap_err(),
+                self.place()
+                    .prepare(&self.device, &Origin::New)
+                    .await
+                    .unwrap_err(),
             ] {
                 assert_eq!(error.reason(), reason);
                 assert!(!error.is_transient());
@@ -452,30 +536,56 @@ mod tests {
             Contents::Foreign(findings.collect())
         };
         let used = Contents::Foreign(vec![crate::host::disk::Finding::Holder("dm-0".into())]);
-        //   contents                        wanted      unknown, fresh, not fresh
+        let snapshot = Origin::Snapshot("snap-1".into());
+        //   contents                        wanted      unknown, new, snapshot, instance store
         for (contents, wanted, decisions) in [
-            (Contents::Blank, Kind::Ext4, [Format, Format, Format]),
-            (Contents::Blank, Kind::Xfs, [Format, Format, Format]),
-            (filesystem("ext4"), Kind::Ext4, [Reuse, Reuse, Reuse]),
-            (filesystem("xfs"), Kind::Xfs, [Reuse, Reuse, Reuse]),
-            (filesystem("xfs"), Kind::Ext4, [Refuse, Refuse, Refuse]),
-            (filesystem("ext3"), Kind::Ext4, [Refuse, Refuse, Refuse]),
-            (foreign(&["atari"]), Kind::Ext4, [Ask, Format, Refuse]),
+            (
+                Contents::Blank,
+                Kind::Ext4,
+                [Format, Format, Refuse, Format],
+            ),
+            (Contents::Blank, Kind::Xfs, [Format, Format, Refuse, Format]),
+            (filesystem("ext4"), Kind::Ext4, [Reuse, Reuse, Reuse, Reuse]),
+            (filesystem("xfs"), Kind::Xfs, [Reuse, Reuse, Reuse, Reuse]),
+            (
+                filesystem("xfs"),
+                Kind::Ext4,
+                [Refuse, Refuse, Refuse, Refuse],
+            ),
+            (
+                filesystem("ext3"),
+                Kind::Ext4,
+                [Refuse, Refuse, Refuse, Refuse],
+            ),
+            (
+                foreign(&["atari"]),
+                Kind::Ext4,
+                [Ask, Format, Refuse, Refuse],
+            ),
             (
                 foreign(&["atari", "dos"]),
                 Kind::Ext4,
-                [Refuse, Refuse, Refuse],
+                [Refuse, Refuse, Refuse, Refuse],
             ),
-            (foreign(&["gpt"]), Kind::Ext4, [Refuse, Refuse, Refuse]),
+            (
+                foreign(&["gpt"]),
+                Kind::Ext4,
+                [Refuse, Refuse, Refuse, Refuse],
+            ),
             (
                 foreign(&["ext4", "dos"]),
                 Kind::Ext4,
-                [Refuse, Refuse, Refuse],
+                [Refuse, Refuse, Refuse, Refuse],
             ),
-            (used, Kind::Ext4, [Refuse, Refuse, Refuse]),
+            (used, Kind::Ext4, [Refuse, Refuse, Refuse, Refuse]),
         ] {
-            let decided = [None, Some(true), Some(false)]
-                .map(|fresh| decide(&contents, wanted, fresh, false));
+            let decided = [
+                None,
+                Some(&Origin::New),
+                Some(&snapshot),
+                Some(&Origin::Instance),
+            ]
+            .map(|origin| decide(&contents, wanted, origin, false));
             assert_eq!(decided, decisions, "{contents:?} {wanted}");
         }
     }
@@ -490,14 +600,14 @@ mod tests {
                     .into()
             )
         );
-        machine.prepare(false).await;
+        machine.prepare(&Origin::Instance).await;
         assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
         assert_eq!(machine.fstab(), LINE);
         let done = State::Done(format!(
             "/dev/nvme1n1 (vol-0abc1234, ext4 UUID={UUID}) on /data, 1 GiB"
         ));
         assert_eq!(machine.check().await, done);
-        machine.prepare(false).await;
+        machine.prepare(&Origin::Instance).await;
         assert_eq!(machine.changes().len(), 3, "a second apply changes nothing");
     }
 
@@ -525,7 +635,7 @@ mod tests {
             );
             let error = machine
                 .place()
-                .prepare(&machine.device, true)
+                .prepare(&machine.device, &Origin::New)
                 .await
                 .unwrap_err();
             assert_eq!(
@@ -545,7 +655,7 @@ mod tests {
                 "vol-0abc1234 (/dev/nvme1n1) holds an ext4 filesystem (uuid {UUID}) and is not mounted at /data"
             ))
         );
-        machine.prepare(true).await;
+        machine.prepare(&Origin::New).await;
         assert_eq!(machine.changes(), [RELOAD, MOUNT]);
     }
 
@@ -563,7 +673,7 @@ mod tests {
         );
         let error = machine
             .place()
-            .prepare(&machine.device, false)
+            .prepare(&machine.device, &Origin::Instance)
             .await
             .unwrap_err();
         assert_eq!(
@@ -571,7 +681,7 @@ mod tests {
             "vol-0abc1234 (/dev/nvme1n1) holds an atari partition table; ext4 or a blank volume was expected"
         );
         assert_eq!(machine.changes(), [""; 0]);
-        machine.prepare(true).await;
+        machine.prepare(&Origin::New).await;
         assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
     }
 
@@ -655,7 +765,7 @@ mod tests {
                 "fstab does not mount UUID={UUID} at /data; vol-0abc1234 has grown to 2 GiB, its filesystem not yet"
             ))
         );
-        machine.prepare(false).await;
+        machine.prepare(&Origin::Instance).await;
         assert_eq!(machine.changes(), [RELOAD, "resize2fs NODE"]);
         assert_eq!(
             machine.fstab(),
@@ -666,7 +776,7 @@ mod tests {
     #[tokio::test]
     async fn another_owner_is_noticed() {
         let machine = Machine::holding(&signature("ext4"));
-        machine.prepare(false).await;
+        machine.prepare(&Origin::Instance).await;
         let mut place = machine.place();
         place.owner = (4_000_000, 4_000_001);
         assert_eq!(
@@ -685,7 +795,7 @@ mod tests {
                  xfs is to be made again and mounted at /data"
             ))
         );
-        machine.prepare(true).await;
+        machine.prepare(&Origin::New).await;
         let made = "mkfs.xfs -q -L theta-data -f NODE";
         let mount = "mount -t xfs NODE /data";
         assert_eq!(machine.changes(), [made, RELOAD, mount]);
@@ -706,7 +816,7 @@ mod tests {
         // A finished one is kept, whatever was noted.
         let machine = Machine::with_half_an_xfs(Some("vol-0abc1234"));
         machine.put(126, &[0]);
-        machine.prepare(true).await;
+        machine.prepare(&Origin::New).await;
         assert_eq!(machine.changes(), [RELOAD, "mount -t xfs NODE /data"]);
         assert_eq!(machine.tree.host.read(FORMATTING).unwrap(), None);
     }
@@ -722,8 +832,48 @@ mod tests {
             .await;
         // Unless it is our own mkfs that wrote this, and no more.
         machine.tree.file(FORMATTING, "vol-0abc1234");
-        machine.prepare(true).await;
+        machine.prepare(&Origin::New).await;
         assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
+    }
+
+    #[tokio::test]
+    async fn a_volume_from_a_snapshot_is_never_taken_for_blank() {
+        let machine = Machine::holding("");
+        let snapshot = Origin::Snapshot("snap-0abc".into());
+        let place = machine.place();
+        let error = place.prepare(&machine.device, &snapshot).await.unwrap_err();
+        assert_eq!(
+            error.reason(),
+            "vol-0abc1234 (/dev/nvme1n1) holds nothing, but was made from the snapshot snap-0abc"
+        );
+        assert_eq!(
+            error.hint(),
+            "it may be damaged: make a snapshot, repair it (`fsck.ext4 -b 32768 /dev/nvme1n1`) and run `bootstrap` \
+             again, or name an empty new volume in volume.id; only if nothing on it is needed, make the filesystem \
+             yourself: `mkfs.ext4 /dev/nvme1n1` destroys a wallet key on it; nothing was changed"
+        );
+        assert_eq!(machine.changes(), [""; 0]);
+    }
+
+    #[tokio::test]
+    async fn the_way_out_of_another_filesystem_is_the_config_first() {
+        let mut machine = Machine::holding(&signature("xfs"));
+        for (wanted, held, make) in [
+            (Kind::Ext4, "xfs", "mkfs.ext4"),
+            (Kind::Xfs, "ext4", "mkfs.xfs -f"),
+        ] {
+            machine.kind = wanted;
+            machine.tree.file("/signatures", signature(held));
+            let error = machine.place().check(&machine.device).await.unwrap_err();
+            assert_eq!(
+                error.hint(),
+                format!(
+                    "if that is the node's data, set volume.filesystem in the config to `{held}`, else name the right \
+                     volume in volume.id; only if nothing on it is needed, make the filesystem yourself: \
+                     `{make} /dev/nvme1n1` destroys a wallet key on it; nothing was changed"
+                )
+            );
+        }
     }
 
     #[tokio::test]
@@ -742,7 +892,7 @@ mod tests {
         let mounted = tree.host.path("/tools/mount").display().to_string();
         std::fs::rename(&mounted, format!("{mounted}.real")).unwrap();
         tree.tool("mount", &format!("[ ! -e '{note}' ] && . '{mounted}.real'"));
-        machine.prepare(true).await;
+        machine.prepare(&Origin::New).await;
         assert!(matches!(machine.check().await, State::Done(_)));
     }
 
@@ -755,12 +905,12 @@ mod tests {
             assert!(
                 machine
                     .place()
-                    .prepare(&machine.device, false)
+                    .prepare(&machine.device, &Origin::Instance)
                     .await
                     .is_err()
             );
             std::fs::write(machine.tree.host.path(format!("/tools/{tool}")), good).unwrap();
-            machine.prepare(false).await;
+            machine.prepare(&Origin::Instance).await;
             assert!(matches!(machine.check().await, State::Done(_)));
             assert_eq!(machine.fstab(), LINE);
         }
