@@ -9,7 +9,8 @@ use crate::log::printable;
 
 const FSTAB: &str = "/etc/fstab";
 
-/// The option that marks our line in fstab; mount and systemd ignore options that begin with `x-`.
+/// The option that marks our line in fstab, alone or followed by `=` and a volume's id; mount and systemd ignore
+/// options that begin with `x-`.
 const MARK: &str = "x-bootstrap";
 
 /// One line of /proc/self/mountinfo.
@@ -68,6 +69,18 @@ impl Host {
         }
     }
 
+    /// UUID of the filesystem that our line mounts from this volume; `None` where there is no such line.
+    pub fn fstab_uuid(&self, volume: &str) -> Result<Option<String>> {
+        let text = self.fstab()?;
+        let text = String::from_utf8_lossy(&text);
+        let uuid = text.lines().find_map(|line| {
+            let fields: Vec<&str> = line.split_whitespace().collect();
+            let device = fields.first()?.strip_prefix("UUID=")?;
+            (mark(&fields)? == volume).then(|| device.to_owned())
+        });
+        Ok(uuid)
+    }
+
     fn fstab(&self) -> Result<Vec<u8>> {
         Ok(self.read(FSTAB)?.unwrap_or_default())
     }
@@ -82,6 +95,8 @@ pub struct FstabEntry {
     pub target: String,
     /// Filesystem type.
     pub filesystem: String,
+    /// Id of the EBS volume that has the filesystem.
+    pub volume: Option<String>,
 }
 
 impl fmt::Display for FstabEntry {
@@ -90,11 +105,15 @@ impl fmt::Display for FstabEntry {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "UUID={} {} {} defaults,nofail,x-systemd.before=docker.service,x-systemd.device-timeout=30s,{MARK} 0 2",
+            "UUID={} {} {} defaults,nofail,x-systemd.before=docker.service,x-systemd.device-timeout=30s,{MARK}",
             self.uuid,
             escape(&self.target),
             self.filesystem
-        )
+        )?;
+        if let Some(volume) = &self.volume {
+            write!(out, "={volume}")?;
+        }
+        out.write_str(" 0 2")
     }
 }
 
@@ -108,11 +127,7 @@ impl FstabEntry {
             let shown = String::from_utf8_lossy(line);
             let fields: Vec<&str> = shown.split_whitespace().collect();
             let comment = fields.first().is_none_or(|field| field.starts_with('#'));
-            let ours = !comment
-                && fields
-                    .get(3)
-                    .is_some_and(|options| options.split(',').any(|option| option == MARK));
-            if ours {
+            if mark(&fields).is_some() {
                 if !written {
                     edited.extend_from_slice(wanted.as_bytes());
                     edited.push(b'\n');
@@ -141,6 +156,21 @@ impl FstabEntry {
         }
         Ok((edited != text).then_some(edited))
     }
+}
+
+/// The volume that our mark names, empty where it names none; `None` where the line is not ours.
+fn mark<'a>(fields: &[&'a str]) -> Option<&'a str> {
+    if fields.first()?.starts_with('#') {
+        return None;
+    }
+    fields.get(3)?.split(',').find_map(|option| {
+        let volume = option.strip_prefix(MARK)?;
+        if volume.is_empty() {
+            Some(volume)
+        } else {
+            volume.strip_prefix('=')
+        }
+    })
 }
 
 /// Whether the mount point of a line is `target`; `/data/` is `/data`.
@@ -276,6 +306,7 @@ not a line
             uuid: "11-22".into(),
             target: "/data".into(),
             filesystem: "ext4".into(),
+            volume: None,
         }
     }
 
@@ -333,6 +364,50 @@ not a line
                 )
             );
         }
+    }
+
+    #[test]
+    fn our_line_names_its_volume() {
+        let named = OURS.replace("x-bootstrap", "x-bootstrap=vol-0abc1234");
+        let mut wanted = entry();
+        wanted.volume = Some("vol-0abc1234".into());
+        assert_eq!(format!("{wanted}\n"), named);
+        for before in [
+            OURS,
+            &OURS.replace("x-bootstrap", "x-bootstrap=vol-0ffffffff"),
+        ] {
+            let after = wanted.edit(before.as_bytes()).unwrap().unwrap();
+            assert_eq!(String::from_utf8(after).unwrap(), named);
+        }
+        assert_eq!(wanted.edit(named.as_bytes()).unwrap(), None);
+        // No mark of ours.
+        for option in ["x-bootstrapped", "x-bootstrap-vol-0abc1234"] {
+            let line = OURS.replace("x-bootstrap", option);
+            assert!(wanted.edit(line.as_bytes()).is_err());
+        }
+    }
+
+    #[test]
+    fn fstab_tells_what_a_volume_held() {
+        let named = OURS.replace("x-bootstrap", "x-bootstrap=vol-0abc1234");
+        let held = |text: &str| {
+            let tree = Tree::new();
+            tree.file(FSTAB, text);
+            tree.host.fstab_uuid("vol-0abc1234").unwrap()
+        };
+        let other = "# c\nUUID=aa / xfs defaults 0 1\n";
+        assert_eq!(held(&format!("{other}{named}")).as_deref(), Some("11-22"));
+        for text in [
+            "",
+            other,
+            OURS,
+            &format!("#{named}"),
+            &format!("# {named}"),
+            &named.replace("vol-0abc1234", "vol-0abc12345"),
+        ] {
+            assert_eq!(held(text), None, "{text}");
+        }
+        assert_eq!(Tree::new().host.fstab_uuid("vol-0abc1234").unwrap(), None);
     }
 
     #[test]

@@ -123,6 +123,13 @@ impl Place<'_> {
                 let why = format!("was made from the snapshot {}", printable(snapshot));
                 Err(self.unreadable(device, &contents, &why))
             }
+            (Decision::Format | Decision::Ask, _) => match self.known_uuid()? {
+                Some(uuid) => {
+                    let why = format!("/etc/fstab says that it has UUID={}", printable(&uuid));
+                    Err(self.unreadable(device, &contents, &why))
+                }
+                None => Ok((contents, decision)),
+            },
             _ => Ok((contents, decision)),
         }
     }
@@ -178,6 +185,15 @@ impl Place<'_> {
     fn started(&self) -> Result<bool> {
         let name = self.host.read(FORMATTING)?;
         Ok(name.is_some_and(|name| name == self.name.as_bytes()))
+    }
+
+    /// UUID of the filesystem that the volume had when a run before this one mounted it. An instance's own disk loses
+    /// its filesystem whenever the instance stops.
+    fn known_uuid(&self) -> Result<Option<String>> {
+        match self.source {
+            Source::Ebs(id) => self.host.fstab_uuid(id.as_str()),
+            Source::InstanceStore => Ok(None),
+        }
     }
 
     /// The disk is still the one behind the device: names are given anew when a disk goes and another comes.
@@ -293,6 +309,10 @@ impl Place<'_> {
             uuid,
             target: self.target.to_owned(),
             filesystem: self.kind.to_string(),
+            volume: match self.source {
+                Source::Ebs(id) => Some(id.to_string()),
+                Source::InstanceStore => None,
+            },
         }
     }
 
@@ -378,7 +398,7 @@ mod tests {
 
     const UUID: &str = "757b587e-6bc4-4df0-a276-2cb0d86f03ee";
     const LINE: &str = "UUID=757b587e-6bc4-4df0-a276-2cb0d86f03ee /data ext4 defaults,nofail,\
-                        x-systemd.before=docker.service,x-systemd.device-timeout=30s,x-bootstrap 0 2\n";
+                        x-systemd.before=docker.service,x-systemd.device-timeout=30s,x-bootstrap=vol-0abc1234 0 2\n";
     const MOUNTED: &str = "1 1 259:3 / /data rw - ext4 /dev/nvme1n1 rw\n";
 
     /// The superblock that an ext4 has 128 MiB into its disk, as far as it is looked at.
@@ -874,6 +894,46 @@ mod tests {
                 )
             );
         }
+    }
+
+    #[tokio::test]
+    async fn a_volume_that_had_a_filesystem_here_is_never_taken_for_blank() {
+        let atari = r#"{"signatures":[{"type":"atari","uuid":null}]}"#;
+        for (signatures, seems) in [("", "nothing"), (atari, "an atari partition table")] {
+            let machine = Machine::holding(signatures);
+            machine.tree.file("/etc/fstab", LINE);
+            machine
+                .refuses(&format!(
+                    "vol-0abc1234 (/dev/nvme1n1) holds {seems}, but /etc/fstab says that it has UUID={UUID}"
+                ))
+                .await;
+            // Another volume, or a line from before the mark had an id.
+            for mark in ["x-bootstrap=vol-0ffffffff", "x-bootstrap"] {
+                let machine = Machine::holding(signatures);
+                let line = LINE.replace("x-bootstrap=vol-0abc1234", mark);
+                machine.tree.file("/etc/fstab", line);
+                machine.prepare(&Origin::New).await;
+                assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
+                assert_eq!(machine.fstab(), LINE);
+            }
+        }
+    }
+
+    #[tokio::test]
+    async fn an_instance_s_own_disk_may_be_blank_again() {
+        let mut machine = Machine::holding("");
+        machine.source = Source::InstanceStore;
+        machine.tree.file(
+            "/sys/class/block/nvme1n1/device/model",
+            "Amazon EC2 NVMe Instance Storage\n",
+        );
+        let line = LINE.replace("=vol-0abc1234", "");
+        machine
+            .tree
+            .file("/etc/fstab", line.replace("757b", "ffff"));
+        machine.prepare(&Origin::Instance).await;
+        assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
+        assert_eq!(machine.fstab(), line);
     }
 
     #[tokio::test]
