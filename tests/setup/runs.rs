@@ -134,7 +134,7 @@ fn force_applies_what_holds_already() {
         "volume",
         "vol-0123456789abcdef0 (/dev/nvme1n1) holds an xfs filesystem (uuid 1); ext4 or a blank volume was expected",
         "name the right volume in volume.id, or, if nothing on this one is needed, clear it yourself \
-         (`wipefs --all /dev/nvme1n1`) and run `bootstrap` again; nothing was changed",
+         (`wipefs --all /dev/nvme1n1` destroys a wallet key on it) and run `bootstrap` again; nothing was changed",
     );
     assert_eq!(machine.changes(), Vec::<String>::new());
 }

@@ -12,6 +12,8 @@ pub const TESTS: &[Test] = &[
     ("an_expected_filesystem_is_reused", an_expected_filesystem_is_reused),
     ("a_phantom_table_on_a_new_encrypted_volume_is_formatted", a_phantom_table_on_a_new_encrypted_volume_is_formatted),
     ("an_unencrypted_volume_is_refused", an_unencrypted_volume_is_refused),
+    ("a_volume_from_a_snapshot_is_never_blank", a_volume_from_a_snapshot_is_never_blank),
+    ("a_volume_in_use_elsewhere_is_refused", a_volume_in_use_elsewhere_is_refused),
     ("an_unknown_volume_is_refused", an_unknown_volume_is_refused),
     ("a_volume_that_another_instance_holds_is_waited_for", a_volume_that_another_instance_holds_is_waited_for),
     ("a_volume_that_has_grown_is_used_whole", a_volume_that_has_grown_is_used_whole),
@@ -66,7 +68,7 @@ fn foreign_contents_are_never_formatted() {
         let reason =
             format!("{VOLUME} (/dev/nvme1n1) holds {found}; ext4 or a blank volume was expected");
         let hint = "name the right volume in volume.id, or, if nothing on this one is needed, clear it yourself \
-                    (`wipefs --all /dev/nvme1n1`) and run `bootstrap` again; nothing was changed";
+                    (`wipefs --all /dev/nvme1n1` destroys a wallet key on it) and run `bootstrap` again; nothing was changed";
         expect_failure(&machine, "volume", &reason, hint);
         let touched = machine
             .changes()
@@ -233,6 +235,51 @@ fn files_at_the_mount_point_are_never_hidden() {
         "move what is in /data elsewhere, then run `bootstrap --phase volume`",
     );
     assert!(machine.aws.state().requests_of("AttachVolume").is_empty());
+    assert!(
+        !machine
+            .changes()
+            .iter()
+            .any(|call| call.contains("nvme1n1"))
+    );
+}
+
+fn a_volume_from_a_snapshot_is_never_blank() {
+    let machine = Machine::new("debian-12");
+    machine.aws.state().volumes[0].snapshot = "snap-0123456789abcdef0".into();
+    machine.run(&TO_THE_VOLUME).expect(1);
+    expect_failure(
+        &machine,
+        "volume",
+        &format!(
+            "{VOLUME} (/dev/nvme1n1) holds nothing, but was made from the snapshot snap-0123456789abcdef0"
+        ),
+        "it may be damaged: make a snapshot, repair it (`fsck.ext4 -b 32768 /dev/nvme1n1`) and run `bootstrap` again, \
+         or name an empty new volume in volume.id; only if nothing on it is needed, make the filesystem yourself: \
+         `mkfs.ext4 /dev/nvme1n1` destroys a wallet key on it; nothing was changed",
+    );
+    assert!(
+        !machine
+            .changes()
+            .iter()
+            .any(|call| call.contains("nvme1n1"))
+    );
+}
+
+fn a_volume_in_use_elsewhere_is_refused() {
+    let machine = Machine::new("debian-12");
+    machine.attach();
+    machine.aws.state().volumes[0].attached =
+        Some(("i-0fedcba9876543210".into(), "/dev/sdf".into()));
+    machine.run(&TO_THE_VOLUME).expect(1);
+    expect_failure(
+        &machine,
+        "volume",
+        &format!(
+            "{VOLUME} is attached to i-0fedcba9876543210 too; two machines that use one filesystem destroy it"
+        ),
+        "detach the volume from every other instance (EC2 console, Multi-Attach), then run `bootstrap` again; \
+         nothing was changed",
+    );
     assert!(
         !machine
             .changes()

@@ -69,7 +69,8 @@ fn a_bare_machine_becomes_a_healthy_node_and_stays_one(name: &str) {
     assert_eq!(
         machine.read("/etc/fstab").lines().last().unwrap(),
         "UUID=5ca1ab1e-0000-4000-8000-00000000da7a /data ext4 \
-         defaults,nofail,x-systemd.before=docker.service,x-systemd.device-timeout=30s,x-bootstrap 0 2"
+         defaults,nofail,x-systemd.before=docker.service,x-systemd.device-timeout=30s,\
+         x-bootstrap=vol-0123456789abcdef0 0 2"
     );
 
     machine.forget_calls();
