@@ -337,7 +337,8 @@ fn killed_in_each_phase_the_next_run_heals() {
         "metrics-cron",
         "signal",
     ] {
-        assert!(instance.kill_in(phase), "{phase} was over before the kill");
+        let killed = (0..5).any(|_| instance.kill_in(phase));
+        assert!(killed, "{phase} was always over before the kill");
     }
     let run = instance.try_run("bootstrap");
     assert_eq!(run.code, 0, "{}", run.output);
