@@ -1,52 +1,10 @@
 //! What is wrong with a config file: all of it at once, each with its JSON path and what to write instead.
 
-use std::fmt::Write as _;
-
 use serde_json::{Map, Value};
 
+use super::problem::{Problem, path_of, quoted};
 use super::syntax;
 use super::table::{FIELDS, Field, Kind};
-
-/// One mistake in the file.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Problem {
-    /// Where: `$.volume.id`.
-    pub path: String,
-    /// What is wrong there.
-    pub message: String,
-    /// What to write instead.
-    pub hint: String,
-}
-
-impl Problem {
-    pub(super) fn new(
-        path: impl Into<String>,
-        message: impl Into<String>,
-        hint: impl Into<String>,
-    ) -> Self {
-        Self {
-            path: path.into(),
-            message: message.into(),
-            hint: hint.into(),
-        }
-    }
-}
-
-/// The problems as a numbered list for a person: one line each, then a line that says what to write.
-pub fn render(problems: &[Problem]) -> String {
-    let mut text = String::new();
-    for (index, problem) in problems.iter().enumerate() {
-        let Problem {
-            path,
-            message,
-            hint,
-        } = problem;
-        let number = index + 1;
-        // Writing to a String cannot fail.
-        let _ = writeln!(text, "{number}. {path}: {message}\n   help: {hint}");
-    }
-    text
-}
 
 /// The parsed file, when nothing at all is wrong with it.
 pub(super) fn checked(text: &str) -> Result<Value, Vec<Problem>> {
@@ -64,15 +22,6 @@ pub(super) fn checked(text: &str) -> Result<Value, Vec<Problem>> {
         Ok(value)
     } else {
         Err(problems)
-    }
-}
-
-/// The path of `key` in the object at `parent`; keys that are not plain words are quoted.
-pub(super) fn path_of(parent: &str, key: &str) -> String {
-    if !key.is_empty() && key.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'_') {
-        format!("{parent}.{key}")
-    } else {
-        format!("{parent}[{}]", quoted(key))
     }
 }
 
@@ -179,15 +128,6 @@ fn kind_of(value: &Value) -> &'static str {
     }
 }
 
-/// The text with control characters escaped, cut after 80 characters.
-pub(super) fn quoted(text: &str) -> String {
-    let mut shown: String = text.chars().take(80).collect();
-    if shown.len() < text.len() {
-        shown.push('…');
-    }
-    format!("{shown:?}")
-}
-
 fn suggestion(key: &str, fields: &[Field]) -> String {
     // A key may be as long as the file; the table's names are short.
     let key: String = key.chars().take(64).collect();
@@ -213,6 +153,7 @@ mod tests {
     )]
     use serde_json::json;
 
+    use super::super::problem::render;
     use super::*;
 
     fn valid() -> Value {

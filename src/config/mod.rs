@@ -1,12 +1,13 @@
 //! The config file: its shape and its defaults. `table` says what each key may hold, `check` says what is wrong.
 
 mod check;
+mod problem;
 mod syntax;
 mod table;
 
 use serde::{Deserialize, Serialize};
 
-pub use check::{Problem, render};
+pub use problem::{Problem, render};
 
 /// `/etc/bootstrap/config.json`. Holds no secret. Unknown keys are errors.
 #[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]

@@ -6,7 +6,7 @@ use std::fmt;
 use serde::de::{DeserializeSeed, Deserializer, MapAccess, SeqAccess, Visitor};
 use serde_json::{Map, Value};
 
-use super::Problem;
+use super::problem::{Problem, path_of};
 
 /// Parses `text`. Duplicate keys are returned beside the value, since the rest of the file can be checked all the same.
 pub(super) fn parse(text: &str) -> Result<(Value, Vec<Problem>), Problem> {
@@ -91,7 +91,7 @@ impl<'de> Visitor<'de> for Node<'_> {
     fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Value, A::Error> {
         let mut map = Map::new();
         while let Some(key) = entries.next_key::<String>()? {
-            let path = super::check::path_of(&self.path, &key);
+            let path = path_of(&self.path, &key);
             let value = entries.next_value_seed(Node {
                 path: path.clone(),
                 duplicates: self.duplicates,

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use regex_lite::Regex;
 use serde_json::{Value, json};
 
-use super::check::quoted;
+use super::problem::quoted;
 
 /// One key of an object.
 pub(super) struct Field {

@@ -2,7 +2,6 @@
 
 use std::time::Duration;
 
-use super::spec::ImageFacts;
 use crate::config::Edge;
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -17,6 +16,41 @@ const PULL_POLICY: Policy = Policy {
     first_pause: Duration::from_secs(5),
     longest_pause: Duration::from_secs(90),
 };
+
+/// What of the image shapes the container.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ImageFacts {
+    /// `sha256:…`
+    pub id: String,
+    /// The image's own entrypoint and command, joined.
+    pub argv: Vec<String>,
+}
+
+impl ImageFacts {
+    /// Reads what `docker image inspect` says about one image.
+    pub fn from_inspect(image: &serde_json::Value) -> Result<Self> {
+        let words = |key: &str| -> Vec<String> {
+            let list = image.pointer(&format!("/Config/{key}"));
+            list.and_then(serde_json::Value::as_array)
+                .into_iter()
+                .flatten()
+                .filter_map(|word| word.as_str().map(String::from))
+                .collect()
+        };
+        let id = image.get("Id").and_then(serde_json::Value::as_str);
+        let argv = [words("Entrypoint"), words("Cmd")].concat();
+        match id {
+            Some(id) if !argv.is_empty() => Ok(Self {
+                id: id.into(),
+                argv,
+            }),
+            _ => Err(Error::new(
+                "the image has no entrypoint and no command",
+                "check edge.image and edge.tag in /etc/bootstrap/config.json: it must be a program's image",
+            )),
+        }
+    }
+}
 
 /// The image as Docker names it; a digest wins over a tag.
 pub fn reference(edge: &Edge) -> String {

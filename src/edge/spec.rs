@@ -6,7 +6,8 @@ use std::path::{Component, Path};
 
 use serde::Deserialize;
 
-use super::{PROGRAM, SECRET_FILE, SECRET_FOLDER, SPEC_FILE, SPEC_LABEL, image};
+use super::image::{ImageFacts, reference};
+use super::{PROGRAM, SECRET_FILE, SECRET_FOLDER, SPEC_FILE, SPEC_LABEL};
 use crate::config::Config;
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
@@ -86,15 +87,6 @@ pub struct Log {
     pub max_size: String,
     /// How many files.
     pub max_files: u32,
-}
-
-/// What of the image shapes the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ImageFacts {
-    /// `sha256:…`
-    pub id: String,
-    /// The image's own entrypoint and command, joined.
-    pub argv: Vec<String>,
 }
 
 /// The container that there should be.
@@ -198,7 +190,7 @@ impl Spec {
         let mut argv = self.flags(config);
         let label_at = argv.len();
         argv.extend(["--entrypoint".into(), SHIM.into()]);
-        argv.push(image::reference(&config.edge));
+        argv.push(reference(&config.edge));
         argv.extend(
             [
                 "entrypoint",
@@ -267,32 +259,6 @@ impl Spec {
             argv.push("--tty".into());
         }
         argv
-    }
-}
-
-impl ImageFacts {
-    /// Reads what `docker image inspect` says about one image.
-    pub fn from_inspect(image: &serde_json::Value) -> Result<Self> {
-        let words = |key: &str| -> Vec<String> {
-            let list = image.pointer(&format!("/Config/{key}"));
-            list.and_then(serde_json::Value::as_array)
-                .into_iter()
-                .flatten()
-                .filter_map(|word| word.as_str().map(String::from))
-                .collect()
-        };
-        let id = image.get("Id").and_then(serde_json::Value::as_str);
-        let argv = [words("Entrypoint"), words("Cmd")].concat();
-        match id {
-            Some(id) if !argv.is_empty() => Ok(Self {
-                id: id.into(),
-                argv,
-            }),
-            _ => Err(Error::new(
-                "the image has no entrypoint and no command",
-                "check edge.image and edge.tag in /etc/bootstrap/config.json: it must be a program's image",
-            )),
-        }
     }
 }
 

@@ -367,7 +367,7 @@ mod tests {
     use std::fs;
 
     use super::*;
-    use crate::edge::spec::ImageFacts;
+    use crate::edge::image::ImageFacts;
     use crate::host::testing::Tree;
 
     /// Keeps one file per container. `run` fails where the file `refuse` exists, and the container dies where `dies` does.
