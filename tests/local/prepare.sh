@@ -2,7 +2,7 @@
 # Needs: $repo, $state, $region, say, die, logged.
 # shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with the driver
 
-readonly host_packages=(ca-certificates curl debootstrap dpkg-dev e2fsprogs gcc iproute2 musl-tools openssl
+readonly host_packages=(ca-certificates curl debootstrap dpkg-dev e2fsprogs gcc iproute2 mount musl-tools openssl procps
     python3 python3-venv systemd-container util-linux)
 readonly target=x86_64-unknown-linux-musl
 readonly binaries=$repo/target/$target/release
