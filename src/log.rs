@@ -60,10 +60,9 @@ fn is_bidirectional_control(character: char) -> bool {
     matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
-/// Sends events to `stream` as `format` and, where it can be opened, to `file`.
-///
-/// `verbose` also shows debug events, such as the commands run; the file always has them.
-pub fn start(stream: Stream, format: Format, verbose: bool, file: &Path) {
+/// Sends events to `stream` as `format`, down to the level `shown`, and, where it can be opened, to `file`, down to the
+/// level `kept`. Debug events are details, such as every command run.
+pub fn start(stream: Stream, format: Format, shown: Level, file: &Path, kept: Level) {
     let opened = open(file);
     if let (Err(error), true) = (&opened, stream != Stream::Nowhere) {
         let _ = writeln!(io::stderr(), "cannot log to {}: {error}", file.display());
@@ -71,8 +70,9 @@ pub fn start(stream: Stream, format: Format, verbose: bool, file: &Path) {
     let log = Log {
         stream,
         format,
-        verbose,
+        shown,
         file: opened.ok().map(Mutex::new),
+        kept,
     };
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log));
 }
@@ -98,8 +98,9 @@ fn open(path: &Path) -> io::Result<File> {
 struct Log {
     stream: Stream,
     format: Format,
-    verbose: bool,
+    shown: Level,
     file: Option<Mutex<File>>,
+    kept: Level,
 }
 
 /// The phase that a span belongs to.
@@ -130,12 +131,13 @@ impl<S: Subscriber + for<'a> LookupSpan<'a>> Layer<S> for Log {
         let level = *event.metadata().level();
         let json = json_line(level, phase.as_deref(), &fields.message);
         if let Some(file) = &self.file
+            && level <= self.kept
             && let Ok(mut file) = file.lock()
         {
             // A full disk must not stop the set-up; standard output still has the line.
             let _ = file.write_all(json.as_bytes());
         }
-        if level > Level::INFO && !self.verbose {
+        if level > self.shown {
             return;
         }
         let line = match self.format {

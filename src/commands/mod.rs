@@ -15,6 +15,7 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use serde::Serialize;
+use tracing::Level;
 
 use crate::aws::imds::Imds;
 use crate::engine::Engine;
@@ -80,7 +81,18 @@ impl Output {
         } else {
             log::Stream::Nowhere
         };
-        log::start(stream, self.format, self.verbose, &host.path(LOG));
+        // A tick a minute would push the story of the set-up out of the file.
+        let level = self.level();
+        log::start(stream, self.format, level, &host.path(LOG), level);
+    }
+
+    /// How much is shown.
+    fn level(self) -> Level {
+        if self.verbose {
+            Level::DEBUG
+        } else {
+            Level::INFO
+        }
     }
 
     /// Whether the lines may give way to a live view.

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
+use tracing::Level;
 
 use super::{
     Exit, JOURNAL, LOG, Output, VERSION, block_on, complain, config, engine, fail, host, need_root,
@@ -88,12 +89,17 @@ fn observe(output: Output, host: &Host) -> Arc<dyn Observer> {
     if output.may_draw()
         && let Some(live) = Live::for_terminal()
     {
-        log::start(log::Stream::Nowhere, output.format, false, &host.path(LOG));
+        start_log(log::Stream::Nowhere, output, host);
         return Arc::new(live);
     }
-    let stream = log::Stream::Output;
-    log::start(stream, output.format, output.verbose, &host.path(LOG));
+    start_log(log::Stream::Output, output, host);
     Arc::new(())
+}
+
+/// The file has all the details of a run: they are what one wants after a failure.
+fn start_log(stream: log::Stream, output: Output, host: &Host) {
+    let (shown, kept) = (output.level(), Level::DEBUG);
+    log::start(stream, output.format, shown, &host.path(LOG), kept);
 }
 
 fn select(node: &Arc<Node>, what: &Run) -> Result<(Engine, Selection)> {

@@ -47,8 +47,10 @@ fn metrics_publishes_once_each_tick() {
     let machine = healthy("amazon-linux-2023-gpu");
     machine.aws.state().metadata["meta-data"]["tags"]["instance"]["aws:autoscaling:groupName"] =
         "theta-group".into();
+    let log = machine.read("/var/log/bootstrap.log");
     let quiet = machine.run(&["metrics"]).expect(0);
     assert_eq!(quiet.output(), "");
+    assert_eq!(machine.read("/var/log/bootstrap.log"), log);
     let calls = machine.aws.state().metrics();
     assert_eq!(calls.len(), 1);
     assert_eq!(calls[0]["Namespace"], "CWAgent");
