@@ -40,6 +40,12 @@ impl Error {
         self
     }
 
+    /// Marks the failure as worth trying again where `passing`.
+    pub fn transient_if(mut self, passing: bool) -> Self {
+        self.transient |= passing;
+        self
+    }
+
     /// What went wrong, in one line.
     pub fn reason(&self) -> &str {
         &self.reason

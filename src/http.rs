@@ -14,6 +14,8 @@ use std::time::Duration;
 use ureq::http::Uri;
 use ureq::tls::{RootCerts, TlsConfig};
 
+use crate::error::Error;
+
 /// No connection may take longer to open than this.
 const CONNECT: Duration = Duration::from_secs(5);
 
@@ -61,6 +63,12 @@ impl Failure {
     /// Whether asking again can help.
     pub fn is_transient(&self) -> bool {
         self.kind != Kind::Invalid
+    }
+
+    /// The failure told for a person, worth trying again where asking again can help.
+    pub fn told(self, reason: impl Into<String>, hint: impl Into<String>) -> Error {
+        let passing = self.is_transient();
+        Error::new(reason, hint).because(self).transient_if(passing)
     }
 }
 

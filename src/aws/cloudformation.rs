@@ -59,11 +59,7 @@ pub async fn signal_resource(
         &format!("SignalResource of {resource} in {stack}"),
         "cloudformation:SignalResource on the stack",
     );
-    Err(if is_validation {
-        error.transient()
-    } else {
-        error
-    })
+    Err(error.transient_if(is_validation))
 }
 
 #[cfg(test)]

@@ -196,29 +196,20 @@ async fn exchange(request: Request, path: &str) -> Result<(u16, String)> {
             answer.status,
             String::from_utf8_lossy(&answer.body).trim().into(),
         )),
-        Err(failure) => {
-            let transient = failure.is_transient();
-            let error = Error::new(
-                format!("the metadata service does not answer ({path})"),
-                HINT,
-            )
-            .because(failure);
-            Err(if transient { error.transient() } else { error })
-        }
+        Err(failure) => Err(failure.told(
+            format!("the metadata service does not answer ({path})"),
+            HINT,
+        )),
     }
 }
 
 /// Which statuses pass by themselves: a timeout, throttling, and the service starting up (canonical/cloud-init#5577).
 fn refused(status: u16, path: &str) -> Error {
-    let error = Error::new(
+    Error::new(
         format!("the metadata service answers {status} ({path})"),
         HINT,
-    );
-    if matches!(status, 408 | 429 | 500..=599) {
-        error.transient()
-    } else {
-        error
-    }
+    )
+    .transient_if(matches!(status, 408 | 429 | 500..=599))
 }
 
 fn is_instance_id(text: &str) -> bool {

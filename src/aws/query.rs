@@ -79,15 +79,12 @@ async fn attempt(
         request = request.header(name, value);
     }
     request.send().await.map_err(|failure| {
-        let transient = failure.is_transient();
-        let error = Error::new(
+        failure.told(
             format!("{action} got no answer from AWS"),
             format!(
                 "check that the instance's route, DNS and security group reach {url} over HTTPS"
             ),
         )
-        .because(failure);
-        if transient { error.transient() } else { error }
     })
 }
 

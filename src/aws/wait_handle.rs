@@ -70,13 +70,10 @@ async fn attempt(url: &str, host: &str, body: Vec<u8>) -> Result<Delivery> {
         .header("content-type", "")
         .timeout(Duration::from_secs(15));
     let response = request.send().await.map_err(|failure| {
-        let transient = failure.is_transient();
-        let error = Error::new(
+        failure.told(
             format!("the wait handle at {host} does not answer"),
             format!("check stack.wait_handle in the config, and that the instance reaches {host} over HTTPS"),
         )
-        .because(failure);
-        if transient { error.transient() } else { error }
     })?;
     if response.status == 200 {
         return Ok(Delivery::Accepted);
@@ -99,11 +96,7 @@ async fn attempt(url: &str, host: &str, body: Vec<u8>) -> Result<Delivery> {
         reason,
         "check that stack.wait_handle in the config is the whole URL that the template's WaitConditionHandle gives",
     );
-    Err(if refusal.is_transient() {
-        error.transient()
-    } else {
-        error
-    })
+    Err(error.transient_if(refusal.is_transient()))
 }
 
 /// The part of the URL that is no credential.

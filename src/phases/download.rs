@@ -19,7 +19,7 @@ pub(super) async fn download(url: &str, limit: u64, timeout: Duration) -> Result
                 HINT,
             );
             let busy = response.status == 429 || response.status >= 500;
-            Err(if busy { error.transient() } else { error })
+            Err(error.transient_if(busy))
         }
         Err(failure) => {
             // rustls' "invalid peer certificate: UnknownIssuer": another try meets the same certificate.
@@ -27,7 +27,7 @@ pub(super) async fn download(url: &str, limit: u64, timeout: Duration) -> Result
             let transient = failure.is_transient() && !is_untrusted;
             let hint = if is_untrusted { TRUST } else { HINT };
             let error = Error::new(format!("cannot download {url}"), hint).because(failure);
-            Err(if transient { error.transient() } else { error })
+            Err(error.transient_if(transient))
         }
     }
 }
