@@ -5,6 +5,7 @@ mod cli;
 mod commands;
 mod config;
 mod digest;
+mod directories;
 mod edge;
 mod engine;
 mod error;

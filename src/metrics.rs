@@ -1,26 +1,22 @@
 //! One metrics tick: looks at the edge node and publishes one `PutMetricData`. Quiet where all is well.
 
-use std::fs::{File, OpenOptions};
-use std::os::unix::fs::OpenOptionsExt;
 use std::time::Duration;
 
 use jiff::Timestamp;
-use rustix::fs::{FlockOperation, flock};
 use serde_json::json;
 
 use crate::aws::cloudwatch::{Metric, put_metrics};
+use crate::directories;
 use crate::edge::Spec;
-use crate::error::{Error, OrFail, Result};
+use crate::engine::Lock;
+use crate::engine::lock::Taken;
+use crate::error::{Error, Result};
 use crate::health::probes::{Live, live};
 use crate::health::progress::{Identity, Progress, STALL_SECONDS};
 use crate::host::Host;
-use crate::host::files::Access;
 use crate::node::Node;
 
-/// Made by whoever comes first after a boot.
-const RUN_FOLDER: &str = "/run/bootstrap";
 const LOCK_FILE: &str = "/run/bootstrap/metrics.lock";
-const BOOT_ID: &str = "/proc/sys/kernel/random/boot_id";
 
 /// The next tick comes after 60 s.
 const TICK_LIMIT: Duration = Duration::from_secs(50);
@@ -125,8 +121,7 @@ async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
 
 /// Who the instance is: as known since boot, or as the metadata service says.
 async fn identify(node: &Node, progress: &Progress) -> Result<Identity> {
-    let boot = node.host.read_text(BOOT_ID)?.unwrap_or_default();
-    let boot = boot.trim().to_owned();
+    let boot = node.host.boot_id()?.unwrap_or_default();
     let region = node.config.region.as_ref();
     if let Some(known) = &progress.identity
         && known.boot == boot
@@ -225,20 +220,12 @@ fn dimension_value(text: &str) -> String {
 }
 
 /// The lock of the tick, or `None` where another has it. It ends with the process, however that ends.
-fn lock(host: &Host) -> Result<Option<File>> {
-    host.make_dir(RUN_FOLDER, Access::mode(0o711))?;
-    let hint = "run it as root; look: ls -ld /run/bootstrap";
-    let file = OpenOptions::new()
-        .create(true)
-        .append(true)
-        .mode(0o600)
-        .open(host.path(LOCK_FILE))
-        .or_fail(|| format!("cannot open {LOCK_FILE}"), hint)?;
-    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-        Ok(()) => Ok(Some(file)),
-        Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-        Err(error) => Err(error).or_fail(|| format!("cannot lock {LOCK_FILE}"), hint),
-    }
+fn lock(host: &Host) -> Result<Option<Lock>> {
+    directories::RUN.make(host)?;
+    Ok(match Lock::take(&host.path(LOCK_FILE))? {
+        Taken::Ours(lock) => Some(lock),
+        Taken::Busy(_) => None,
+    })
 }
 
 #[cfg(test)]

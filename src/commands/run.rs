@@ -22,7 +22,7 @@ use crate::host::files::Access;
 use crate::node::Node;
 use crate::phases::{report_broken_config, report_failure};
 use crate::report::live::Live;
-use crate::{log, report};
+use crate::{directories, log, report};
 
 /// Keeps two runs from overlapping; lies where a reboot forgets it.
 pub(super) const LOCK: &str = "/run/bootstrap/lock";
@@ -114,7 +114,7 @@ fn select(node: &Arc<Node>, what: &Run) -> Result<(Engine, Selection)> {
 
 /// The lock, or `None` where another run has it, which has been said.
 fn lock(host: &Host) -> Result<Option<Lock>> {
-    host.make_dir("/run/bootstrap", Access::mode(0o711))?;
+    directories::RUN.make(host)?;
     match Lock::take(&host.path(LOCK))? {
         Taken::Ours(lock) => Ok(Some(lock)),
         Taken::Busy(error) => {
@@ -205,11 +205,8 @@ fn stop_on_signals(stop: &Stop) -> Result<()> {
 
 /// Which boot this is.
 pub(super) fn boot_id(host: &Host) -> Result<String> {
-    const FILE: &str = "/proc/sys/kernel/random/boot_id";
-    let text = host
-        .read_text(FILE)?
-        .ok_or_else(|| Error::new(format!("there is no {FILE}"), "mount /proc"))?;
-    Ok(text.trim().to_owned())
+    host.boot_id()?
+        .ok_or_else(|| Error::new("there is no /proc/sys/kernel/random/boot_id", "mount /proc"))
 }
 
 /// The journal as a file of the machine.
@@ -221,7 +218,7 @@ impl Store for JournalFile {
     }
 
     fn save(&self, bytes: &[u8]) -> Result<()> {
-        self.0.make_dir("/var/lib/bootstrap", Access::mode(0o700))?;
+        directories::STATE.make(&self.0)?;
         self.0.write(JOURNAL, bytes, Access::mode(0o600))
     }
 

@@ -107,6 +107,12 @@ const DEBIAN_12: Os = Os {
 pub const SUPPORTED: &[Os] = &[AMAZON_LINUX_2023, UBUNTU_24_04, UBUNTU_22_04, DEBIAN_12];
 
 impl Host {
+    /// The kernel's id of this boot; another after every reboot. `None` where /proc is not mounted.
+    pub fn boot_id(&self) -> Result<Option<String>> {
+        let text = self.read_text("/proc/sys/kernel/random/boot_id")?;
+        Ok(text.map(|text| text.trim().to_owned()))
+    }
+
     /// The machine's operating system, from /etc/os-release; an unsupported one is an error that says what to use.
     pub fn os(&self) -> Result<&'static Os> {
         for path in ["/etc/os-release", "/usr/lib/os-release"] {

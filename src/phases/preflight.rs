@@ -6,6 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 use crate::config::Update;
+use crate::directories::{Directory, RUN, STATE};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
@@ -46,7 +47,6 @@ RestartPreventExitStatus=2
 WantedBy=multi-user.target
 ";
 
-const DIRECTORIES: [(&str, u32); 2] = [("/run/bootstrap", 0o711), ("/var/lib/bootstrap", 0o700)];
 /// Security updates are for set-up, not for every boot.
 const UPDATED: &str = "/var/lib/bootstrap/security-updates-installed";
 
@@ -86,7 +86,7 @@ impl Phase for Preflight {
     async fn check(&self) -> Result<State> {
         let evidence = self.machine().await?;
         let host = &self.0.host;
-        for (path, mode) in DIRECTORIES {
+        for Directory { path, mode } in [RUN, STATE] {
             let found = host.path(path).symlink_metadata();
             if !found.is_ok_and(|d| d.is_dir() && d.permissions().mode() & 0o7777 == mode) {
                 return Ok(State::Needed(format!(
@@ -108,8 +108,8 @@ impl Phase for Preflight {
 
     async fn apply(&self) -> Result<Applied> {
         let host = &self.0.host;
-        for (path, mode) in DIRECTORIES {
-            host.make_dir(path, Access::mode(mode))?;
+        for directory in [RUN, STATE] {
+            directory.make(host)?;
         }
         if self.update_due() {
             tracing::info!("installing security updates");

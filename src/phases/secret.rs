@@ -9,16 +9,14 @@ use zeroize::Zeroizing;
 
 use crate::aws::secrets::wallet_password;
 use crate::config::User;
+use crate::directories::RUN;
+use crate::edge::{SECRET_FILE as FILE, SECRET_FOLDER as FOLDER};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::host::files::Access;
 use crate::node::Node;
 use crate::secret::Secret;
-
-const RUN: &str = "/run/bootstrap";
-const FOLDER: &str = "/run/bootstrap/secrets";
-const FILE: &str = "/run/bootstrap/secrets/wallet-password";
 
 /// `f_type` of filesystems that live in memory: tmpfs and ramfs (linux/magic.h).
 const IN_MEMORY: [i128; 2] = [0x0102_1994, 0x8584_58f6];
@@ -98,7 +96,7 @@ fn state(host: &Host, user: &User) -> Result<State> {
 }
 
 fn prepare(host: &Host, user: &User) -> Result<()> {
-    host.make_dir(RUN, Access::mode(0o711))?;
+    RUN.make(host)?;
     host.make_dir(
         FOLDER,
         Access {
@@ -202,7 +200,10 @@ mod tests {
             fs::metadata(host.path(FOLDER)).unwrap().mode() & 0o777,
             0o700
         );
-        assert_eq!(fs::metadata(host.path(RUN)).unwrap().mode() & 0o777, 0o711);
+        assert_eq!(
+            fs::metadata(host.path(RUN.path)).unwrap().mode() & 0o777,
+            0o711
+        );
         store(&host, &me(), &Secret::new(b"hunter2".to_vec())).unwrap();
         assert_eq!(before.ino(), fs::metadata(host.path(FILE)).unwrap().ino());
     }

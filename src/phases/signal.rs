@@ -14,6 +14,7 @@ use crate::aws::imds::Imds;
 use crate::aws::wait_handle::{self, Status};
 use crate::config::Stack;
 use crate::digest::sha256;
+use crate::directories::STATE;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::health::{self, Report, Verdict};
@@ -22,7 +23,6 @@ use crate::host::files::Access;
 use crate::node::Node;
 use crate::retry::{Policy, retry};
 
-const FOLDER: &str = "/var/lib/bootstrap";
 const RECORD: &str = "/var/lib/bootstrap/signalled.json";
 
 /// How long the node may take to become good; the phase's own deadline is a little later.
@@ -337,7 +337,7 @@ impl Record {
     }
 
     fn write(&self, host: &Host) -> Result<()> {
-        host.make_dir(FOLDER, Access::mode(0o700))?;
+        STATE.make(host)?;
         let json = serde_json::to_vec(self).map_err(|error| {
             Error::new("the signal cannot be recorded", "report this as a bug").because(error)
         })?;
