@@ -248,15 +248,47 @@ mod tests {
             with["metrics"]["append_dimensions"]["InstanceId"],
             "${aws:InstanceId}"
         );
-        let log = &with["logs"]["logs_collected"]["files"]["collect_list"][0];
-        assert_eq!(log["log_group_name"], "/theta-edge/edge");
-        assert_eq!(log["log_stream_name"], "{instance_id}/bootstrap");
+        let logs = with["logs"]["logs_collected"]["files"]["collect_list"]
+            .as_array()
+            .unwrap();
+        let streams: Vec<_> = logs.iter().map(|log| &log["log_stream_name"]).collect();
+        assert_eq!(
+            streams,
+            [
+                "{instance_id}/bootstrap",
+                "{instance_id}/cloud-init",
+                "{instance_id}/container"
+            ]
+        );
+        assert!(
+            logs.iter()
+                .all(|log| log["log_group_name"] == "/theta-edge/edge")
+        );
         assert!(collected.get("nvidia_gpu").is_some());
 
         config.gpu = false;
         config.stack = None;
         let without = rendered(OURS, &config).unwrap();
         assert!(!without.contains("nvidia_gpu") && without.contains("/theta-edge/edge-node"));
+    }
+
+    /// The dashboard and the alarms ask by the group, and the disks by their paths too; a metric whose original was
+    /// dropped and that has no dimension besides the group's would be lost.
+    #[test]
+    fn metrics_are_kept_by_group_and_path() {
+        let metrics = &value(&config(true))["metrics"];
+        let kept = metrics["aggregation_dimensions"].as_array().unwrap();
+        assert!(kept.contains(&json!(["AutoScalingGroupName"])));
+        assert!(kept.contains(&json!(["AutoScalingGroupName", "path"])));
+        let collected = metrics["metrics_collected"].as_object().unwrap();
+        let mut dropping: Vec<_> = collected
+            .iter()
+            .filter(|(_, section)| section.get("drop_original_metrics").is_some())
+            .map(|(name, _)| name.as_str())
+            .collect();
+        dropping.sort_unstable();
+        // These have dimensions of their own (cpu, path, name, index); mem, swap and netstat have none.
+        assert_eq!(dropping, ["cpu", "disk", "diskio", "nvidia_gpu"]);
     }
 
     #[test]
