@@ -1,6 +1,6 @@
 # shellcheck shell=bash
 # Sourced by the other scripts: gets what this machine lacks, and runs cargo for the right person.
-# Needs: $state (a directory for logs).
+# Needs: $repo, $state (a directory for logs).
 # shellcheck disable=SC2154
 
 say() { printf '\n\e[1m==> %s\e[0m\n' "$*"; }
@@ -23,6 +23,19 @@ install_packages() {
     say "Installing ${missing[*]}"
     logged apt-get update
     logged env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"
+}
+
+# python_tools NAME PACKAGE… makes, once, a Python environment in target/tools/NAME; its programs lie in bin.
+python_tools() {
+    local place=$repo/target/tools/$1 stamp
+    shift
+    # An environment names its own place, so one that was moved with its checkout is of no use.
+    stamp=$(printf '%s\n' "$place" "$@")
+    [[ $(cat -- "$place/complete" 2>/dev/null) != "$stamp" ]] || return 0
+    say "Installing $*"
+    logged python3 -m venv --clear "$place"
+    logged "$place/bin/pip" install --quiet "$@"
+    printf '%s\n' "$stamp" >"$place/complete"
 }
 
 # Cargo belongs to the person who called sudo, and so must what it writes.

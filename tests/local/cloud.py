@@ -1,130 +1,230 @@
 #!/usr/bin/env python3
-"""Tells the simulated AWS (moto) what a stack would have made, and takes it away again.
+"""Deploys a node on the simulated AWS as a person would: both stacks, by the templates, through CloudFormation.
 
-    cloud.py launch STATE.json   puts binary, assets, secret and volume in place, starts an instance,
-                                 and writes what the metadata service tells about it
-    cloud.py stop INSTANCE       terminates it, which lets go of its volume
+    cloud.py deploy STATE.json          a new stack with a new node
+    cloud.py replace STATE.json         the stack goes on with another instance; with a tag, by an update to that image
+    cloud.py release VOLUME INSTANCE    the instance, which is gone, has let go of the volume
+    cloud.py destroy STACK              deletes the stack, and the volume that it kept
 
-STATE.json names: name, region, binary, assets, password, volume ("" for a new one), size (GiB),
-run (false: user-data ends before it starts bootstrap), template and out (a folder, which gets instance-id, volume-id and instance.json).
+STATE.json names: stack, binary, assets, password ("" to leave it), tag (of the image, "" to leave it), break ("hash" or
+"object": what is wrong with the binary's parameters), late ("yes": the instance that is replaced keeps the volume until
+it is released), wanted ("ready": user-data ends before it starts bootstrap) and out, a folder that gets instance-id,
+volume-id, bucket and instance.json, which is what the metadata service tells.
 """
 
+import base64
 import hashlib
 import json
 import pathlib
-import subprocess
 import sys
+from typing import Any
 
-import boto3
+from aws import connection
 
-ENDPOINT = "http://127.0.0.1:5000"
-BUCKET = "bootstrap-local"
-SECRET = "bootstrap-local/password"
+REGION = "us-east-1"
+COMMON = "theta-edge-common"
+TEMPLATES = pathlib.Path(__file__).parents[2] / "cloudformation"
 
-
-def client(service, region="us-east-1"):
-    return boto3.client(
-        service,
-        region_name=region,
-        endpoint_url=ENDPOINT,
-        aws_access_key_id="local",
-        aws_secret_access_key="local",
-    )
+State = dict[str, str]
 
 
-def upload(s3, key, file):
-    data = pathlib.Path(file).read_bytes()
-    s3.put_object(Bucket=BUCKET, Key=key, Body=data)
+def client(service: str):
+    return connection.client(service, REGION)
+
+
+def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def secret_arn(password, region):
-    manager = client("secretsmanager", region)
-    try:
-        return manager.create_secret(Name=SECRET, SecretString=password)["ARN"]
-    except manager.exceptions.ResourceExistsException:
-        return manager.put_secret_value(SecretId=SECRET, SecretString=password)["ARN"]
+def parameters(values: dict[str, str]) -> list[dict[str, str]]:
+    return [{"ParameterKey": name, "ParameterValue": value} for name, value in values.items()]
 
 
-def launch(state):
-    region = state["region"]
-    zone = region + "a"
-    out = pathlib.Path(state["out"])
+def find_stack(name: str) -> dict[str, Any] | None:
+    """The stack with its outputs and parameters as dictionaries, if there is one."""
+    stacks = client("cloudformation").describe_stacks()["Stacks"]
+    stack = next((stack for stack in stacks if stack["StackName"] == name), None)
+    if stack:
+        stack["Outputs"] = {one["OutputKey"]: one["OutputValue"] for one in stack.get("Outputs", [])}
+        stack["Parameters"] = {one["ParameterKey"]: one["ParameterValue"] for one in stack["Parameters"]}
+    return stack
 
-    s3 = client("s3", region)
-    s3.create_bucket(Bucket=BUCKET)
-    binary = upload(s3, "bootstrap", state["binary"])
-    assets = upload(s3, "assets.tar.gz", state["assets"])
 
-    ec2 = client("ec2", region)
-    image = ec2.describe_images(Owners=["amazon"])["Images"][0]["ImageId"]
-    instance = ec2.run_instances(
-        ImageId=image,
-        MinCount=1,
-        MaxCount=1,
-        InstanceType="c6i.xlarge",
-        Placement={"AvailabilityZone": zone},
-    )["Instances"][0]["InstanceId"]
-    volume = state["volume"] or ec2.create_volume(
-        AvailabilityZone=zone, Size=state["size"], Encrypted=True, VolumeType="gp3"
-    )["VolumeId"]
+def finished(name: str, status: str) -> dict[str, Any]:
+    stack = find_stack(name)
+    if not stack or stack["StackStatus"] != status:
+        events = client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
+        reasons = [f"{one['LogicalResourceId']}: {one['ResourceStatusReason']}" for one in events if "ResourceStatusReason" in one]
+        sys.exit(f"the stack {name} did not reach {status}:\n" + "\n".join(reversed(reasons)))
+    return stack
 
-    handle = (
-        f"https://cloudformation-waitcondition-{region}.s3.{region}.amazonaws.com/"
-        f"arn%3Aaws%3Acloudformation%3A{region}%3A123456789012%3Astack/{state['name']}/0/WaitHandle"
-        "?X-Amz-Algorithm=AWS4-HMAC-SHA256&X-Amz-Expires=86399&X-Amz-SignedHeaders=host&X-Amz-Signature=local"
-    )
-    values = {
-        "AWS::Region": region,
-        "AWS::StackName": state["name"],
-        "AWS::URLSuffix": "amazonaws.com",
-        "Bucket": BUCKET,
-        "BinaryKey": "bootstrap",
-        "BinarySha256": binary,
-        "AssetsKey": "assets.tar.gz",
-        "AssetsSha256": assets,
-        "SecretArn": secret_arn(state["password"], region),
-        "Volume": volume,
-        "WaitHandle": handle,
-        "Gpu": "false",
-    }
-    values_file = out / "values.json"
-    values_file.write_text(json.dumps(values))
-    render = pathlib.Path(__file__).with_name("render.py")
-    user_data = subprocess.run(
-        [sys.executable, render, state["template"], values_file],
-        check=True,
-        stdout=subprocess.PIPE,
-        text=True,
-    ).stdout
-    if not state["run"]:
-        user_data = user_data.replace("exec /usr/local/bin/bootstrap\n", "exit\n")
 
-    (out / "instance.json").write_text(
-        json.dumps(
-            {
-                "instance-id": instance,
-                "region": region,
-                "availability-zone": zone,
-                "name": state["name"],
-                "user-data": user_data,
-            }
+def common_stack(password: str) -> dict[str, Any]:
+    """What nodes share; made or updated where the password is new."""
+    cloudformation = client("cloudformation")
+    body = (TEMPLATES / "common.yaml").read_text()
+    stack = find_stack(COMMON)
+    if not stack:
+        cloudformation.create_stack(
+            StackName=COMMON, TemplateBody=body, Parameters=parameters({"WalletPassword": password})
         )
+        return finished(COMMON, "CREATE_COMPLETE")
+    secret = client("secretsmanager").get_secret_value(SecretId=stack["Outputs"]["SecretArn"])["SecretString"]
+    if password in ("", secret):
+        return stack
+    cloudformation.update_stack(
+        StackName=COMMON, TemplateBody=body, Parameters=parameters({"WalletPassword": password})
     )
-    (out / "volume-id").write_text(volume)
-    (out / "instance-id").write_text(instance)
+    return finished(COMMON, "UPDATE_COMPLETE")
 
 
-def stop(instance):
+def publish(bucket: str, state: State) -> dict[str, str]:
+    """Puts binary, assets and the node's template into the bucket, under their hashes as scripts/publish does."""
+    binary, assets, template = (
+        pathlib.Path(file).read_bytes() for file in (state["binary"], state["assets"], TEMPLATES / "node.yaml")
+    )
+    keys = {
+        "binary": f"bin/{sha256(binary)}/bootstrap",
+        "assets": f"assets/{sha256(assets)}/assets.tar.gz",
+        "template": f"templates/{sha256(template)}/node.yaml",
+    }
+    for key, data in zip(keys.values(), (binary, assets, template), strict=True):
+        client("s3").put_object(Bucket=bucket, Key=key, Body=data)
+    return keys | {"binary-sha256": sha256(binary), "assets-sha256": sha256(assets)}
+
+
+def deploy(state: State) -> None:
+    name = state["stack"]
+    if find_stack(name):
+        destroy(name)
+    bucket = common_stack(state["password"])["Outputs"]["Bucket"]
+    published = publish(bucket, state)
+    subnet = client("ec2").describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"][0]
+    values = {
+        "VpcId": subnet["VpcId"],
+        "SubnetId": subnet["SubnetId"],
+        "AvailabilityZone": subnet["AvailabilityZone"],
+        "InstanceType": "c6i.xlarge",
+        "Gpu": "false",
+        "VolumeSize": "8",
+        "BinaryKey": published["binary"],
+        "BinarySha256": published["binary-sha256"],
+        "AssetsKey": published["assets"],
+        "AssetsSha256": published["assets-sha256"],
+    }
+    if state["tag"]:
+        values["ImageTag"] = state["tag"]
+    if state["break"] == "hash":
+        values["BinarySha256"] = sha256(b"another binary")
+    if state["break"] == "object":
+        values["BinaryKey"] = f"bin/{sha256(b'another binary')}/bootstrap"
+    client("cloudformation").create_stack(
+        StackName=name,
+        TemplateURL=f"https://{bucket}.s3.{REGION}.amazonaws.com/{published['template']}",
+        Parameters=parameters(values),
+        Capabilities=["CAPABILITY_IAM"],
+        Tags=[{"Key": "Project", "Value": "AWS_THETA_EDGE"}],
+    )
+    write(state, finished(name, "CREATE_COMPLETE"), bucket)
+
+
+def replace(state: State) -> None:
+    name = state["stack"]
+    bucket = common_stack(state["password"])["Outputs"]["Bucket"]
+    stack = find_stack(name) or sys.exit(f"there is no stack {name}")
+    old = instance_of(stack)
+    if state["tag"]:
+        values = stack["Parameters"] | {
+            "ImageTag": state["tag"],
+            # Each of the two wait handles works once.
+            "WaitOn": {"first": "second", "second": "first"}[stack["Parameters"]["WaitOn"]],
+        }
+        client("cloudformation").update_stack(
+            StackName=name, UsePreviousTemplate=True, Parameters=parameters(values), Capabilities=["CAPABILITY_IAM"]
+        )
+        stack = finished(name, "UPDATE_COMPLETE")
+    else:
+        client("autoscaling").terminate_instance_in_auto_scaling_group(
+            InstanceId=old, ShouldDecrementDesiredCapacity=False
+        )
+    if state["late"] == "yes":
+        # moto takes a terminated instance's volumes away at once; EC2 when it has shut down.
+        client("ec2").attach_volume(VolumeId=stack["Outputs"]["VolumeId"], InstanceId=old, Device="/dev/sdf")
+    write(state, stack, bucket)
+
+
+def group_of(stack: dict[str, Any]) -> dict[str, Any]:
+    group = stack["Outputs"]["AutoScalingGroup"]
+    return client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])["AutoScalingGroups"][0]
+
+
+def instance_of(stack: dict[str, Any]) -> str:
+    (instance,) = group_of(stack)["Instances"]
+    return instance["InstanceId"]
+
+
+def write(state: State, stack: dict[str, Any], bucket: str) -> None:
+    """What the machine needs to know of the instance that Auto Scaling started."""
     ec2 = client("ec2")
-    mine = [{"Name": "attachment.instance-id", "Values": [instance]}]
-    for volume in ec2.describe_volumes(Filters=mine)["Volumes"]:
-        ec2.detach_volume(VolumeId=volume["VolumeId"], InstanceId=instance)
-    ec2.terminate_instances(InstanceIds=[instance])
+    # moto calls the template's first version the instance's; the group knows which one it takes.
+    template = group_of(stack)["LaunchTemplate"]
+    (version,) = ec2.describe_launch_template_versions(
+        LaunchTemplateId=template["LaunchTemplateId"], Versions=[template["Version"]]
+    )["LaunchTemplateVersions"]
+    data = version["LaunchTemplateData"]
+    user_data = base64.b64decode(data["UserData"]).decode()
+    if state["wanted"] == "ready":
+        user_data = user_data.replace("exec /usr/local/bin/bootstrap\n", "exit\n")
+    (reservation,) = ec2.describe_instances(InstanceIds=[instance_of(stack)])["Reservations"]
+    (instance,) = reservation["Instances"]
+    profile = data["IamInstanceProfile"]["Arn"].rsplit("/", 1)[1]
+    (role,) = client("iam").get_instance_profile(InstanceProfileName=profile)["InstanceProfile"]["Roles"]
+    told = {
+        "instance-id": instance["InstanceId"],
+        "instance-type": instance["InstanceType"],
+        "region": REGION,
+        "availability-zone": instance["Placement"]["AvailabilityZone"],
+        "role": role["RoleName"],
+        "user-data": user_data,
+    }
+    if data["MetadataOptions"].get("InstanceMetadataTags") == "enabled":
+        told["tags"] = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
+    out = pathlib.Path(state["out"])
+    (out / "instance.json").write_text(json.dumps(told))
+    (out / "volume-id").write_text(stack["Outputs"]["VolumeId"])
+    (out / "instance-id").write_text(instance["InstanceId"])
+    (out / "bucket").write_text(bucket)
+
+
+def release(volume: str, instance: str) -> None:
+    (found,) = client("ec2").describe_volumes(VolumeIds=[volume])["Volumes"]
+    if instance in [attachment["InstanceId"] for attachment in found["Attachments"]]:
+        client("ec2").detach_volume(VolumeId=volume, InstanceId=instance)
+
+
+def destroy(name: str) -> None:
+    stack = find_stack(name) or sys.exit(f"there is no stack {name}")
+    volume = stack["Outputs"]["VolumeId"]
+    for attachment in client("ec2").describe_volumes(VolumeIds=[volume])["Volumes"][0]["Attachments"]:
+        release(volume, attachment["InstanceId"])
+    client("cloudformation").delete_stack(StackName=name)
+    client("ec2").delete_volume(VolumeId=volume)
+
+
+def main() -> None:
+    connection.endpoint = "http://127.0.0.1:5000"
+    match sys.argv[1:]:
+        case ["deploy", file]:
+            deploy(json.loads(pathlib.Path(file).read_text()))
+        case ["replace", file]:
+            replace(json.loads(pathlib.Path(file).read_text()))
+        case ["release", volume, instance]:
+            release(volume, instance)
+        case ["destroy", stack]:
+            destroy(stack)
+        case _:
+            sys.exit(__doc__)
 
 
 if __name__ == "__main__":
-    if sys.argv[1] == "launch":
-        launch(json.loads(pathlib.Path(sys.argv[2]).read_text()))
-    else:
-        stop(sys.argv[2])
+    main()

@@ -43,10 +43,10 @@ machine_exec() {
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
-# machine_launch NAME VOLUME (an id, or nothing for a new volume) IMAGE PASSWORD OUTCOME
+# machine_launch WHAT IMAGE deploys a node's stack (WHAT is deploy), or has it go on with another instance (replace), and
+# boots that instance; IMAGE becomes the data volume's disk. How it is to be is in the driver's variables.
 machine_launch() {
-    local name=$1 volume=$2 image=$3 password=$4 wanted=$5
-    local home=$state/instances/$name
+    local what=$1 image=$2 home=$state/instances/$name
     mkdir -p -- "$home"/{root,upper/etc,work,docker,containerd,disks}
     if [[ ! -e $image ]]; then
         truncate --size 8G "$image"
@@ -55,28 +55,34 @@ machine_launch() {
     # The password goes through a file that only root can read, never through an argument list.
     (
         umask 077
-        NAME=$name WANTED=$wanted PASSWORD=$password VOLUME=$volume OUT=$home REGION=$region STATE=$state REPO=$repo \
-            BINARY=${BOOTSTRAP_BINARY:-$binaries/bootstrap} python3 - <<'END' >"$home/launch.json"
-import json, os
-e = os.environ
-print(json.dumps({"name": e["NAME"], "region": e["REGION"], "binary": e["BINARY"], "password": e["PASSWORD"],
-                  "assets": e["STATE"] + "/assets.tar.gz", "volume": e["VOLUME"], "run": e["WANTED"] != "ready", "size": 8, "out": e["OUT"],
-                  "template": e["REPO"] + "/cloudformation/node.yaml"}))
-END
+        printf '%s\0' stack "$stack" binary "${BOOTSTRAP_BINARY:-$binaries/bootstrap}" assets "$state/assets.tar.gz" \
+            password "$password" tag "$tag" break "$break" late "$late" wanted "$wanted" out "$home" |
+            python3 -c '
+import json, sys
+words = sys.stdin.read().split("\0")[:-1]
+print(json.dumps(dict(zip(words[::2], words[1::2]))))' >"$home/launch.json"
     )
-    tell_cloud launch "$home/launch.json" || die 'the simulated AWS could not be set up'
+    tell_cloud "$what" "$home/launch.json" || die 'the simulated AWS could not be set up'
     rm -- "$home/launch.json"
+    printf '%s\n' "$stack" >"$home/stack"
     printf '%s\n' "$image" >"$cloud/volumes/$(<"$home/volume-id")"
 
-    printf '127.0.0.1 localhost\n10.77.0.1 %s\n' "$(aws_names)" >"$home/upper/etc/hosts"
+    printf '127.0.0.1 localhost\n10.77.0.1 %s\n' "$(aws_names "$(<"$home/bucket")")" >"$home/upper/etc/hosts"
     mount -t overlay overlay -o "lowerdir=$state/rootfs,upperdir=$home/upper,workdir=$home/work" "$home/root"
     machine_start "$name"
 }
 
-# The host names that an instance reaches, all answered by local-aws.
+# stack_destroy NAME deletes the stack of an instance that was stopped; a restarted cloud has never heard of it.
+stack_destroy() {
+    local file=$state/instances/$1/stack
+    [[ ! -s $file ]] || ! cloud_runs || tell_cloud destroy "$(<"$file")" 2>>"$state/prepare.log" || true
+    rm -f -- "$file"
+}
+
+# The host names that an instance reaches, all answered by local-aws; one is the bucket's.
 aws_names() {
     local service
-    for service in ec2 s3 bootstrap-local.s3 secretsmanager monitoring cloudformation; do
+    for service in ec2 s3 "$1.s3" secretsmanager monitoring cloudformation; do
         printf '%s.%s.amazonaws.com ' "$service" "$region"
     done
     for service in cloudformation-waitcondition amazoncloudwatch-agent; do
@@ -111,7 +117,7 @@ machine_reboot() {
     die "instance $1 did not reboot within a minute"
 }
 
-# Stops an instance as a power button would, then lets go of everything that it held.
+# Stops an instance as a power button would, then lets go of everything that it held on this machine.
 machine_stop() {
     local name=$1 home=$state/instances/$1 leader supervisor
     if supervisor=$(machine_supervisor "$name"); then
@@ -126,12 +132,7 @@ machine_stop() {
             sleep 1
         fi
     fi
-    rm -f -- "$home"/pid "$home"/disks/*
-    if cloud_runs && [[ -s $home/instance-id ]]; then
-        # A restarted cloud has never heard of it.
-        tell_cloud stop "$(<"$home/instance-id")" 2>>"$state/prepare.log" || true
-    fi
-    rm -f -- "$home/instance-id"
+    rm -f -- "$home"/pid "$home"/disks/* "$home/instance-id"
     # Lazily where something, a shell for one, still looks into it.
     ! mountpoint --quiet "$home/root" || umount "$home/root" 2>/dev/null || umount --lazy "$home/root"
     local volume loop

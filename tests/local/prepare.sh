@@ -1,17 +1,18 @@
 # Sourced by scripts/launch-local: gets everything that a local instance needs, each piece once.
-# Needs: $repo, $state, $region, say, die, logged.
+# Needs: $repo, $state, $region, scripts/needs.sh, scripts/artifacts.sh.
 # shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with the driver
 
 readonly host_packages=(ca-certificates curl debootstrap dpkg-dev e2fsprogs gcc iproute2 mount musl-tools openssl procps
     python3 python3-venv systemd-container util-linux)
 readonly target=x86_64-unknown-linux-musl
 readonly binaries=$repo/target/$target/release
+readonly aws_python=$repo/target/tools/aws/bin/python
 
 prepare() {
     install_packages "${host_packages[@]}"
     # Not installed: its package would start a service on this machine.
     once "$state/tools" fetch_registry "$state/tools.new"
-    [[ -e $state/venv/complete ]] || make_venv
+    python_tools aws 'moto[server]>=5.1,<6' 'PyYAML>=6,<7' 'pytest>=8,<10'
     once "$state/ca" make_ca "$state/ca.new"
     if [[ ! -d $state/rootfs ]] || ! cmp -s "$state/rootfs.from" <(rootfs_from); then
         say 'Making the root filesystem (once, about two minutes)'
@@ -20,7 +21,7 @@ prepare() {
     fi
     build
     make_agent_package
-    make_assets
+    make_assets "$state/assets.tar.gz"
 }
 
 # once DIRECTORY COMMAND… makes a directory under another name first, so that it is never half made.
@@ -38,13 +39,6 @@ fetch_registry() {
     (cd "$1" && { apt-get download docker-registry || { apt-get update && apt-get download docker-registry; }; }) \
         >>"$state/prepare.log" 2>&1 || die "docker-registry could not be downloaded; see $state/prepare.log"
     dpkg -x "$1"/docker-registry_*.deb "$1"
-}
-
-make_venv() {
-    say 'Installing moto, which answers for AWS'
-    python3 -m venv --clear "$state/venv"
-    logged "$state/venv/bin/pip" install --quiet 'moto[server]>=5.1,<6' 'PyYAML>=6,<7'
-    touch "$state/venv/complete"
 }
 
 # A CA that the guest trusts, and a certificate for the names that the guest reaches.
@@ -70,15 +64,14 @@ rootfs_from() {
 }
 
 build() {
+    # BOOTSTRAP_BINARY: another file in the product's place, for work on this script itself.
+    [[ -n ${BOOTSTRAP_BINARY:-} ]] || "$repo/scripts/build-release" --binary-only
     need_cargo
-    cd -- "$repo" || die "$repo is gone"
     if cargo_as_caller sh -c 'command -v rustup' >/dev/null; then
         logged cargo_as_caller rustup target add "$target"
     fi
-    say 'Building bootstrap and its stand-ins'
-    cargo_as_caller cargo build --quiet --release --locked --target "$target" -p standins
-    # BOOTSTRAP_BINARY: another file in the product's place, for work on this script itself.
-    [[ -n ${BOOTSTRAP_BINARY:-} ]] || cargo_as_caller cargo build --quiet --release --locked --target "$target"
+    say 'Building the stand-ins'
+    cargo_as_caller env -C "$repo" cargo build --quiet --release --locked --target "$target" -p standins
 }
 
 # The stand-in for the CloudWatch agent; the real package is on AWS's own hosts only.
@@ -89,9 +82,4 @@ make_agent_package() {
     mkdir -p -- "$tree"/usr/bin "$tree"/opt/aws/amazon-cloudwatch-agent/{etc/amazon-cloudwatch-agent.d,logs,var}
     ln -s /opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl "$tree/usr/bin/"
     logged dpkg-deb --build --root-owner-group "$tree" "$state/amazon-cloudwatch-agent.deb"
-}
-
-make_assets() {
-    tar --create --gzip --file "$state/assets.tar.gz" --owner=0 --group=0 --sort=name --mtime=@0 \
-        --directory "$repo/cloudformation/assets" .
 }

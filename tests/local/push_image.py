@@ -1,7 +1,9 @@
 #!/usr/bin/env python3
-"""Pushes an image with one static program to a registry, through its HTTP API.
+"""Pushes images with one static program to a registry, through its HTTP API.
 
-    push_image.py HOST:PORT REPOSITORY TAG PROGRAM
+    push_image.py HOST:PORT REPOSITORY PROGRAM
+
+The tags: latest; v2, the same program in another image; broken, an image that ends at once.
 """
 
 import gzip
@@ -14,6 +16,12 @@ import sys
 import tarfile
 
 PROGRAM = "edge-node"
+# What sets the images apart, each in its config.
+TAGS = {
+    "latest": {},
+    "v2": {"Labels": {"version": "2"}},
+    "broken": {"Env": ["PATH=/", "EDGE_STANDIN_BROKEN=this build of the image cannot start"]},
+}
 
 
 def layer(program):
@@ -52,14 +60,12 @@ def push_blob(registry, repository, data):
     return {"size": len(data), "digest": digest(data)}
 
 
-def main():
-    registry, repository, tag, program = sys.argv[1:]
-    tar = layer(program)
+def push(registry, repository, tag, tar, settings):
     config = {
         "architecture": "amd64",
         "os": "linux",
         # Like the real image: an entrypoint, and no command.
-        "config": {"Entrypoint": ["/" + PROGRAM], "Env": ["PATH=/"], "WorkingDir": "/"},
+        "config": {"Entrypoint": ["/" + PROGRAM], "Env": ["PATH=/"], "WorkingDir": "/", **settings},
         "rootfs": {"type": "layers", "diff_ids": [digest(tar)]},
     }
     docker = "application/vnd.docker."
@@ -80,6 +86,13 @@ def main():
     body = json.dumps(manifest).encode()
     call(registry, "PUT", f"/v2/{repository}/manifests/{tag}", body, manifest["mediaType"])
     print(f"{repository}:{tag} {digest(body)}")
+
+
+def main():
+    registry, repository, program = sys.argv[1:]
+    tar = layer(program)
+    for tag, settings in TAGS.items():
+        push(registry, repository, tag, tar, settings)
 
 
 if __name__ == "__main__":

@@ -91,7 +91,7 @@ fn decode(text: &str) -> String {
 /// A response with its whole body.
 #[derive(Clone, Debug, Default)]
 pub struct Response {
-    /// Status code.
+    /// Status code; 0 closes the connection without an answer.
     pub status: u16,
     /// Headers, without Content-Length and Connection.
     pub headers: Vec<(String, String)>,
@@ -238,7 +238,9 @@ pub fn answer<S: Read + Write>(stream: S, handler: &dyn Fn(&Request) -> Response
     let mut reader = BufReader::new(stream);
     if let Some(request) = request(&mut reader)? {
         let response = handler(&request);
-        respond(reader.get_mut(), request.method == "HEAD", &response)?;
+        if response.status != 0 {
+            respond(reader.get_mut(), request.method == "HEAD", &response)?;
+        }
     }
     Ok(reader.into_inner())
 }
@@ -394,6 +396,16 @@ mod tests {
         assert!(answer.starts_with("HTTP/1.1 201 "), "{answer}");
         assert!(answer.contains("x-method: PUT"), "{answer}");
         assert!(answer.ends_with("some.where abcde"), "{answer}");
+    }
+
+    #[test]
+    fn a_request_can_be_left_without_an_answer() {
+        let silent = Listener::start("127.0.0.1:0", |_| Response::default()).unwrap();
+        let mut stream = TcpStream::connect(silent.address()).unwrap();
+        stream.write_all(b"GET / HTTP/1.1\r\n\r\n").unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert_eq!(answer, "");
     }
 
     #[test]

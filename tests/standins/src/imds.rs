@@ -16,7 +16,7 @@ pub struct Imds {
 }
 
 /// The tree of one instance. `instance` gives `instance-id`, `region`, `availability-zone`,
-/// `instance-type`, `local-ipv4`, `role` and `user-data`; each has a default.
+/// `instance-type`, `local-ipv4`, `role`, `user-data` and `tags`; each has a default.
 pub fn tree(instance: &Value) -> Value {
     let get = |name: &str, default: &str| {
         let value = instance.get(name).and_then(Value::as_str);
@@ -68,7 +68,7 @@ pub fn tree(instance: &Value) -> Value {
             "network": {"interfaces": {"macs": {"0e:00:00:00:00:01": {"local-ipv4s": address}}}},
             "placement": {"availability-zone": zone, "region": region},
             "services": {"domain": "amazonaws.com", "partition": "aws"},
-            "tags": {"instance": {"Name": get("name", "local")}},
+            "tags": {"instance": instance.get("tags").unwrap_or(&json!({"Name": "local"}))},
         },
         "dynamic": {"instance-identity": {"document": document.to_string()}},
     })
@@ -153,7 +153,10 @@ mod tests {
             headers: vec![(header.0.into(), header.1.into())],
             body: Vec::new(),
         };
-        let answer = imds.answer(&request, &tree(&json!({"role": "edge"})));
+        let answer = imds.answer(
+            &request,
+            &tree(&json!({"role": "edge", "tags": {"aws:autoscaling:groupName": "one"}})),
+        );
         (answer.status, String::from_utf8(answer.body).unwrap())
     }
 
@@ -178,6 +181,10 @@ mod tests {
         assert_eq!(
             get("/latest/meta-data/iam/security-credentials/"),
             (200, "edge".into())
+        );
+        assert_eq!(
+            get("/latest/meta-data/tags/instance/aws:autoscaling:groupName"),
+            (200, "one".into())
         );
         assert_eq!(get("/latest/meta-data/spot"), (404, String::new()));
         assert_eq!(get("/latest/user-data"), (404, String::new()));

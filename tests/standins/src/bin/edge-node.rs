@@ -6,7 +6,8 @@
 //! password, which is all that is needed to tell a right one from a wrong one.
 //!
 //! For tests: `EDGE_STANDIN_BIND`, `EDGE_STANDIN_PORTS` (launcher,core,encoder),
-//! `EDGE_STANDIN_WARMUP` (seconds), and a `standin.json` in the data folder, read once a second,
+//! `EDGE_STANDIN_WARMUP` (seconds), `EDGE_STANDIN_BROKEN` (the message of an image that ends at once),
+//! and a `standin.json` in the data folder, read once a second,
 //! with the keys of `standins::edge::Behaviour::change`.
 
 use std::fmt::Write as _;
@@ -51,6 +52,9 @@ fn digest(bytes: impl AsRef<[u8]>) -> String {
 }
 
 fn run() -> Result<(), String> {
+    if let Ok(reason) = std::env::var("EDGE_STANDIN_BROKEN") {
+        return Err(reason);
+    }
     let data = std::env::var_os("EDGELAUNCHER_CONFIG_PATH")
         .map(PathBuf::from)
         .ok_or("EDGELAUNCHER_CONFIG_PATH is not set")?;
