@@ -9,6 +9,9 @@ use std::time::{Duration, Instant};
 use rustix::process::{Pid, Signal};
 use serde_json::Value;
 
+/// The wallet password of the tests: what must be found nowhere.
+pub const PASSWORD: &str = "canary-7Qm2 wallet'pass\"word$HOME";
+
 /// The checkout.
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -44,6 +47,22 @@ fn launch_local() -> Command {
     Command::new(repository().join("scripts/launch-local"))
 }
 
+/// Runs one of the scripts that operators use, with the local AWS for AWS.
+pub fn operate(script: &str, arguments: &[&str]) -> Ended {
+    let script = repository().join("scripts").join(script);
+    finish(
+        launch_local()
+            .args(["--aws", "--"])
+            .arg(script)
+            .args(arguments),
+    )
+}
+
+/// A file of the tests' own.
+pub fn scratch(name: &str) -> PathBuf {
+    state().join(name)
+}
+
 /// A launch to come.
 pub struct Launch {
     name: String,
@@ -65,9 +84,27 @@ impl Launch {
         self
     }
 
-    /// Takes over the volume of the instance that runs.
+    /// Replaces the instance that runs: takes over its volume and its stack.
     pub fn attach_existing(mut self) -> Self {
         self.command.arg("--attach-existing");
+        self
+    }
+
+    /// Has EC2 say for a while that the old instance still has the volume.
+    pub fn release_late(mut self) -> Self {
+        self.command.arg("--release-late");
+        self
+    }
+
+    /// Wants this tag of the edge image.
+    pub fn tag(mut self, tag: &str) -> Self {
+        self.command.args(["--tag", tag]);
+        self
+    }
+
+    /// Lets user-data meet a wrong `hash`, a missing `object` or a late `network`.
+    pub fn breaking(mut self, what: &str) -> Self {
+        self.command.args(["--break", what]);
         self
     }
 
@@ -104,6 +141,35 @@ pub struct Instance {
 }
 
 impl Instance {
+    /// A fact that `launch-local` keeps about the instance.
+    fn fact(&self, name: &str) -> String {
+        let file = state().join("instances").join(&self.name).join(name);
+        let fact = std::fs::read_to_string(file).unwrap();
+        fact.trim().to_owned()
+    }
+
+    pub fn id(&self) -> String {
+        self.fact("instance-id")
+    }
+
+    pub fn volume(&self) -> String {
+        self.fact("volume-id")
+    }
+
+    pub fn bucket(&self) -> String {
+        self.fact("bucket")
+    }
+
+    pub fn stack(&self) -> String {
+        self.fact("stack")
+    }
+
+    /// Stops this one; what stands in for AWS goes on.
+    pub fn stop(self) {
+        let Ended { code, output } = finish(launch_local().args(["--stop", &self.name]));
+        assert_eq!(code, 0, "{output}");
+    }
+
     fn command(&self, script: &str) -> Command {
         let mut command = launch_local();
         command.args(["--enter", &self.name, "--", "bash", "-c", script]);
@@ -160,18 +226,10 @@ impl Instance {
 
     /// What `CloudFormation` would have received from this instance, oldest first.
     pub fn signals(&self) -> Vec<Value> {
-        let id = std::fs::read_to_string(
-            state()
-                .join("instances")
-                .join(&self.name)
-                .join("instance-id"),
-        )
-        .unwrap();
-        let lines = std::fs::read_to_string(state().join("cloud/signals.jsonl")).unwrap();
-        lines
-            .lines()
-            .map(|line| serde_json::from_str(line).unwrap())
-            .filter(|signal: &Value| signal["UniqueId"] == id.trim())
+        let id = self.id();
+        records("signals")
+            .into_iter()
+            .filter(|signal| signal["UniqueId"] == id.as_str())
             .collect()
     }
 
@@ -240,6 +298,26 @@ fn the_run() -> Option<Pid> {
         let arguments = std::fs::read(entry.path().join("cmdline")).ok()?;
         (arguments == b"bootstrap\0").then(|| Pid::from_raw(number))?
     })
+}
+
+/// What the stand-ins have recorded, oldest first.
+fn records(of: &str) -> Vec<Value> {
+    let file = state().join("cloud").join(of).with_extension("jsonl");
+    let lines = std::fs::read_to_string(file).unwrap_or_default();
+    let lines = lines.lines();
+    lines
+        .map(|line| serde_json::from_str(line).unwrap())
+        .collect()
+}
+
+/// How many requests to the bucket were left without an answer.
+pub fn unanswered(bucket: &str) -> usize {
+    let requests = records("requests");
+    let ours = |host: &str| host.split('.').next() == Some(bucket);
+    requests
+        .iter()
+        .filter(|request| request["status"] == 0 && ours(request["host"].as_str().unwrap()))
+        .count()
 }
 
 /// Stops whatever is up.

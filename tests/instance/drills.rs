@@ -1,0 +1,84 @@
+//! What happens to a node in its life, on one volume with one key: its instance is replaced, its image is upgraded, an
+//! image is wrong and rolled back, everything is stopped. In this order, each from where the one before has left it.
+
+use serde_json::Value;
+
+use crate::launch::{Instance, Launch, leftovers, stop_everything};
+use crate::shared::shared;
+
+const REPOSITORY: &str = "thetalabsorg/edgelauncher_mainnet";
+
+/// The image of the running container: its reference and its id.
+fn image_of(instance: &Instance) -> (String, String) {
+    let found = instance.run("docker inspect --format '{{.Config.Image}} {{.Image}}' edgelauncher");
+    let (reference, id) = found.split_once(' ').expect("reference and id");
+    (reference.into(), id.into())
+}
+
+pub fn a_replaced_instance_waits_for_the_volume_and_has_the_same_address() {
+    let mut shared = shared();
+    let (old, volume) = (shared.instance().id(), shared.instance().volume());
+    let (instance, output) = Launch::new("second").attach_existing().release_late().run();
+    assert_ne!(instance.id(), old);
+    assert_eq!(instance.volume(), volume);
+    let waited = format!("waiting for {old} to let go of {volume} (attached)");
+    assert!(output.contains(&waited), "{waited} is not in {output}");
+    assert_eq!(instance.address(), shared.address);
+    shared.goes_on_with(instance);
+}
+
+pub fn an_upgraded_node_has_the_new_image_and_the_same_address() {
+    let mut shared = shared();
+    let (_, before) = image_of(shared.instance());
+    let (instance, _) = Launch::new("third").attach_existing().tag("v2").run();
+    let (reference, id) = image_of(&instance);
+    assert_eq!(reference, format!("{REPOSITORY}:v2"));
+    assert_ne!(id, before);
+    assert_eq!(instance.address(), shared.address);
+    shared.goes_on_with(instance);
+}
+
+pub fn a_wrong_image_fails_with_its_reason_and_the_old_one_starts_again() {
+    let mut shared = shared();
+    let (_, before) = image_of(shared.instance());
+    let (instance, _) = Launch::new("fourth")
+        .attach_existing()
+        .tag("broken")
+        .failing()
+        .run();
+    let signals = instance.signals();
+    let told: Vec<(&str, &str)> = signals
+        .iter()
+        .map(|signal| (word(signal, "by"), word(signal, "Status")))
+        .collect();
+    assert_eq!(
+        told,
+        [("wait-handle", "FAILURE"), ("SignalResource", "FAILURE")]
+    );
+    let reason = word(&signals[0], "Reason");
+    assert!(
+        reason.starts_with("container: edgelauncher did not stay up (")
+            && reason.contains("); its log ends: ")
+            && reason.contains("level=fatal msg=\"this build of the image cannot start\"")
+            && reason.ends_with(". read all of it: docker logs edgelauncher"),
+        "{reason}"
+    );
+    assert_eq!(signals[1]["LogicalResourceId"], "Node");
+
+    // What CloudFormation does then: the stack as it was, on another instance.
+    let (instance, _) = Launch::new("fifth").attach_existing().tag("v2").run();
+    let (reference, id) = image_of(&instance);
+    assert_eq!((reference, id), (format!("{REPOSITORY}:v2"), before));
+    assert_eq!(instance.address(), shared.address);
+    shared.goes_on_with(instance);
+}
+
+fn word<'a>(signal: &'a Value, key: &str) -> &'a str {
+    signal[key].as_str().expect(key)
+}
+
+pub fn a_stop_leaves_nothing_behind() {
+    shared().stop();
+    stop_everything();
+    assert_eq!(leftovers(), Vec::<String>::new());
+}
