@@ -1,0 +1,91 @@
+"""Stacks made straight from the templates, without the scripts that people use, and a way to run the other scripts."""
+
+import json
+import subprocess
+from pathlib import Path
+
+REPO = Path(__file__).parents[2]
+PASSWORD = "correct horse battery"
+
+
+def common(aws, name: str = "theta-edge-common") -> None:
+    create(aws, name, "common.yaml", WalletPassword=PASSWORD)
+
+
+def node(aws, name: str = "theta-edge-node", zone: str = "us-east-1a", **parameters: str) -> str:
+    """Makes the node's stack, and says its instance's id."""
+    in_zone = [{"Name": "availability-zone", "Values": [zone]}]
+    subnet = aws.client("ec2").describe_subnets(Filters=in_zone)["Subnets"][0]
+    create(
+        aws,
+        name,
+        "node.yaml",
+        VpcId=subnet["VpcId"],
+        SubnetId=subnet["SubnetId"],
+        AvailabilityZone=zone,
+        BinaryKey=f"bin/{'0' * 64}/bootstrap",
+        BinarySha256="0" * 64,
+        AssetsKey=f"assets/{'0' * 64}/assets.tar.gz",
+        AssetsSha256="0" * 64,
+        **parameters,
+    )
+    return instance(aws, name)
+
+
+def create(aws, name: str, template: str, **parameters: str) -> None:
+    aws.client("cloudformation").create_stack(
+        StackName=name,
+        TemplateBody=(REPO / "cloudformation" / template).read_text(),
+        Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
+        Capabilities=["CAPABILITY_IAM"],
+    )
+
+
+def output(aws, stack: str, key: str) -> str:
+    described = aws.client("cloudformation").describe_stacks(StackName=stack)["Stacks"][0]
+    return next(item["OutputValue"] for item in described["Outputs"] if item["OutputKey"] == key)
+
+
+def instance(aws, name: str) -> str:
+    group = output(aws, name, "AutoScalingGroup")
+    groups = aws.client("autoscaling").describe_auto_scaling_groups(AutoScalingGroupNames=[group])
+    (found,) = groups["AutoScalingGroups"][0]["Instances"]
+    return found["InstanceId"]
+
+
+def environment(aws) -> dict[str, str]:
+    return {
+        "PATH": f"{REPO}/target/tools/cli/bin:/usr/local/bin:/usr/bin:/bin",
+        "HOME": "/nonexistent",
+        "LC_ALL": "C.UTF-8",
+        "EDGE_POLL_SECONDS": "0.05",
+        **aws.environment(),
+    }
+
+
+def run(aws, script: str, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
+    """Runs one of the scripts against the simulated AWS."""
+    return subprocess.run(
+        [str(REPO / "scripts" / script), *arguments],
+        env=environment(aws),
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+        **options,
+    )
+
+
+def sent(aws) -> list[dict]:
+    """The commands that SSM was given."""
+    return aws.client("ssm").list_commands()["Commands"]
+
+
+def as_words(printed: str) -> list[str]:
+    """The words of a call that --dry-run has printed, as a shell would take them."""
+    shell = subprocess.run(
+        ["bash", "-c", f"python3 -c 'import json, sys; print(json.dumps(sys.argv[1:]))' {printed}"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    return json.loads(shell.stdout)

@@ -1,0 +1,584 @@
+"""scripts/deploy: a node from nothing, what it checks before, what it says of a failure, and where the password goes."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+from pathlib import Path
+
+import pytest
+from moto.servicequotas.models import ServiceQuotasBackend
+
+import deployed
+from aws.resources.waiting import WaitCondition
+from conftest import would_run
+from deployed import REPO
+
+# With what a shell, JSON or a percent format would stumble over.
+PASSWORD = "canary \"quoted\" $HOME `x` \\n %s é'"
+ADDRESS = "0x2E833968E5bB786Ae419c4d13189fB081Cc43bab"
+NODE = json.dumps({"i-1": json.dumps({"address": ADDRESS, "instance": "i-1", "verdict": "healthy"})})
+COMMON, NAME = "theta-edge-common", "theta-edge-node"
+
+
+@pytest.fixture
+def password(tmp_path: Path) -> Path:
+    file = tmp_path / "password"
+    file.write_text(PASSWORD + "\n")
+    return file
+
+
+def deploy(aws, binary: Path, *options: str, **environment: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [str(REPO / "scripts/deploy"), "--binary", str(binary), *options],
+        env=deployed.environment(aws) | environment,
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+
+
+def stack(aws, name: str) -> dict:
+    return aws.client("cloudformation").describe_stacks(StackName=name)["Stacks"][0]
+
+
+def parameters(aws, name: str) -> dict[str, str]:
+    return {item["ParameterKey"]: item["ParameterValue"] for item in stack(aws, name)["Parameters"]}
+
+
+def stacks(aws) -> dict[str, str]:
+    found = aws.client("cloudformation").describe_stacks()["Stacks"]
+    return {item["StackName"]: item["StackStatus"] for item in found}
+
+
+def secret(aws) -> str:
+    arn = deployed.output(aws, COMMON, "SecretArn")
+    return aws.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"]
+
+
+def volumes(aws) -> list[str]:
+    """Data volumes, not the root disks of instances."""
+    return [volume["VolumeId"] for volume in aws.client("ec2").describe_volumes()["Volumes"] if volume["Size"] > 64]
+
+
+def data_volume(aws, **changes) -> str:
+    wanted = {"AvailabilityZone": "us-east-1b", "Size": 256, "Encrypted": True} | changes
+    return aws.client("ec2").create_volume(**wanted)["VolumeId"]
+
+
+def test_one_command_makes_a_node_and_no_process_or_file_gets_the_password(aws, binary, password, tmp_path):
+    aws.wait_data = NODE
+    home, scratch, trace = tmp_path / "home", tmp_path / "tmp", tmp_path / "trace"
+    home.mkdir()
+    scratch.mkdir()
+    ended = subprocess.run(
+        ["strace", "-f", "-v", "-s", "65536", "-e", "trace=execve", "-o", str(trace)]
+        + [str(REPO / "scripts/deploy"), "--binary", str(binary), "--password-file", str(password)],
+        # A variable of the caller's that is exported must not make the password so.
+        env=deployed.environment(aws) | {"HOME": str(home), "TMPDIR": str(scratch), "password": "another", "again": "x"},
+        capture_output=True,
+        text=True,
+        stdin=subprocess.DEVNULL,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+    assert secret(aws) == PASSWORD
+    executed = trace.read_bytes()
+    assert executed.count(b"execve(") > 50
+    assert b"canary" not in executed and b"anary" not in (ended.stdout + ended.stderr).encode()
+    password.unlink()
+    left = [file for place in (tmp_path, REPO / "target/assets.tar.gz") for file in [place, *place.rglob("*")]]
+    assert [file for file in left if file.is_file() and b"canary" in file.read_bytes()] == []
+    assert list(scratch.iterdir()) == []
+
+    assert stacks(aws) == {COMMON: "CREATE_COMPLETE", NAME: "CREATE_COMPLETE"}
+    project = {"Key": "Project", "Value": "AWS_THETA_EDGE"}
+    assert project in stack(aws, COMMON)["Tags"] and project in stack(aws, NAME)["Tags"]
+    zone, subnet = parameters(aws, NAME)["AvailabilityZone"], parameters(aws, NAME)["SubnetId"]
+    (chosen,) = aws.client("ec2").describe_subnets(SubnetIds=[subnet])["Subnets"]
+    assert (chosen["AvailabilityZone"], chosen["DefaultForAz"]) == (zone, True)
+
+    volume, instance = deployed.output(aws, NAME, "VolumeId"), deployed.instance(aws, NAME)
+    assert re.findall(r"^\d\d:\d\d:\d\d  Volume +CREATE_COMPLETE +AWS::EC2::Volume$", ended.stdout, re.MULTILINE)
+    _, told = ended.stdout.split("\n\nThe node theta-edge-node is up.\n")
+    assert told == f"""\
+  address    {ADDRESS}
+  instance   {instance}
+  volume     {volume}
+  dashboard  {deployed.output(aws, NAME, "Dashboard")}
+
+Check it:        scripts/verify --name theta-edge-node
+Read its logs:   scripts/logs --name theta-edge-node
+Save its key:    scripts/backup-key --name theta-edge-node
+Enter it:        aws ssm start-session --region us-east-1 --target {instance}
+Change it:       scripts/upgrade --name theta-edge-node
+Remove it:       scripts/destroy --name theta-edge-node
+"""
+
+
+def test_every_option_reaches_its_parameter(aws, binary, password):
+    volume = data_volume(aws)
+    ended = deploy(
+        aws, binary, "--dry-run", "--password-file", str(password), "--instance-type", "m5.xlarge", "--no-gpu",
+        "--network", "testnet", "--image-tag", "v1.3.1", "--volume-id", volume, "--filesystem", "xfs",
+        "--rpc-cidr", "172.31.0.0/16", "--root-device", "/dev/sda1", "--per-peer-metrics", "--log-retention", "7",
+        "--security-updates", "--parameter", "RootSize=100", "--name", "another",
+    )  # fmt: skip
+    assert ended.returncode == 0, ended.stderr
+    call = would_run(ended.stdout)[-1]
+    given = json.loads(call[call.index("--parameters") + 1])
+    assert call[call.index("--stack-name") + 1] == "another"
+    wanted = {
+        "InstanceType": "m5.xlarge", "Gpu": "false", "Network": "testnet", "ImageTag": "v1.3.1", "ImageDigest": "",
+        "VolumeId": volume, "Filesystem": "xfs", "RpcCidr": "172.31.0.0/16", "RootDevice": "/dev/sda1",
+        "PerPeerMetrics": "true", "LogRetentionDays": "7", "SecurityUpdates": "security", "RootSize": "100",
+        # The volume's own zone.
+        "AvailabilityZone": "us-east-1b",
+    }  # fmt: skip
+    assert {item["ParameterKey"]: item["ParameterValue"] for item in given}.items() >= wanted.items()
+
+
+def test_a_dry_run_prints_every_call_and_makes_none(aws, binary, password):
+    ended = deploy(aws, binary, "--dry-run", "--password-file", str(password), "--alarm-email", "a@example.org")
+    assert ended.returncode == 0, ended.stderr
+    assert stacks(aws) == {}
+    assert aws.client("s3").list_buckets()["Buckets"] == []
+    assert "canary" not in ended.stdout + ended.stderr
+
+    common, binary_call, assets, node, fleet, last = would_run(ended.stdout)
+    start = ["aws", "--region", "us-east-1"]
+    assert common == [
+        *start, "cloudformation", "create-stack", "--stack-name", COMMON,
+        "--template-body", f"file://{REPO}/cloudformation/common.yaml", "--tags", "Key=Project,Value=AWS_THETA_EDGE",
+        "--query", "StackId", "--output", "text", "--parameters",
+        '[{"ParameterKey":"WalletPassword","ParameterValue":"<the wallet password>"},'
+        '{"ParameterKey":"AlarmEmail","ParameterValue":"a@example.org"}]',
+    ]  # fmt: skip
+    key = {}
+    for call, file in [
+        (binary_call, binary),
+        (assets, REPO / "target/assets.tar.gz"),
+        (node, REPO / "cloudformation/node.yaml"),
+        (fleet, REPO / "cloudformation/fleet.yaml"),
+    ]:
+        key[file.name] = call[8]
+        put = ["s3api", "put-object", "--bucket", f"<Bucket of {COMMON}>", "--key", call[8], "--body", str(file)]
+        assert call == start + put
+    ec2 = aws.client("ec2")
+    place = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": ["us-east-1a"]}])["Subnets"][0]
+    given = {
+        "VpcId": place["VpcId"],
+        "SubnetId": place["SubnetId"],
+        "AvailabilityZone": "us-east-1a",
+        "AlarmTopicArn": f"<AlarmTopicArn of {COMMON}>",
+        "CommonStack": COMMON,
+        "BinaryKey": key["bootstrap"],
+        "BinarySha256": key["bootstrap"].split("/")[1],
+        "AssetsKey": key["assets.tar.gz"],
+        "AssetsSha256": key["assets.tar.gz"].split("/")[1],
+    }
+    as_json = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
+    assert last == [
+        *start, "cloudformation", "create-stack", "--stack-name", NAME,
+        "--template-url", f"https://<Bucket of {COMMON}>.s3.us-east-1.amazonaws.com/{key['node.yaml']}",
+        "--parameters", json.dumps(as_json, separators=(",", ":")), "--capabilities", "CAPABILITY_IAM",
+        "--tags", "Key=Project,Value=AWS_THETA_EDGE", "--query", "StackId", "--output", "text",
+    ]  # fmt: skip
+
+
+def test_a_second_node_uses_the_common_stack_and_the_first_is_left_alone(aws, binary):
+    deployed.common(aws)
+    deployed.node(aws)
+    before = aws.client("cloudformation").describe_stack_events(StackName=COMMON)["StackEvents"]
+    ended = deploy(aws, binary)
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        "deploy: the stack theta-edge-node exists already (CREATE_COMPLETE): change it with scripts/upgrade --name "
+        "theta-edge-node, or give\nanother node another --name\n"
+    )
+    ended = deploy(aws, binary, "--name", "second")
+    assert ended.returncode == 0, ended.stderr
+    assert stacks(aws) == {COMMON: "CREATE_COMPLETE", NAME: "CREATE_COMPLETE", "second": "CREATE_COMPLETE"}
+    assert aws.client("cloudformation").describe_stack_events(StackName=COMMON)["StackEvents"] == before
+    assert parameters(aws, "second")["SecretArn"] == ""
+
+
+def test_the_common_stack_is_brought_up_to_date_and_keeps_its_password(aws, binary):
+    template = (REPO / "cloudformation/common.yaml").read_text()
+    older = template.replace("What the Theta Edge Nodes of one account and region share", "An older version")
+    aws.client("cloudformation").create_stack(
+        StackName=COMMON,
+        TemplateBody=older,
+        Parameters=[{"ParameterKey": "WalletPassword", "ParameterValue": PASSWORD}],
+    )
+    ended = deploy(aws, binary, "--alarm-email", "a@example.org")
+    assert ended.returncode == 0, ended.stderr
+    assert stacks(aws) == {COMMON: "UPDATE_COMPLETE", NAME: "CREATE_COMPLETE"}
+    assert parameters(aws, COMMON) == {"WalletPassword": "****", "SecretArn": "", "AlarmEmail": "a@example.org"}
+    assert secret(aws) == PASSWORD
+    topic = deployed.output(aws, COMMON, "AlarmTopicArn")
+    assert parameters(aws, NAME)["AlarmTopicArn"] == topic
+
+
+def test_with_a_secret_of_the_users_no_password_is_asked_for(aws, binary):
+    arn = aws.client("secretsmanager").create_secret(Name="mine", SecretString=PASSWORD)["ARN"]
+    ended = deploy(aws, binary, "--secret-arn", arn)
+    assert ended.returncode == 0, ended.stderr
+    assert parameters(aws, COMMON)["SecretArn"] == deployed.output(aws, COMMON, "SecretArn") == arn
+    assert parameters(aws, NAME)["SecretArn"] == ""
+
+    # Where the common stack has its own already, the secret is that node's alone.
+    other = aws.client("secretsmanager").create_secret(Name="other", SecretString=PASSWORD)["ARN"]
+    ended = deploy(aws, binary, "--secret-arn", other, "--name", "second", "--dry-run")
+    call = would_run(ended.stdout)[-1]
+    assert f'{{"ParameterKey":"SecretArn","ParameterValue":"{other}"}}' in call[call.index("--parameters") + 1]
+
+
+def test_the_password_is_asked_for_twice_and_not_shown(aws, binary):
+    terminal, theirs = pty.openpty()
+    running = subprocess.Popen(
+        [str(REPO / "scripts/deploy"), "--binary", str(binary)],
+        env=deployed.environment(aws),
+        stdin=theirs,
+        stdout=theirs,
+        stderr=theirs,
+        start_new_session=True,
+    )
+    os.close(theirs)
+    password = f" {PASSWORD} "
+    answers = ["too short", password, PASSWORD, password, password]
+    seen = b""
+    try:
+        while part := os.read(terminal, 4096):
+            seen += part
+            if seen.endswith((b"characters): ", b"again: ")):
+                os.write(terminal, answers.pop(0).encode() + b"\n")
+    except OSError:
+        # The terminal goes with the script.
+        pass
+    assert running.wait() == 0, seen.decode()
+    text = seen.decode().replace("\r\n", "\n")
+    _, dialogue = text.split("without it the key is lost, so keep a copy.\n")
+    assert dialogue.startswith(
+        "Wallet password (12 to 128 characters): \nThat has 9 characters.\n"
+        "Wallet password (12 to 128 characters): \nThe same again: \nThose were two different ones.\n"
+        "Wallet password (12 to 128 characters): \nThe same again: \n\n"
+    )
+    assert "canary" not in text and "too short" not in text
+    assert secret(aws) == password
+
+
+# What is wrong, and what is said of it. All of one run's mistakes come together.
+MISTAKES = {
+    "values": (
+        ["--image-tag", "a b", "--image-digest", "sha256:12", "--network", "Main", "--log-retention", "8"]
+        + ["--volume-type", "st1", "--volume-size", "big", "--rpc-cidr", "10.0.0.1/8", "--root-device", "sda"],
+        [
+            "ImageDigest looks like (sha256:[0-9a-f]{64})?, and 'sha256:12' does not",
+            "ImageTag looks like [A-Za-z0-9_][A-Za-z0-9_.-]{0,127}, and 'a b' does not",
+            "LogRetentionDays is one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, not '8'",
+            "Network looks like [a-z0-9]{1,32}, and 'Main' does not",
+            "RootDevice is one of /dev/xvda, /dev/sda1, not 'sda'",
+            "VolumeSize is a number, not 'big'",
+            "VolumeType is one of gp3, io1, io2, instance-store, not 'st1'",
+            "RpcCidr 10.0.0.1/8 is no network: give its first address, as in 172.31.0.0/16",
+        ],
+    ),
+    "no GPU, and a gp3 too small for its IOPS": (
+        ["--instance-type", "m5.xlarge", "--volume-size", "8", "--volume-iops", "5000", "--volume-throughput", "1000"],
+        [
+            "m5.xlarge has no NVIDIA GPU: take another --instance-type (g4dn.xlarge), or say --no-gpu",
+            "VolumeIops is from 3000 to 4000 for a gp3 volume of 8 GiB (500 per GiB), not 5000",
+        ],
+    ),
+    "no AMI, and a gp3 too fast": (
+        ["--image-id", "/aws/service/none", "--volume-iops", "16001", "--volume-throughput", "1001"],
+        [
+            "VolumeThroughput is a number from 125 to 1000, not 1001",
+            "the SSM parameter /aws/service/none names no AMI in us-east-1: None",
+            "VolumeIops is from 3000 to 16000 for gp3, not 16001",
+            "VolumeThroughput is from 125 to 1000 for gp3, not 1001",
+        ],
+    ),
+    "an idle GPU, and more throughput than IOPS": (
+        ["--no-gpu", "--volume-throughput", "751"],
+        [
+            "g4dn.xlarge has a GPU that you would pay for and not use: say --gpu, "
+            "or take another --instance-type (m7i.xlarge)",
+            "VolumeThroughput is from 125 to 750 for gp3 with 3000 IOPS (a quarter of them), not 751",
+        ],
+    ),
+    "another architecture, and an io1 too small": (
+        ["--instance-type", "m6g.xlarge", "--no-gpu"]
+        + ["--volume-type", "io1", "--volume-size", "10", "--volume-iops", "501", "--volume-throughput", "125"],
+        [
+            "m6g.xlarge is no x86_64 machine, and the edge node's image is for x86_64 only",
+            "VolumeIops is from 100 to 500 for an io1 volume of 10 GiB (50 per GiB), not 501",
+            "only gp3 has a VolumeThroughput, and VolumeType is io1",
+        ],
+    ),
+    "a GPU without a driver, and an io2 too small": (
+        ["--instance-type", "p4d.24xlarge", "--volume-type", "io2", "--volume-size", "8", "--volume-iops", "8001"],
+        [
+            "the driver does not support the GPU of p4d.24xlarge: take a g4dn, g5, g6, g6e or gr6",
+            "VolumeIops is from 100 to 8000 for an io2 volume of 8 GiB (1000 per GiB), not 8001",
+        ],
+    ),
+    "no instance store, and two volumes beside it": (
+        ["--instance-type", "m5.xlarge", "--no-gpu", "--volume-type", "instance-store"]
+        + ["--volume-id", "vol-0123456789abcdef0", "--snapshot-id", "snap-0123456789abcdef0"],
+        [
+            "m5.xlarge has no instance store: take another --instance-type, or --volume-type gp3",
+            "a volume and a snapshot cannot both be used: say --volume-id or --snapshot-id",
+            "with an instance store there is no volume: leave out --volume-id and --snapshot-id, "
+            "or --volume-type instance-store",
+            "the volume vol-0123456789abcdef0 cannot be looked up: An error occurred (InvalidVolume.NotFound)",
+            "the snapshot snap-0123456789abcdef0 cannot be looked up: An error occurred (InvalidSnapshot.NotFound)",
+        ],
+    ),
+}
+
+
+def problems_of(ended: subprocess.CompletedProcess[str]) -> list[str]:
+    """What has to be put right, each as it is listed; without the warnings before."""
+    assert (ended.returncode, ended.stdout) == (1, "")
+    said = ended.stderr.splitlines()
+    listed = said[said.index("deploy: nothing was changed, because") + 1 :]
+    assert all(line.startswith("  - ") for line in listed)
+    # AWS's own words end with a sentence that moto has made up.
+    return [line.removeprefix("  - ").split(" when calling the ")[0] for line in listed]
+
+
+@pytest.mark.parametrize(("options", "problems"), MISTAKES.values(), ids=MISTAKES)
+def test_mistakes_are_told_all_at_once_and_nothing_is_changed(aws, binary, password, options, problems):
+    ended = deploy(aws, binary, "--password-file", str(password), *options)
+    assert problems_of(ended) == problems
+    assert stacks(aws) == {} and volumes(aws) == []
+
+
+def test_an_existing_volume_must_be_free_encrypted_and_where_the_instance_can_be(aws, binary, password):
+    ec2 = aws.client("ec2")
+    instance = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    plain = data_volume(aws, Encrypted=False)
+    ec2.attach_volume(VolumeId=plain, InstanceId=instance, Device="/dev/sdf")
+    (subnet,) = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": ["us-east-1e"]}])["Subnets"]
+    place, other = subnet["SubnetId"], ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    ended = deploy(
+        aws, binary, "--password-file", str(password), "--volume-id", plain, "--subnet", place, "--vpc", other
+    )  # fmt: skip
+    assert problems_of(ended) == [
+        f"{plain} is not encrypted: make a snapshot of it, copy that with --encrypted, and say --snapshot-id",
+        f"{plain} is attached to {instance}: a wallet key must not run twice, so remove that node first",
+        f"{place} is in {subnet['VpcId']}, not in {other}",
+        f"g4dn.xlarge is not offered in us-east-1e, where {place} is, "
+        "but in us-east-1a, us-east-1b, us-east-1c, us-east-1d, us-east-1f",
+        f"{plain} is in us-east-1b, and {place} in us-east-1e: a volume can be attached in its own zone only",
+    ]
+
+
+def test_without_a_place_or_quota_or_room_for_the_snapshot_it_says_what_to_do(aws, binary, password, monkeypatch):
+    ec2 = aws.client("ec2")
+    # Of these only one counts for the quota.
+    for kind in ("g4dn.xlarge", "m5.xlarge"):
+        ec2.run_instances(ImageId="ami-12c6146b", InstanceType=kind, MinCount=1, MaxCount=1)
+    snapshot = ec2.create_snapshot(VolumeId=data_volume(aws, Size=300))["SnapshotId"]
+    private = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    quota(monkeypatch, {"L-DB2E81BA": 7.0})
+    ended = deploy(aws, binary, "--password-file", str(password), "--snapshot-id", snapshot, "--vpc", private)
+    assert problems_of(ended) == [
+        f"the snapshot {snapshot} needs a volume of 300 GiB, not 256: say --volume-size 300",
+        f"{private} has no public subnet in a zone that offers g4dn.xlarge: make one, or say --subnet; "
+        "g4dn.xlarge is offered in us-east-1a, us-east-1b, us-east-1c, us-east-1d, us-east-1f",
+        "us-east-1 allows 7 vCPUs of G and VT instances, 4 are in use, and 4 are needed: ask for more with "
+        "'aws service-quotas request-service-quota-increase --region us-east-1 --service-code ec2 "
+        "--quota-code L-DB2E81BA --desired-value 8'",
+    ]
+
+
+def quota(monkeypatch, values: dict[str, float]) -> None:
+    """What the account's quotas are; moto knows those of VPC only."""
+
+    def get_service_quota(backend, service_code: str, quota_code: str) -> dict:
+        return {"ServiceCode": service_code, "QuotaCode": quota_code, "Value": values[quota_code]}
+
+    monkeypatch.setattr(ServiceQuotasBackend, "get_service_quota", get_service_quota)
+
+
+def test_without_a_default_vpc_it_says_how_to_make_one(aws, binary, password):
+    ec2 = aws.client("ec2")
+    (vpc,) = ec2.describe_vpcs()["Vpcs"]
+    for subnet in ec2.describe_subnets()["Subnets"]:
+        ec2.delete_subnet(SubnetId=subnet["SubnetId"])
+    ec2.delete_vpc(VpcId=vpc["VpcId"])
+    assert problems_of(deploy(aws, binary, "--password-file", str(password))) == [
+        "there is no default VPC in us-east-1: make one with 'aws ec2 create-default-vpc --region us-east-1', "
+        "or say --vpc or --subnet"
+    ]
+
+
+def test_the_password_is_checked_before_anything_is_made(aws, binary, tmp_path):
+    short, config = tmp_path / "short", tmp_path / "config"
+    short.write_text("eleven char\n")
+    config.write_text("[default]\ncli_history = enabled\n")
+    ended = deploy(aws, binary, "--password-file", str(short), AWS_CONFIG_FILE=str(config))
+    assert problems_of(ended) == [
+        "the AWS CLI keeps its calls in a file, and the password would be in there: "
+        "'aws configure set cli_history disabled'",
+        f"the password in {short} has 11 characters: 12 to 128 are wanted, in one line",
+    ]
+    assert problems_of(deploy(aws, binary)) == [
+        "there is no wallet password, and no terminal to ask for one: say --password-file FILE or --secret-arn ARN"
+    ]
+    assert problems_of(deploy(aws, binary, "--password-file", str(tmp_path / "none"))) == [
+        f"the password file {tmp_path}/none cannot be read"
+    ]
+    assert stacks(aws) == {}
+
+    deployed.common(aws)
+    assert problems_of(deploy(aws, binary, "--password-file", str(short))) == [
+        "theta-edge-common has a wallet password already: leave out --password-file; "
+        "a node can have its own with --secret-arn"
+    ]
+
+
+def test_a_secret_must_be_there_and_readable_for_the_node(aws, binary):
+    manager = aws.client("secretsmanager")
+    manager.create_secret(Name="mine", SecretString=PASSWORD, KmsKeyId="1234")
+    assert problems_of(deploy(aws, binary, "--secret-arn", "mine")) == [
+        "SecretArn looks like (arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:.+)?, and 'mine' does not",
+        "the secret is encrypted with the key 1234, so the node could not read it: say --parameter KmsKeyArn=ARN",
+    ]
+
+
+REASON = "WaitCondition received failed message: 'the wallet password is wrong. correct the secret' for uniqueId: i-1"
+
+
+def fail(monkeypatch) -> None:
+    """Has every node report a failure."""
+
+    def create(condition, name, properties):
+        raise ValueError(REASON)
+
+    monkeypatch.setattr(WaitCondition, "create", create)
+
+
+def test_a_failed_node_is_told_with_its_reason_and_what_to_do(aws, binary, monkeypatch):
+    deployed.common(aws)
+    fail(monkeypatch)
+    ended = deploy(aws, binary)
+    assert ended.returncode == 1
+    assert f"CREATE_FAILED            AWS::CloudFormation::WaitCondition: {REASON}\n" in ended.stdout
+    _, told = ended.stderr.split("\n\ndeploy: ")
+    assert told == f"""\
+theta-edge-node was not made (ROLLBACK_COMPLETE):
+  Ready1: {REASON}
+
+To look at a node that failed, deploy with --keep-failed.
+Before the next try:  scripts/destroy --name theta-edge-node
+"""
+    again = deploy(aws, binary)
+    assert (again.returncode, again.stderr) == (
+        1,
+        "deploy: the stack theta-edge-node is left from a deployment that failed (ROLLBACK_COMPLETE): remove it with\n"
+        "scripts/destroy --name theta-edge-node, then deploy again\n",
+    )
+
+
+def test_a_failed_node_can_be_kept(aws, binary):
+    deployed.common(aws)
+    ended = deploy(aws, binary, "--dry-run", "--keep-failed")
+    call = would_run(ended.stdout)[-1]
+    assert call[call.index("--on-failure") + 1] == "DO_NOTHING"
+
+
+def test_a_volume_that_an_earlier_node_left_is_pointed_out(aws, binary):
+    deployed.common(aws)
+    tags = [{"ResourceType": "volume", "Tags": [{"Key": "theta-edge:node", "Value": NAME}]}]
+    left = data_volume(aws, TagSpecifications=tags)
+    warning = (
+        f"deploy: an earlier theta-edge-node has left {left} with its wallet key: --volume-id goes on with it; "
+        "this node gets a new key"
+    )
+    assert warning in deploy(aws, binary, "--dry-run").stderr.splitlines()
+    assert warning not in deploy(aws, binary, "--dry-run", "--volume-id", left).stderr.splitlines()
+
+
+def test_a_fleet_is_made_from_one_list(aws, binary):
+    deployed.common(aws)
+    ended = deploy(aws, binary, "--nodes", "a,b", "--parameter", "MinimumHealthy=2", "--dry-run")
+    assert ended.returncode == 0, ended.stderr
+    node, call = would_run(ended.stdout)[2], would_run(ended.stdout)[-1]
+    given = {
+        item["ParameterKey"]: item["ParameterValue"]
+        for item in json.loads(call[call.index("--parameters") + 1])
+    }  # fmt: skip
+    bucket = deployed.output(aws, COMMON, "Bucket")
+    assert call[call.index("--stack-name") + 1] == "theta-edge-fleet"
+    assert "/fleet.yaml" in call[call.index("--template-url") + 1]
+    assert call[call.index("--capabilities") + 1 :][:2] == ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+    wanted = {
+        "Nodes": "a,b",
+        "MinimumHealthy": "2",
+        "NodeTemplateUrl": f"https://{bucket}.s3.us-east-1.amazonaws.com/{node[node.index('--key') + 1]}",
+        "VerifyDocument": deployed.output(aws, COMMON, "VerifyDocument"),
+    }
+    assert given.items() >= wanted.items()
+
+
+@pytest.mark.parametrize(
+    ("options", "told"),
+    [
+        (["--fast"], "unknown option --fast"),
+        (["now"], "unknown option now"),
+        ([""], "unknown option "),
+        (["$(exit 7)"], "unknown option $(exit 7)"),
+        (["--name"], "--name needs a value"),
+        (["--region"], "--region needs a value"),
+        (["--volume-size"], "--volume-size needs a value"),
+        (["--name", "my node"], "a stack's name has letters, digits and hyphens, and begins with a letter: not 'my node'"),
+        (["--parameter", "Gpu"], "--parameter takes KEY=VALUE, not Gpu"),
+        (["--parameter", "=1"], "--parameter takes KEY=VALUE, not =1"),
+        (["--parameter", "Gpus=1"], "cloudformation/node.yaml has no parameter Gpus"),
+        (["--parameter", "WaitOn=second"], "WaitOn is set by deploy itself"),
+        (["--nodes", "a,b", "--volume-id", "vol-1"], "cloudformation/fleet.yaml has no parameter VolumeId"),
+        (
+            ["--password-file", "f", "--secret-arn", "a"],
+            "--password-file and --secret-arn are two places for one password: give one of them",
+        ),
+    ],
+)
+def test_wrong_usage_is_told_before_anything_is_asked(aws, binary, options, told):
+    ended = deploy(aws, binary, *options)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"deploy: {told}; see --help\n")
+
+
+def test_without_the_cli_a_region_or_credentials_it_says_what_to_do(aws, binary):
+    nowhere = {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}
+    tools = REPO / "target/tools/cli/bin"
+    for environment, told in [
+        (
+            {"PATH": "/usr/bin:/bin"},
+            "deploy: the AWS CLI is missing: install it (https://aws.amazon.com/cli/), or run this in AWS CloudShell\n",
+        ),
+        (nowhere, "deploy: no region is set: say --region REGION, or set AWS_REGION\n"),
+        (
+            {"AWS_ACCESS_KEY_ID": "", "PATH": f"{tools}:/usr/bin:/bin"},
+            "deploy: AWS does not know who is calling: Unable to locate credentials. "
+            'You can configure credentials by running "aws configure".\n'
+            "Sign in with 'aws configure', 'aws sso login' or --profile, and try 'aws sts get-caller-identity'\n",
+        ),
+    ]:
+        ended = deploy(aws, binary, **environment)
+        assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", told)
+
+
+@pytest.mark.parametrize("script", ["deploy", "upgrade", "destroy", "publish"])
+def test_help_is_there_without_aws(script):
+    ended = subprocess.run(
+        [REPO / "scripts" / script, "--help"], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True
+    )
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert ended.stdout.startswith(f"Usage: scripts/{script} [OPTION…]\n")
+    for option in ("--profile", "--region", "--dry-run", "--help"):
+        assert f"\n  {option}" in ended.stdout

@@ -1,0 +1,224 @@
+"""scripts/destroy: what it says before, what it keeps, and what it deletes only by name."""
+
+import subprocess
+
+import pytest
+
+import deployed
+from conftest import would_run
+from deployed import REPO
+from test_deploy import ADDRESS, COMMON, NAME, NODE, data_volume, stacks, volumes
+
+
+@pytest.fixture
+def node(aws) -> str:
+    """A node's volume."""
+    aws.wait_data = NODE
+    deployed.common(aws)
+    deployed.node(aws)
+    return deployed.output(aws, NAME, "VolumeId")
+
+
+def destroy(aws, *options: str, **more) -> subprocess.CompletedProcess[str]:
+    return deployed.run(aws, "destroy", *options, **more)
+
+
+def snapshots(aws) -> dict[str, dict]:
+    """Those of the node, by id."""
+    mine = [{"Name": "tag:theta-edge:node", "Values": [NAME]}]
+    return {item["SnapshotId"]: item for item in aws.client("ec2").describe_snapshots(Filters=mine)["Snapshots"]}
+
+
+def secret(aws) -> str:
+    return deployed.output(aws, COMMON, "SecretArn")
+
+
+def test_the_key_and_what_it_needs_are_kept(aws, node):
+    arn = secret(aws)
+    ended = destroy(aws, "--yes")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert stacks(aws) == {COMMON: "CREATE_COMPLETE"}
+    assert volumes(aws) == [node]
+    assert secret(aws) == arn
+    assert aws.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"] == deployed.PASSWORD
+
+    explained, deleted = ended.stdout.split("\n\x1b[1m==> Deleting the stack theta-edge-node\x1b[0m\n")
+    assert explained == f"""
+\x1b[1m==> Removing from us-east-1 (account 123456789012)\x1b[0m
+Kept:
+  volume {node} (256 GiB) with the wallet key of {ADDRESS}; scripts/deploy --volume-id {node} goes on with it
+  secret {arn}, the wallet password
+  the common stack theta-edge-common
+Lost:
+  the stack theta-edge-node: the instance with its root disk, the log group, the dashboard, the alarms
+"""
+    assert "Volume               DELETE_SKIPPED           AWS::EC2::Volume\n" in deleted
+    # Only what belongs to the deletion.
+    assert "CREATE_" not in deleted
+    assert deleted.endswith(f"""
+Kept, and paid for: {node} with the wallet key of {ADDRESS}
+  go on with it:  scripts/deploy --volume-id {node}
+  delete it:      scripts/destroy --name theta-edge-node --delete-volume {node}
+Done.
+""")
+
+
+def test_a_dry_run_prints_every_call_and_makes_none(aws, node):
+    arn, bucket = secret(aws), deployed.output(aws, COMMON, "Bucket")
+    s3 = aws.client("s3")
+    for body in (b"one", b"two"):
+        s3.put_object(Bucket=bucket, Key="it's", Body=body)
+    s3.delete_object(Bucket=bucket, Key="it's")
+    held = s3.list_object_versions(Bucket=bucket)
+    wanted = {item["VersionId"] for kind in ("Versions", "DeleteMarkers") for item in held[kind]}
+    ended = destroy(
+        aws, "--dry-run", "--snapshot-volume", "--delete-volume", node, "--with-common", "--delete-secret", arn
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+    calls = [call[3:] for call in would_run(ended.stdout)]
+    emptying = calls.pop(3)
+    assert calls == [
+        ["ec2", "create-snapshot", "--volume-id", node, "--description", f"Last of {NAME}", "--tag-specifications"]
+        + [
+            f"ResourceType=snapshot,Tags=[{{Key=Name,Value={NAME}}},{{Key=theta-edge:node,Value={NAME}}},"
+            "{Key=Project,Value=AWS_THETA_EDGE}]"
+        ]
+        + ["--query", "SnapshotId", "--output", "text"],
+        ["cloudformation", "delete-stack", "--stack-name", NAME],
+        ["ec2", "delete-volume", "--volume-id", node],
+        ["cloudformation", "delete-stack", "--stack-name", COMMON],
+        ["secretsmanager", "delete-secret", "--secret-id", arn, "--recovery-window-in-days", "30"],
+    ]
+    assert emptying[:5] == ["s3api", "delete-objects", "--bucket", bucket, "--delete"]
+    assert len(wanted) == 3 and all(f'{{"Key": "it\'s", "VersionId": "{version}"}}' in emptying[5] for version in wanted)
+    assert stacks(aws) == {COMMON: "CREATE_COMPLETE", NAME: "CREATE_COMPLETE"}
+    assert volumes(aws) == [node] and snapshots(aws) == {}
+
+
+def test_everything_goes_when_it_is_asked_for_by_name(aws, node):
+    arn, bucket = secret(aws), deployed.output(aws, COMMON, "Bucket")
+    s3 = aws.client("s3")
+    # More than are deleted with one call.
+    for number in range(300):
+        s3.put_object(Bucket=bucket, Key=f"bin/{number}", Body=b"")
+    s3.delete_object(Bucket=bucket, Key="bin/0")
+    ended = destroy(
+        aws, "--yes", "--snapshot-volume", "--delete-volume", node, "--with-common", "--delete-secret", arn
+    )  # fmt: skip
+    assert (ended.returncode, ended.stderr) == (0, "")
+    lost = ended.stdout.split("Lost:\n")[1].split("A last snapshot")[0]
+    assert lost == f"""\
+  the stack theta-edge-node: the instance with its root disk, the log group, the dashboard, the alarms
+  volume {node} (256 GiB), and the wallet key of {ADDRESS} with it
+  secret {arn}, without which no wallet key can be read (can be restored for 30 days)
+  the common stack theta-edge-common, with everything in the bucket {bucket}
+"""
+    assert stacks(aws) == {} and volumes(aws) == []
+    assert s3.list_buckets()["Buckets"] == []
+    assert aws.client("secretsmanager").describe_secret(SecretId=arn)["DeletedDate"]
+    ((made, snapshot),) = snapshots(aws).items()
+    assert (snapshot["VolumeId"], snapshot["State"]) == (node, "completed")
+    assert f"\nMade: {made}\n  go on with it:  scripts/deploy --snapshot-id {made}\n" in ended.stdout
+
+    # The volume is gone and with it the stack; the snapshot can still be named.
+    ended = destroy(aws, "--yes", "--delete-snapshot", made)
+    assert (ended.returncode, ended.stderr, snapshots(aws)) == (0, "", {})
+
+
+def test_what_does_not_belong_to_the_node_is_not_deleted(aws, node):
+    foreign = data_volume(aws)
+    snapshot = aws.client("ec2").create_snapshot(VolumeId=foreign)["SnapshotId"]
+    ended = destroy(
+        aws, "--yes", "--delete-volume", foreign, "--delete-snapshot", snapshot, "--delete-secret", "arn:aws:other"
+    )  # fmt: skip
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        "destroy: nothing was changed, because",
+        f"  - {foreign} is no volume of {NAME}, which has {node}",
+        f"  - {snapshot} is no snapshot of {NAME}, which has none",
+        f"  - arn:aws:other is not the secret of {NAME}, which has {secret(aws)}",
+    ]
+    assert stacks(aws) == {COMMON: "CREATE_COMPLETE", NAME: "CREATE_COMPLETE"}
+
+
+def test_the_common_stack_and_its_secret_stay_while_another_node_uses_them(aws, node):
+    deployed.node(aws, "second")
+    ended = destroy(aws, "--yes", "--with-common", "--delete-secret", secret(aws))
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        "destroy: nothing was changed, because",
+        f"  - {COMMON} is used by second too: remove that first, or leave out --with-common",
+        "  - second would be left without a wallet password: leave out --delete-secret",
+    ]
+    assert stacks(aws).keys() == {COMMON, NAME, "second"}
+
+
+def test_what_a_node_has_left_can_be_deleted_later_and_by_name_only(aws, node):
+    assert destroy(aws, "--yes").returncode == 0
+    ended = destroy(aws, "--yes")
+    assert ended.returncode == 1
+    assert ended.stderr.splitlines() == [
+        "destroy: nothing was changed, because",
+        "  - there is no stack theta-edge-node in us-east-1",
+    ]
+    assert volumes(aws) == [node]
+    ended = destroy(aws, "--yes", "--delete-volume", node)
+    assert (ended.returncode, ended.stderr, volumes(aws)) == (0, "", [])
+
+
+def test_a_volume_that_another_node_has_taken_over_is_not_waited_for(aws, node):
+    assert destroy(aws, "--yes").returncode == 0
+    ec2 = aws.client("ec2")
+    zone = ec2.describe_volumes()["Volumes"][0]["AvailabilityZone"]
+    place = {"ImageId": "ami-12c6146b", "MinCount": 1, "MaxCount": 1, "Placement": {"AvailabilityZone": zone}}
+    instance = ec2.run_instances(**place)["Instances"][0]["InstanceId"]
+    ec2.attach_volume(VolumeId=node, InstanceId=instance, Device="/dev/sdf")
+    ended = destroy(aws, "--yes", "--delete-volume", node)
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "destroy: nothing was changed, because\n"
+        f"  - {node} is attached to {instance}, which is not of theta-edge-node: remove that node first\n",
+    )
+    assert volumes(aws) == [node]
+
+
+def test_a_volume_that_was_there_before_the_node_is_kept_too(aws):
+    aws.wait_data = NODE
+    deployed.common(aws)
+    volume = data_volume(aws, AvailabilityZone="us-east-1a")
+    deployed.node(aws, VolumeId=volume)
+    ended = destroy(aws, "--yes")
+    assert (ended.returncode, volumes(aws)) == (0, [volume])
+    assert f"Kept, and paid for: {volume} with the wallet key of {ADDRESS}\n" in ended.stdout
+
+
+def test_it_asks_for_the_stacks_name(aws, node):
+    ended = destroy(aws)
+    assert (ended.returncode, ended.stderr) == (
+        2,
+        "destroy: there is no terminal to ask at: This cannot be undone. Say --yes; see --help\n",
+    )
+    # A terminal of its own, in which the script finds the answer.
+    for answer, wanted in (("yes", 1), (NAME, 0)):
+        ended = subprocess.run(
+            ["script", "--quiet", "--return", "--command", str(REPO / "scripts/destroy"), "/dev/null"],
+            input=answer + "\n",
+            env=deployed.environment(aws),
+            capture_output=True,
+            text=True,
+        )
+        assert ended.returncode == wanted, ended.stdout
+        assert "This cannot be undone. Type theta-edge-node to go on: " in ended.stdout
+        assert ("destroy: nothing was changed" in ended.stdout) == bool(wanted)
+        assert (NAME in stacks(aws)) == bool(wanted)
+
+
+def test_a_node_of_a_fleet_is_removed_with_the_fleets_list(aws):
+    deployed.common(aws)
+    deployed.node(aws, Fleet="theta-edge-fleet")
+    ended = destroy(aws, "--yes")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "destroy: theta-edge-node is a node of the fleet theta-edge-fleet: "
+        "leave it out with scripts/upgrade --name theta-edge-fleet --nodes …\n",
+    )
