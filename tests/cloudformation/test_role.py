@@ -1,0 +1,193 @@
+"""The role of node.yaml: what a node may do, and that strangers' jobs on it would gain nothing else."""
+
+import pytest
+
+import deployed
+from made import SOFTWARE, aws_with_common, node  # noqa: F401, fixtures
+from policies import allowed, several
+
+ACCOUNT = "us-east-1:123456789012"
+KEY = f"arn:aws:kms:{ACCOUNT}:key/0e5f84f5-6d59-47da-932c-8177161cc957"
+
+# What knows no resources in IAM. Each was weighed: it tells or changes nothing of other nodes' wallets, or is bound by
+# a condition.
+ANYWHERE = {
+    "cloudwatch:PutMetricData",
+    "ec2:DescribeTags",
+    "ec2:DescribeVolumes",
+    "ec2messages:AcknowledgeMessage",
+    "ec2messages:DeleteMessage",
+    "ec2messages:FailMessage",
+    "ec2messages:GetEndpoint",
+    "ec2messages:GetMessages",
+    "ec2messages:SendReply",
+    "ssm:DescribeAssociation",
+    "ssm:DescribeDocument",
+    "ssm:GetDeployablePatchSnapshotForInstance",
+    "ssm:GetDocument",
+    "ssm:GetManifest",
+    "ssm:ListAssociations",
+    "ssm:ListInstanceAssociations",
+    "ssm:PutComplianceItems",
+    "ssm:PutConfigurePackageResult",
+    "ssm:PutInventory",
+    "ssm:UpdateAssociationStatus",
+    "ssm:UpdateInstanceAssociationStatus",
+    "ssm:UpdateInstanceInformation",
+    "ssmmessages:CreateControlChannel",
+    "ssmmessages:CreateDataChannel",
+    "ssmmessages:OpenControlChannel",
+    "ssmmessages:OpenDataChannel",
+}
+VARIANTS = {
+    "default": {},
+    "customer's key and own secret": {
+        "KmsKeyArn": KEY,
+        "SecretArn": f"arn:aws:secretsmanager:{ACCOUNT}:secret:mine-AbCdEf",
+    },
+    "instance store": {"VolumeType": "instance-store"},
+    "everything else": {"RpcCidr": "10.0.0.0/8", "Fleet": "fleet", "PerPeerMetrics": "true"},
+}
+
+
+@pytest.fixture(params=VARIANTS.values(), ids=VARIANTS.keys())
+def any_node(request, node):
+    return node(**request.param)
+
+
+def may(made, action: str, resource: str = "*", **context: str) -> bool:
+    return allowed(made.permissions, action, resource, **context)
+
+
+def test_only_ec2_takes_the_role(any_node):
+    role = any_node.aws.client("iam").get_role(RoleName=any_node.resources["Role"])["Role"]
+    assert role["AssumeRolePolicyDocument"]["Statement"] == [
+        {"Effect": "Allow", "Principal": {"Service": "ec2.amazonaws.com"}, "Action": "sts:AssumeRole"}
+    ]
+
+
+def test_every_statement_names_its_resources_or_is_known_to_have_none(any_node):
+    for statement in any_node.permissions:
+        assert statement["Effect"] == "Allow"
+        assert statement.keys().isdisjoint({"NotAction", "NotResource", "Principal"})
+        actions = set(several(statement["Action"]))
+        assert not any("*" in action for action in actions if not action.startswith("kms:ReEncrypt"))
+        if "*" in several(statement["Resource"]):
+            assert actions <= ANYWHERE
+
+
+def test_it_fetches_its_software_and_nothing_else(any_node):
+    bucket = f"arn:aws:s3:::{any_node.config['assets']['bucket']}"
+    for key in (SOFTWARE["BinaryKey"], SOFTWARE["AssetsKey"]):
+        assert may(any_node, "s3:GetObject", f"{bucket}/{key}")
+        assert not may(any_node, "s3:PutObject", f"{bucket}/{key}")
+        assert not may(any_node, "s3:GetObject", f"arn:aws:s3:::another-bucket/{key}")
+    assert not may(any_node, "s3:GetObject", f"{bucket}/bin/other/bootstrap")
+    assert not may(any_node, "s3:ListBucket", bucket)
+
+
+def test_it_reads_its_secret_and_no_other(any_node):
+    secret = any_node.config["secret"]["arn"]
+    assert may(any_node, "secretsmanager:GetSecretValue", secret)
+    assert not may(any_node, "secretsmanager:GetSecretValue", secret[:-1])
+    assert not may(any_node, "secretsmanager:GetSecretValue", f"arn:aws:secretsmanager:{ACCOUNT}:secret:other-AbCdEf")
+    assert not may(any_node, "secretsmanager:PutSecretValue", secret)
+
+
+def test_a_secret_of_its_own_takes_the_place_of_the_common_one(node):
+    made = node(**VARIANTS["customer's key and own secret"])
+    assert made.config["secret"]["arn"].endswith(":mine-AbCdEf")
+    common = deployed.output(made.aws, "theta-edge-common", "SecretArn")
+    assert not may(made, "secretsmanager:GetSecretValue", common)
+
+
+def test_it_signals_its_own_stack_only(any_node):
+    (stack,) = any_node.aws.client("cloudformation").describe_stacks(StackName=any_node.stack)["Stacks"]
+    assert may(any_node, "cloudformation:SignalResource", stack["StackId"])
+    assert not may(any_node, "cloudformation:SignalResource", stack["StackId"].replace(any_node.stack, "other"))
+    assert not may(any_node, "cloudformation:DescribeStacks", stack["StackId"])
+
+
+def test_it_publishes_metrics_in_its_namespace_only(any_node):
+    assert may(any_node, "cloudwatch:PutMetricData", cloudwatch__namespace="CWAgent")
+    assert not may(any_node, "cloudwatch:PutMetricData", cloudwatch__namespace="AWS/EC2")
+    assert not may(any_node, "cloudwatch:PutMetricData")
+
+
+@pytest.mark.parametrize("action", ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"])
+def test_it_writes_its_own_log_group_only(any_node, action):
+    group = f"arn:aws:logs:{ACCOUNT}:log-group:/theta-edge/"
+    for stream in ("", "i-1/bootstrap", "i-1/container"):
+        assert may(any_node, action, f"{group}{any_node.stack}:log-stream:{stream}")
+        assert not may(any_node, action, f"{group}other:log-stream:{stream}")
+    assert not may(any_node, "logs:DeleteLogStream", f"{group}{any_node.stack}:log-stream:i-1/bootstrap")
+
+
+# AWS asks twice for an attachment: about the volume and about the instance.
+
+
+def of_this_node(made) -> dict[str, str]:
+    return {"aws__ResourceTag___theta-edge__node": made.stack}
+
+
+@pytest.mark.parametrize("variant", ["default", "customer's key and own secret", "everything else"])
+def test_it_attaches_its_volume_to_its_instances(node, variant):
+    made = node(**VARIANTS[variant])
+    volume, instance = made.config["volume"]["id"], made.instance["InstanceId"]
+    tagged = {tag["Key"]: tag["Value"] for tag in made.instance["Tags"]}
+    assert tagged["theta-edge:node"] == made.stack
+    assert may(made, "ec2:AttachVolume", f"arn:aws:ec2:{ACCOUNT}:volume/{volume}")
+    assert may(made, "ec2:AttachVolume", f"arn:aws:ec2:{ACCOUNT}:instance/{instance}", **of_this_node(made))
+    assert may(made, "ec2:DescribeVolumes")
+    assert not may(made, "ec2:DetachVolume", f"arn:aws:ec2:{ACCOUNT}:volume/{volume}")
+
+
+def test_it_attaches_no_other_volume_and_to_no_other_instance(any_node):
+    for other in ({}, {"aws__ResourceTag___theta-edge__node": "other"}):
+        assert not may(any_node, "ec2:AttachVolume", f"arn:aws:ec2:{ACCOUNT}:instance/i-1", **other)
+    other = f"arn:aws:ec2:{ACCOUNT}:volume/vol-0123456789abcdef0"
+    assert not may(any_node, "ec2:AttachVolume", other, **of_this_node(any_node))
+
+
+def test_an_existing_volume_is_the_one_it_attaches(node, aws_with_common):
+    ec2 = aws_with_common.client("ec2")
+    volume = ec2.create_volume(AvailabilityZone="us-east-1a", Size=8)["VolumeId"]
+    made = node(VolumeId=volume)
+    assert may(made, "ec2:AttachVolume", f"arn:aws:ec2:{ACCOUNT}:volume/{volume}")
+    assert not may(made, "ec2:AttachVolume", f"arn:aws:ec2:{ACCOUNT}:volume/{node().config['volume']['id']}")
+
+
+def test_without_a_volume_it_attaches_nothing(node):
+    made = node(VolumeType="instance-store")
+    assert not may(made, "ec2:AttachVolume", f"arn:aws:ec2:{ACCOUNT}:instance/i-1", **of_this_node(made))
+
+
+KEY_USES = [
+    ("secretsmanager", "kms:Decrypt"),
+    ("ec2", "kms:CreateGrant"),
+    ("ec2", "kms:Decrypt"),
+    ("ec2", "kms:DescribeKey"),
+    ("ec2", "kms:GenerateDataKeyWithoutPlaintext"),
+    ("ec2", "kms:ReEncryptFrom"),
+]
+
+
+@pytest.mark.parametrize(("service", "action"), KEY_USES)
+def test_a_customers_key_is_used_through_aws_only(node, service, action):
+    made = node(**VARIANTS["customer's key and own secret"])
+    through = {"kms__ViaService": f"{service}.us-east-1.amazonaws.com"}
+    assert may(made, action, KEY, **through)
+    assert not may(made, action, KEY)
+    assert not may(made, action, KEY, kms__ViaService="s3.us-east-1.amazonaws.com")
+    assert not may(made, action, KEY.replace("0e5f", "1e5f"), **through)
+    assert not may(node(), action, KEY, **through)
+
+
+@pytest.mark.parametrize(
+    "action",
+    ["ssm:GetParameter", "ssm:GetParameters", "ssm:GetParametersByPath", "ssm:SendCommand", "ssm:StartSession"],
+)
+def test_it_is_operated_but_operates_nobody(any_node, action):
+    assert may(any_node, "ssm:UpdateInstanceInformation")
+    assert may(any_node, "ssmmessages:OpenControlChannel")
+    assert not may(any_node, action, f"arn:aws:ssm:{ACCOUNT}:parameter/any")
