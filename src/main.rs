@@ -15,6 +15,7 @@ mod http;
 mod log;
 mod metrics;
 mod node;
+mod pace;
 mod phases;
 mod report;
 mod retry;

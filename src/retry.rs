@@ -48,7 +48,7 @@ pub async fn retry<T, F: Future<Output = Result<T>>>(
                     failures + 1,
                     policy.attempts
                 );
-                tokio::time::sleep(pause).await;
+                crate::pace::pause(pause).await;
             }
             answer => return answer,
         }

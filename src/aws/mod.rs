@@ -46,7 +46,11 @@ pub async fn sdk_config(region: String) -> SdkConfig {
                 .operation_attempt_timeout(Duration::from_mins(1))
                 .build(),
         )
-        .retry_config(RetryConfig::standard().with_max_attempts(4))
+        .retry_config(
+            RetryConfig::standard()
+                .with_max_attempts(4)
+                .with_initial_backoff(crate::pace::of(Duration::from_secs(1))),
+        )
         .load()
         .await
 }

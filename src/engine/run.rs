@@ -173,7 +173,7 @@ impl<'a> Run<'a> {
     }
 
     async fn drive(&mut self, stop: &Stop) {
-        let mut deadline = pin!(tokio::time::sleep(self.about.deadline));
+        let mut deadline = pin!(crate::pace::pause(self.about.deadline));
         loop {
             self.start_what_can();
             let halt = tokio::select! {

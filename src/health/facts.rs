@@ -289,7 +289,7 @@ async fn next_height(rpc: &Client, live: &Live, progress: &Progress) -> Option<u
         return Some(height);
     }
     for _ in 0..HEIGHT_LOOKS {
-        tokio::time::sleep(HEIGHT_PAUSE).await;
+        crate::pace::pause(HEIGHT_PAUSE).await;
         let next = rpc.status().await.ok().and_then(|status| status.height);
         if next.is_some_and(|next| next != height) {
             return next;

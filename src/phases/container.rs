@@ -252,7 +252,7 @@ impl Work<'_> {
         let name = &self.spec.name;
         let rpc = Client::at(self.config.edge.rpc_bind, self.spec.rpc.core);
         for look in 1..=self.watch.looks {
-            tokio::time::sleep(self.watch.pause).await;
+            crate::pace::pause(self.watch.pause).await;
             let found = find(self.host, name).await?.unwrap_or_default();
             // Docker may or may not begin to count anew at a start.
             if !found.is_up() || (found.restarts != 0 && found.restarts != restarts) {

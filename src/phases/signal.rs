@@ -178,7 +178,7 @@ async fn settle<F: Future<Output = Report>>(
     patience: Patience,
     mut look: impl FnMut() -> F,
 ) -> Result<Report> {
-    let until = Instant::now() + patience.limit;
+    let until = Instant::now() + crate::pace::of(patience.limit);
     let mut failing: Vec<&'static str> = Vec::new();
     let mut looks = 0;
     loop {
@@ -194,14 +194,14 @@ async fn settle<F: Future<Output = Report>>(
             looks = 1;
             tracing::info!("{}", verdict_line(&report));
         }
-        if looks >= patience.same || Instant::now() + patience.pause > until {
+        if looks >= patience.same || Instant::now() + crate::pace::of(patience.pause) > until {
             let hint = report.failing().find_map(|check| check.hint.clone());
             return Err(Error::new(
                 verdict_line(&report),
                 hint.unwrap_or_else(|| "run `bootstrap verify` on the node".into()),
             ));
         }
-        tokio::time::sleep(patience.pause).await;
+        crate::pace::pause(patience.pause).await;
     }
 }
 

@@ -41,7 +41,7 @@ pub(super) async fn device(node: &Node, id: &VolumeId, known: &VolumeInfo) -> Re
             }
         }
         for _ in 0..LOOKS_PER_QUESTION {
-            tokio::time::sleep(Duration::from_secs(1)).await;
+            crate::pace::pause(Duration::from_secs(1)).await;
             if node.host.volume_device(id)?.is_some() {
                 break;
             }

@@ -28,6 +28,8 @@ pub struct Behaviour {
     pub stalled: bool,
     /// Every call is answered with 503.
     pub down: bool,
+    /// Every call is answered with this.
+    pub rubbish: Option<String>,
 }
 
 impl Default for Behaviour {
@@ -38,12 +40,13 @@ impl Default for Behaviour {
             peers: 3,
             stalled: false,
             down: false,
+            rubbish: None,
         }
     }
 }
 
 impl Behaviour {
-    /// Takes over the keys that a JSON object names: `warmup_seconds`, `peers`, `stalled`, `down`.
+    /// Takes over the keys that a JSON object names: `address`, `warmup_seconds`, `peers`, `stalled`, `down`, `rubbish`.
     pub fn change(&mut self, with: &Value) {
         if let Some(seconds) = with.get("warmup_seconds").and_then(Value::as_u64) {
             self.warmup_seconds = seconds;
@@ -56,6 +59,12 @@ impl Behaviour {
         }
         if let Some(down) = with.get("down").and_then(Value::as_bool) {
             self.down = down;
+        }
+        if let Some(rubbish) = with.get("rubbish").and_then(Value::as_str) {
+            self.rubbish = Some(rubbish.into());
+        }
+        if let Some(address) = with.get("address").and_then(Value::as_str) {
+            self.address = address.into();
         }
     }
 }
@@ -109,6 +118,9 @@ pub fn answer(request: &Request, behaviour: &Behaviour, age_seconds: u64) -> Res
     if behaviour.down {
         return Response::text(503, "");
     }
+    if let Some(rubbish) = &behaviour.rubbish {
+        return Response::text(200, rubbish.as_str());
+    }
     if request.method != "POST" {
         return Response::text(405, "rpc: POST method required\n");
     }
@@ -138,15 +150,18 @@ fn result(
     age: u64,
 ) -> Result<Value, (i64, String)> {
     let warm = age >= behaviour.warmup_seconds;
-    let now = SystemTime::now().duration_since(UNIX_EPOCH);
-    let now = now.unwrap_or_default().as_secs();
+    let clock = SystemTime::now().duration_since(UNIX_EPOCH);
+    let clock = clock.unwrap_or_default();
+    let now = clock.as_secs();
     match method {
         "edgecore.GetStatus" => {
             let height = match (warm, behaviour.stalled) {
                 (false, _) => u64::MAX,
                 (true, true) => FIRST_HEIGHT,
-                // Of the clock, so that a restarted node does not go back.
-                (true, false) => FIRST_HEIGHT + now % 1_000_000_000,
+                // Of the clock, so that a restarted node does not go back; fast, for tests that hurry.
+                (true, false) => {
+                    FIRST_HEIGHT + now % 10_000_000 * 100 + u64::from(clock.subsec_millis() / 10)
+                }
             };
             Ok(json!({
                 "address": format!("0x{}", behaviour.address),

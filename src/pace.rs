@@ -1,0 +1,27 @@
+//! How long deliberate waiting lasts: as long as it says, or, in a test's tree, so many times shorter.
+//!
+//! Only waiting that nothing else ends goes through here: between tries, between looks, until a limit is over. The time
+//! that a command or an answer may take is never shortened, so a slow test machine fails nothing.
+
+use std::sync::OnceLock;
+use std::time::Duration;
+
+/// The variable that says how many times faster; looked at only where the machine is a directory tree.
+pub const VARIABLE: &str = "BOOTSTRAP_PACE";
+
+static FASTER: OnceLock<u32> = OnceLock::new();
+
+/// Has all waiting of this process go `times` faster. The first word counts.
+pub fn hasten(times: u32) {
+    let _ = FASTER.set(times.max(1));
+}
+
+/// How long `wait` lasts at this pace.
+pub fn of(wait: Duration) -> Duration {
+    wait / FASTER.get().copied().unwrap_or(1)
+}
+
+/// Waits for `length`, at this pace.
+pub async fn pause(length: Duration) {
+    tokio::time::sleep(of(length)).await;
+}
