@@ -6,7 +6,7 @@
 use std::collections::HashMap;
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
@@ -59,6 +59,8 @@ pub enum Fault {
     Answer(Response),
     /// The real answer, but only so late.
     Late(Duration),
+    /// The real answer, but the connection ends when so many percent of its body are sent.
+    Cut(u8),
 }
 
 /// What the server holds; tests change it through [`Server::state`].
@@ -76,7 +78,7 @@ pub struct State {
     pub requests: Vec<(String, Request)>,
     /// Called with each volume that is attached, so that its device can appear.
     pub on_attach: Option<Hook>,
-    faults: Vec<(String, u32, Fault)>,
+    faults: Vec<Scripted>,
 }
 
 /// Something to do with a volume.
@@ -96,9 +98,32 @@ impl State {
         said.map(Option::unwrap_or_default).collect()
     }
 
-    /// The next `times` calls of this kind meet a fault. Kinds are what [`kind`] gives.
+    /// The next `times` calls of this kind meet a fault. Kinds are what [`kind`] gives; a blank and a part of the
+    /// target behind it narrow it down.
     pub fn fail(&mut self, kind: &str, times: u32, fault: Fault) {
-        self.faults.push((kind.into(), times, fault));
+        self.faults.push(Scripted {
+            calls: kind.into(),
+            left: times,
+            lasting: None,
+            met: None,
+            fault,
+        });
+    }
+
+    /// The same from the first such call on, for a time.
+    pub fn fail_for(&mut self, kind: &str, time: Duration, fault: Fault) {
+        self.faults.push(Scripted {
+            calls: kind.into(),
+            left: u32::MAX,
+            lasting: Some(time),
+            met: None,
+            fault,
+        });
+    }
+
+    /// Ends all faults.
+    pub fn mend(&mut self) {
+        self.faults.clear();
     }
 
     /// The recorded requests of one kind.
@@ -107,13 +132,38 @@ impl State {
         of_kind.map(|(_, request)| request.clone()).collect()
     }
 
-    fn fault(&mut self, kind: &str) -> Option<Fault> {
-        let (_, times, fault) = self
+    fn fault(&mut self, kind: &str, request: &Request) -> Option<Fault> {
+        let mut meant = self
             .faults
             .iter_mut()
-            .find(|(name, times, _)| name == kind && *times > 0)?;
-        *times -= 1;
-        Some(fault.clone())
+            .filter_map(|scripted| scripted.is_for(kind, &request.target).then_some(scripted));
+        let scripted = meant.next()?;
+        scripted.left -= 1;
+        Some(scripted.fault.clone())
+    }
+}
+
+/// A fault that is to come.
+#[derive(Debug)]
+struct Scripted {
+    calls: String,
+    left: u32,
+    lasting: Option<Duration>,
+    met: Option<Instant>,
+    fault: Fault,
+}
+
+impl Scripted {
+    fn is_for(&mut self, kind: &str, target: &str) -> bool {
+        let meant = match self.calls.split_once(' ') {
+            Some((name, part)) => name == kind && target.contains(part),
+            None => self.calls == kind,
+        };
+        if !meant || self.left == 0 {
+            return false;
+        }
+        let met = *self.met.get_or_insert_with(Instant::now);
+        self.lasting.is_none_or(|time| met.elapsed() < time)
     }
 }
 
@@ -140,19 +190,25 @@ impl Server {
             let fault = {
                 let mut state = lock(&held);
                 state.requests.push((kind.clone(), request.clone()));
-                state.fault(&kind)
+                state.fault(&kind, request)
             };
-            match fault {
+            let cut = match fault {
                 Some(Fault::Answer(response)) => return response,
-                Some(Fault::Late(by)) => std::thread::sleep(by),
-                None => {}
-            }
-            match kind.as_str() {
+                Some(Fault::Late(by)) => {
+                    std::thread::sleep(by);
+                    None
+                }
+                Some(Fault::Cut(percent)) => Some(percent),
+                None => None,
+            };
+            let mut response = match kind.as_str() {
                 "imds" => imds.answer(request, &lock(&held).metadata),
                 "SignalResource" => heard.signal_resource(request),
                 "wait-handle" => heard.wait_handle(request),
                 _ => answer(&kind, request, &mut lock(&held)),
-            }
+            };
+            response.cut = cut;
+            response
         })?;
         Ok(Self {
             listener,

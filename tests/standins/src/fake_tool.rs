@@ -19,7 +19,8 @@
 //!  "write": {"/path": "text"},       files
 //!  "append": {"/path": "text"},      the same, at their end
 //!  "give": ["/path"],                files and folders that uid and gid 1002 get for themselves alone
-//!  "remove": ["/path"],              files to remove
+//!  "remove": ["/path"],              files and folders to remove
+//!  "moves": {"/from": "/to"},        all that lies in one folder goes to another
 //!  "brings": ["docker"],             tools that are there from now on
 //!  "wait": "gate",                   goes on when someone has opened this FIFO and closed it
 //!  "print": "text or JSON", "error": "text", "exit": 0}
@@ -149,7 +150,17 @@ impl Call {
             told(fs::set_permissions(&path, fs::Permissions::from_mode(mode)))?;
         }
         for path in texts(&rule["remove"]) {
-            let _ = fs::remove_file(self.path(path));
+            let path = self.path(path);
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        }
+        for (from, to) in entries(&rule["moves"]) {
+            for entry in told(fs::read_dir(self.path(from)))? {
+                let entry = told(entry)?;
+                told(fs::rename(
+                    entry.path(),
+                    self.path(to).join(entry.file_name()),
+                ))?;
+            }
         }
         for tool in texts(&rule["brings"]) {
             let link = self.folder.join(tool);

@@ -97,6 +97,8 @@ pub struct Response {
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
+    /// The connection ends when so many percent of the body are sent.
+    pub cut: Option<u8>,
 }
 
 impl Response {
@@ -111,7 +113,13 @@ impl Response {
             status,
             headers,
             body: body.into(),
+            cut: None,
         }
+    }
+
+    /// No answer at all: the connection ends.
+    pub fn none() -> Self {
+        Self::default()
     }
 
     /// Plain text.
@@ -215,6 +223,9 @@ fn request<S: Read + Write>(reader: &mut BufReader<S>) -> io::Result<Option<Requ
 }
 
 fn respond(writer: &mut impl Write, head_only: bool, response: &Response) -> io::Result<()> {
+    if response.status == 0 {
+        return Err(io::ErrorKind::ConnectionAborted.into());
+    }
     let mut head = Vec::new();
     write!(head, "HTTP/1.1 {} -\r\n", response.status)?;
     for (name, value) in &response.headers {
@@ -228,7 +239,9 @@ fn respond(writer: &mut impl Write, head_only: bool, response: &Response) -> io:
     write!(head, "Connection: close\r\n\r\n")?;
     writer.write_all(&head)?;
     if !head_only {
-        writer.write_all(&response.body)?;
+        let percent = usize::from(response.cut.unwrap_or(100)).min(100);
+        let sent = response.body.len() * percent / 100;
+        writer.write_all(response.body.get(..sent).unwrap_or_default())?;
     }
     writer.flush()
 }
@@ -303,6 +316,7 @@ pub fn forward(to: SocketAddr, request: &Request) -> io::Result<Response> {
         status,
         headers,
         body,
+        cut: None,
     })
 }
 

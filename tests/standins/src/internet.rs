@@ -20,6 +20,7 @@ use crate::http::{Listener, Request, Response, answer};
 pub struct Internet {
     listener: Listener,
     asked: Arc<Mutex<Vec<String>>>,
+    refused: Arc<Mutex<Option<(String, u16)>>>,
 }
 
 impl Internet {
@@ -29,6 +30,8 @@ impl Internet {
         let tls = Arc::new(tls(&pages, folder)?);
         let asked = Arc::new(Mutex::new(Vec::new()));
         let (record, pages) = (Arc::clone(&asked), Arc::new(pages));
+        let refused: Arc<Mutex<Option<(String, u16)>>> = Arc::default();
+        let refusals = Arc::clone(&refused);
         let listener = Listener::start_with("127.0.0.1:0", move |stream| {
             let Some(host) = connect(&stream)? else {
                 return Ok(());
@@ -36,21 +39,26 @@ impl Internet {
             let connection = ServerConnection::new(Arc::clone(&tls)).map_err(io::Error::other)?;
             let respond = |request: &Request| {
                 let url = format!("https://{host}{}", request.target);
-                let response = match pages.get(&url) {
-                    Some(bytes) => Response::new(200, "application/octet-stream", bytes.clone()),
-                    None => Response::text(404, "not here"),
+                let refusal = lock(&refusals).clone();
+                let response = match (refusal, pages.get(&url)) {
+                    (Some((part, status)), _) if url.contains(&part) => Response::text(status, ""),
+                    (_, Some(bytes)) => {
+                        Response::new(200, "application/octet-stream", bytes.clone())
+                    }
+                    (_, None) => Response::text(404, "not here"),
                 };
-                record
-                    .lock()
-                    .unwrap_or_else(PoisonError::into_inner)
-                    .push(url);
+                lock(&record).push(url);
                 response
             };
             let mut stream = answer(StreamOwned::new(connection, stream), &respond)?;
             stream.conn.send_close_notify();
             stream.flush()
         })?;
-        Ok(Self { listener, asked })
+        Ok(Self {
+            listener,
+            asked,
+            refused,
+        })
     }
 
     /// `http://127.0.0.1:PORT`
@@ -58,13 +66,24 @@ impl Internet {
         format!("http://{}", self.listener.address())
     }
 
+    /// Pages whose URL has `part` in it are answered with this status from now on.
+    pub fn refuse(&self, part: &str, status: u16) {
+        *lock(&self.refused) = Some((part.into(), status));
+    }
+
+    /// All pages are there again.
+    pub fn mend(&self) {
+        *lock(&self.refused) = None;
+    }
+
     /// Every URL that was asked for, oldest first.
     pub fn asked(&self) -> Vec<String> {
-        self.asked
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner)
-            .clone()
+        lock(&self.asked).clone()
     }
+}
+
+fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
+    of.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Reads `CONNECT host:443` and agrees; the host.
