@@ -183,7 +183,7 @@ check_subnet() {
 
 # Quotas count the vCPUs of all running on-demand instances of some families together.
 check_quota() {
-    local type=${value[InstanceType]} needed=$(($1 * ${vcpus:-0})) code name families quota running kind each used=0
+    local type=${value[InstanceType]} needed=$(($1 * ${vcpus:-0})) code name families quota running kinds kind each used=0
     [[ -n $vcpus ]] || return 0
     case $type in
         g* | vt*) code=L-DB2E81BA name='G and VT' families='^(g|vt)' ;;
@@ -198,7 +198,8 @@ check_quota() {
         warn "the quota for vCPUs of $name instances was not checked: $trouble"
         return 0
     fi
-    for kind in $(grep -E "$families" <<<"$running" | sort -u); do
+    mapfile -t kinds < <(grep -E "$families" <<<"$running" | sort -u)
+    for kind in "${kinds[@]}"; do
         aws_try each ec2 describe-instance-types --instance-types "$kind" --query 'InstanceTypes[0].VCpuInfo.DefaultVCpus' ||
             each=0
         used=$((used + each * $(grep -cxF -- "$kind" <<<"$running")))

@@ -75,7 +75,7 @@ silence_s3() { printf '%d\n' "$1" >"$cloud/silent"; }
 
 # as_aws COMMAND… runs a command that takes the local AWS for AWS. Its keys are nobody's.
 as_aws() {
-    command -v aws >/dev/null || python_tools cli 'awscli>=1.40,<2'
+    command -v aws >/dev/null || need_aws_cli
     in_cloud env --unset=AWS_PROFILE --unset=AWS_SESSION_TOKEN AWS_CONFIG_FILE=/dev/null \
         AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true NO_PROXY=127.0.0.1 \
         AWS_ENDPOINT_URL=http://127.0.0.1:5000 AWS_REGION="$region" AWS_DEFAULT_REGION="$region" \

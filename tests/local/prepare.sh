@@ -12,7 +12,7 @@ prepare() {
     install_packages "${host_packages[@]}"
     # Not installed: its package would start a service on this machine.
     once "$state/tools" fetch_registry "$state/tools.new"
-    python_tools aws 'moto[server]>=5.1,<6' 'PyYAML>=6,<7' 'pytest>=8,<10'
+    need_simulated_aws
     once "$state/ca" make_ca "$state/ca.new"
     if [[ ! -d $state/rootfs ]] || ! cmp -s "$state/rootfs.from" <(rootfs_from); then
         say 'Making the root filesystem (once, about two minutes)'
