@@ -10,7 +10,6 @@ use crate::shared::{PHASES, expect_failure, expect_failure_signals};
 pub const TESTS: &[Test] = &[
     ("a_driver_that_needs_a_reboot_gets_one", a_driver_that_needs_a_reboot_gets_one),
     ("a_second_reboot_is_refused", a_second_reboot_is_refused),
-    ("a_wanted_gpu_that_is_not_there_is_an_error", a_wanted_gpu_that_is_not_there_is_an_error),
     ("a_container_that_lost_its_gpu_gets_it_back", a_container_that_lost_its_gpu_gets_it_back),
 ];
 
@@ -63,20 +62,6 @@ fn a_second_reboot_is_refused() {
             .calls()
             .iter()
             .any(|call| call == "systemctl reboot")
-    );
-}
-
-fn a_wanted_gpu_that_is_not_there_is_an_error() {
-    let mut machine = Machine::new("debian-12");
-    machine.configure(|config| config["gpu"] = true.into());
-    machine
-        .run(&["--phase", "preflight", "--phase", "nvidia"])
-        .expect(1);
-    expect_failure(
-        &machine,
-        "nvidia",
-        "the config wants a GPU, but the machine has no NVIDIA PCI device",
-        "Use a GPU instance type (g4dn, g5, g6), or set \"gpu\" to false in the config.",
     );
 }
 

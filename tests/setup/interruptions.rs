@@ -1,11 +1,8 @@
-//! What comes between: signals, kills, passing trouble, a journal that cannot be read.
+//! What comes between: signals, kills, a journal that cannot be read.
 
 use std::fs;
 
 use rustix::process::Signal;
-use serde_json::json;
-use standins::aws::Fault;
-use standins::http::Response;
 
 use crate::Test;
 use crate::machine::{Machine, is_gone, poll};
@@ -15,7 +12,6 @@ use crate::shared::{healthy, side_by_side};
 pub const TESTS: &[Test] = &[
     ("sigterm_ends_the_run_in_good_order", sigterm_ends_the_run_in_good_order),
     ("killed_the_next_run_converges", killed_the_next_run_converges),
-    ("passing_trouble_is_waited_out", passing_trouble_is_waited_out),
     ("an_unreadable_journal_is_set_aside", an_unreadable_journal_is_set_aside),
 ];
 
@@ -73,33 +69,6 @@ fn killed_the_next_run_converges() {
             assert!(twice <= 2, "{tool}");
         },
     );
-}
-
-fn passing_trouble_is_waited_out() {
-    let mut machine = Machine::new("debian-12");
-    machine
-        .aws
-        .state()
-        .fail("imds", 2, Fault::Answer(Response::text(503, "")));
-    machine
-        .aws
-        .state()
-        .fail("GetObject", 1, Fault::Answer(Response::text(503, "")));
-    machine
-        .aws
-        .state()
-        .fail("DescribeVolumes", 1, Fault::Answer(Response::text(503, "")));
-    machine
-        .aws
-        .state()
-        .fail("wait-handle", 1, Fault::Answer(Response::text(503, "")));
-    machine.rule(json!({
-        "run": "apt-get * docker.io", "unless": ["tried"], "set": ["tried"], "exit": 100,
-        "error": "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unattended-upgr)"
-    }));
-    machine.run(&[]).expect(0);
-    assert_eq!(machine.signals().len(), 2);
-    assert_eq!(machine.aws.state().requests_of("wait-handle").len(), 2);
 }
 
 fn an_unreadable_journal_is_set_aside() {

@@ -74,6 +74,10 @@ pub struct Machine {
     pub aws: Server,
     pub node: Node,
     pub internet: Internet,
+    /// More variables for `bootstrap`.
+    pub environment: BTreeMap<String, String>,
+    /// How many times faster deliberate waiting goes.
+    pub pace: u32,
     config: Value,
     rules: Vec<Value>,
     folder: TempDir,
@@ -97,6 +101,8 @@ impl Machine {
             aws,
             node,
             internet,
+            environment: BTreeMap::new(),
+            pace: 1,
             config: Value::Null,
             rules: description.rules,
             folder,
@@ -215,6 +221,11 @@ impl Machine {
         self.folder.path().join("root")
     }
 
+    /// A place beside the machine's root; tools call it `/../NAME`.
+    pub fn beside(&self, name: &str) -> PathBuf {
+        self.folder.path().join(name)
+    }
+
     fn tools(&self) -> PathBuf {
         self.folder.path().join("tools")
     }
@@ -238,6 +249,12 @@ impl Machine {
     pub fn keep(&self, fact: &str, text: &str) {
         let name = fact.replace('/', "_");
         fs::write(self.tools().join("facts").join(name), text).unwrap();
+    }
+
+    /// The text of a fact, where it is true.
+    pub fn fact(&self, fact: &str) -> Option<String> {
+        let name = fact.replace('/', "_");
+        fs::read_to_string(self.tools().join("facts").join(name)).ok()
     }
 
     /// Makes a fact untrue.
@@ -275,6 +292,26 @@ impl Machine {
         Device(self.root()).appear(volume);
     }
 
+    /// Takes the data volume away, whatever it is used for.
+    pub fn detach(&self) {
+        self.aws.state().volumes[0].attached = None;
+        for path in [
+            "/dev/nvme1n1",
+            "/dev/disk/by-id",
+            "/sys/class/block/nvme1n1",
+        ] {
+            let path = self.path(path);
+            let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
+        }
+        let mounts = self.read("/proc/self/mountinfo");
+        let rest = mounts.split_inclusive('\n');
+        let rest: String = rest.filter(|line| !line.contains(" /data ")).collect();
+        self.write("/proc/self/mountinfo", &rest);
+        if self.fact("mounted").is_some() {
+            self.forget("mounted");
+        }
+    }
+
     fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
         let config = self.path("/etc/bootstrap/config.json");
@@ -290,6 +327,8 @@ impl Machine {
             .env("AWS_SECRET_ACCESS_KEY", "test")
             .env("https_proxy", self.internet.proxy())
             .env("SSL_CERT_FILE", self.folder.path().join("internet.crt"))
+            .env("BOOTSTRAP_PACE", self.pace.to_string())
+            .envs(&self.environment)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped());
@@ -319,6 +358,13 @@ impl Machine {
         .unwrap();
         self.rule(json!({"run": pattern, "also": true, "wait": "gate"}));
         Gate(path)
+    }
+
+    /// Takes the gate away.
+    pub fn ungate(&mut self) {
+        self.rules.retain(|rule| rule.get("wait").is_none());
+        self.write_rules();
+        let _ = fs::remove_file(self.tools().join("gate"));
     }
 
     /// Every tool call so far, oldest first; the root directory is `ROOT` there.

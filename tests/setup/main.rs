@@ -8,11 +8,13 @@
     clippy::expect_used,
     clippy::panic,
     clippy::indexing_slicing,
+    clippy::print_stdout,
     clippy::print_stderr
 )]
 
 mod container;
 mod downloads;
+mod faults;
 mod gpu;
 mod interruptions;
 mod machine;
@@ -60,13 +62,17 @@ fn main() -> ExitCode {
     if let Some(missing) = missing {
         eprintln!("skipped: needs {missing}");
     }
-    let trials = THEMES
-        .iter()
-        .copied()
-        .flatten()
-        .map(|(name, test)| trial(name, *test).with_ignored_flag(missing.is_some()))
+    let tests = THEMES.iter().copied().flatten();
+    let trials = tests
+        .map(|(name, test)| trial(name, *test))
+        .chain(faults::trials())
+        .map(|trial| trial.with_ignored_flag(missing.is_some()))
         .collect();
-    libtest_mimic::run(&arguments, trials).exit_code()
+    let conclusion = libtest_mimic::run(&arguments, trials);
+    if let Some(line) = faults::tally::line() {
+        println!("{line}");
+    }
+    conclusion.exit_code()
 }
 
 /// What these tests need and this machine lacks.
@@ -82,7 +88,7 @@ fn missing() -> Option<&'static str> {
         .then_some("openssl (the certificate of what is downloaded)")
 }
 
-fn trial(name: &str, test: fn()) -> Trial {
+fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
     Trial::test(name, move || {
         std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).map_err(|panic| {
             let said = panic

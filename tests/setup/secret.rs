@@ -11,8 +11,6 @@ use crate::shared::{expect_failure, expect_failure_signals, json_text};
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
     ("a_denied_secret_fails_its_phase_only", a_denied_secret_fails_its_phase_only),
-    ("an_empty_secret_is_refused", an_empty_secret_is_refused),
-    ("a_wrong_password_ends_the_set_up", a_wrong_password_ends_the_set_up),
     ("a_corrected_password_reaches_the_container", a_corrected_password_reaches_the_container),
     ("the_password_is_found_nowhere", the_password_is_found_nowhere),
 ];
@@ -51,29 +49,6 @@ fn a_denied_secret_fails_its_phase_only() {
     // The next run goes on, and the stack, which has given up, is told all the same.
     machine.run(&[]).expect(0);
     assert_eq!(machine.signals()[2]["Status"], "SUCCESS");
-}
-
-fn an_empty_secret_is_refused() {
-    let machine = Machine::new("debian-12");
-    for (value, fault) in [("\n", "is empty"), ("two\nlines", "contains a line break")] {
-        machine
-            .aws
-            .state()
-            .secrets
-            .insert(SECRET.into(), value.into());
-        machine.run(&[]).expect(1);
-        expect_failure(
-            &machine,
-            "secret",
-            &format!("the wallet password {fault} ({SECRET})"),
-            "store the wallet password itself, one line of text, as the value of the secret (aws secretsmanager put-secret-value)",
-        );
-        assert!(
-            !machine
-                .path("/run/bootstrap/secrets/wallet-password")
-                .exists()
-        );
-    }
 }
 
 fn the_password_is_found_nowhere() {
@@ -117,25 +92,6 @@ fn the_password_is_found_nowhere() {
     assert!(!said.contains("canary"), "{said}");
     let signals = format!("{:?}", machine.signals());
     assert!(!signals.contains("canary"), "{signals}");
-}
-
-fn a_wrong_password_ends_the_set_up() {
-    let mut machine = Machine::new("debian-12");
-    machine.node.change(|node| node.down = true);
-    machine.keep(
-        "log",
-        "level=fatal msg=\"Failed to setup wallet: could not decrypt key with given password\"",
-    );
-    machine.rule(json!({
-        "run": "docker container inspect edgelauncher", "if": ["container edgelauncher"], "also": true,
-        "keep": {"status edgelauncher": "restarting"}
-    }));
-    machine.run(&[]).expect(1);
-    let reason = "the wallet password does not open the key on the volume";
-    let hint = "put the password that the key was made with back into the secret, then run: bootstrap --phase secret \
-                --phase container --force";
-    expect_failure(&machine, "container", reason, hint);
-    expect_failure_signals(&machine, &format!("container: {reason}. {hint}"));
 }
 
 fn a_corrected_password_reaches_the_container() {
