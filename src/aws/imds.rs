@@ -13,9 +13,9 @@ use crate::retry::{Policy, retry};
 const TOKEN_SECONDS: &str = "21600";
 
 /// The service can answer a minute and more after boot, and throttles per instance; cloud-init itself waits 240 s for
-/// it (`DataSourceEc2.py`). About two minutes in all.
+/// it (`DataSourceEc2.py`). About two minutes and a half; `preflight` tries three times.
 const PATIENCE: Policy = Policy {
-    attempts: 28,
+    attempts: 40,
     first_pause: Duration::from_millis(500),
     longest_pause: Duration::from_secs(5),
 };
