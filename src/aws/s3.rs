@@ -176,8 +176,10 @@ impl Partial {
                 .await
                 .map_err(|_| cut(format!("no byte for {} s", STALLED.as_secs())))?;
             let Some(chunk) = chunk else { break };
-            let chunk = chunk
-                .map_err(|error| cut(crate::log::printable(&error.to_string())).because(error))?;
+            let chunk = chunk.map_err(|error| {
+                let wanted = wanted.map_or("unknown many".into(), |wanted| wanted.to_string());
+                cut(format!("{} of {wanted} bytes", self.length)).because(error)
+            })?;
             self.length = self.length.saturating_add(chunk.len() as u64);
             if self.length > LARGEST {
                 return Err(too_large());
