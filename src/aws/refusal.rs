@@ -9,6 +9,10 @@ use crate::log::printable;
 /// Where the role's permissions are looked up.
 pub(super) const CREDENTIALS_HINT: &str = "check that the instance has an instance profile with its role, and that its route and security group reach AWS";
 
+/// What keeps calls from arriving.
+const NETWORK_HINT: &str =
+    "check that the instance's route, DNS and security group reach AWS over HTTPS";
+
 /// A service's "no".
 #[derive(Debug)]
 pub(super) struct Refusal {
@@ -61,7 +65,6 @@ impl Refusal {
     /// The code and the words, safe to print.
     pub(super) fn text(&self) -> String {
         match (self.code.as_str(), self.message.as_str()) {
-            ("", "") if self.status == 200 => "its answer could not be read".into(),
             ("", "") => format!("HTTP status {}", self.status),
             (code, "") => printable(code),
             ("", message) => printable(message),
@@ -71,6 +74,12 @@ impl Refusal {
 
     /// The failure to do `what` for any reason that the caller does not know better.
     pub(super) fn into_error(self, what: &str, permission: &str) -> Error {
+        if self.status == 200 && self.code.is_empty() {
+            return Error::new(
+                format!("{what} was answered with something that AWS does not say"),
+                "something other than AWS answers; look for a proxy or a wrong AWS_ENDPOINT_URL",
+            );
+        }
         let reason = format!("{what} was refused ({})", self.text());
         if self.is_transient() {
             return Error::new(
@@ -115,11 +124,27 @@ where
             code: String::new(),
             message: String::new(),
         }),
-        _ => Trouble::Silent(
-            Error::new(format!("{what} got no answer from AWS"), CREDENTIALS_HINT)
-                .because(anyhow::Error::msg(chain(error)))
-                .transient(),
-        ),
+        _ => {
+            let hint = if is_network(error) {
+                NETWORK_HINT
+            } else {
+                CREDENTIALS_HINT
+            };
+            Trouble::Silent(
+                Error::new(format!("{what} got no answer from AWS"), hint)
+                    .because(anyhow::Error::msg(chain(error)))
+                    .transient(),
+            )
+        }
+    }
+}
+
+/// Whether the call was on its way, so that credentials were there.
+fn is_network<E>(error: &SdkError<E, HttpResponse>) -> bool {
+    match error {
+        SdkError::TimeoutError(_) => true,
+        SdkError::DispatchFailure(failure) => failure.is_io() || failure.is_timeout(),
+        _ => false,
     }
 }
 

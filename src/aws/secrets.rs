@@ -205,7 +205,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "reading the secret arn:x was refused (its answer could not be read)"
+            "reading the secret arn:x was answered with something that AWS does not say"
         );
         assert!(!format!("{error:?}").contains("hunter2"));
     }
