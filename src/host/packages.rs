@@ -290,18 +290,21 @@ const MISSING: &str = "Check that the system's repositories are all enabled, or 
 
 fn explained(output: &Output) -> Error {
     for (words, meaning, hint) in MEANINGS {
-        let Some(line) = [&output.stderr, &output.stdout]
-            .iter()
+        let mut lines = [&output.stderr, &output.stdout]
+            .into_iter()
             .flat_map(|text| text.lines())
-            .find(|line| line.contains(words))
-        else {
+            .skip_while(|line| !line.contains(words));
+        let Some(line) = lines.next() else {
             continue;
         };
+        // "The following packages have unmet dependencies:" says nothing without the next line.
+        let more = lines.next().filter(|_| line.trim_end().ends_with(':'));
+        let said = format!("{line}{}", more.unwrap_or_default());
         let error = Error::new(
             format!(
                 "`{}` failed: {}",
                 output.command,
-                crate::log::printable(line)
+                crate::log::printable(&said)
             ),
             *hint,
         );
