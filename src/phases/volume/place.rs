@@ -169,7 +169,11 @@ impl Place<'_> {
             // Else systemd may unmount at once what its stale unit does not know (systemd/systemd#1741).
             host.daemon_reload().await?;
             doing(&format!("mounting {} at {target}", self.name));
-            host.mount(device, *kind, target).await?;
+            if let Err(error) = host.mount(device, *kind, target).await {
+                // A disk that is gone needs no repair.
+                self.require_same(device)?;
+                return Err(error);
+            }
         }
         if host.owner(target)? != Some(self.owner) {
             host.give_dir(target, self.owner)?;
