@@ -2,17 +2,23 @@
 
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use crate::aws::ec2::{VolumeInfo, attach_volume, describe_volume, is_device_taken};
 use crate::aws::imds::Identity;
 use crate::engine::doing;
 use crate::error::{Error, Result};
 use crate::host::disk::{Device, VolumeId};
 use crate::node::Node;
+use crate::pace;
 
 /// How often EC2 is asked while waiting, in looks at the machine, which are a second apart.
 const LOOKS_PER_QUESTION: u32 = 5;
 /// How often a wait is told of, in questions.
 const QUESTIONS_PER_LINE: u32 = 6;
+
+/// What keeps the volume for so long keeps it for good; the phase's own deadline is a minute later.
+const PATIENCE: Duration = Duration::from_mins(14);
 
 /// What is to be done about a volume that is not here yet.
 #[derive(Debug, PartialEq, Eq)]
@@ -25,6 +31,7 @@ enum Step {
 pub(super) async fn device(node: &Node, id: &VolumeId, known: &VolumeInfo) -> Result<Device> {
     let mut known = known.clone();
     let mut questions = 0;
+    let until = Instant::now() + pace::of(PATIENCE);
     loop {
         let identity = node.identity().await?;
         if let Some(device) = node.host.volume_device(id)? {
@@ -33,6 +40,7 @@ pub(super) async fn device(node: &Node, id: &VolumeId, known: &VolumeInfo) -> Re
         }
         match next(id, &known, identity)? {
             Step::Attach => attach(node, id, identity).await?,
+            Step::Wait(_) if Instant::now() > until => return Err(never(id, &known, identity)),
             Step::Wait(why) => {
                 doing(&why);
                 if questions % QUESTIONS_PER_LINE == 0 && questions > 0 {
@@ -41,7 +49,7 @@ pub(super) async fn device(node: &Node, id: &VolumeId, known: &VolumeInfo) -> Re
             }
         }
         for _ in 0..LOOKS_PER_QUESTION {
-            crate::pace::pause(Duration::from_secs(1)).await;
+            pace::pause(Duration::from_secs(1)).await;
             if node.host.volume_device(id)?.is_some() {
                 break;
             }
@@ -68,6 +76,39 @@ fn require_sole(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Resul
         "detach the volume from every other instance (EC2 console, Multi-Attach), then run `bootstrap` again; \
          nothing was changed",
     ))
+}
+
+/// Why waiting has come to nothing.
+fn never(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Error {
+    let minutes = PATIENCE.as_secs() / 60;
+    let mut holders = known.attachments.iter();
+    match holders.find(|attachment| attachment.state != "detached") {
+        Some(holder) if holder.instance == identity.instance_id => Error::new(
+            format!(
+                "{id} is {} to this instance as {}, but its device has not appeared for {minutes} min",
+                holder.state, holder.device
+            ),
+            format!(
+                "see `lsblk` and `dmesg`; detach it (`aws ec2 detach-volume --volume-id {id}`), then run `bootstrap` again, \
+                 which attaches it anew"
+            ),
+        ),
+        Some(holder) => Error::new(
+            format!(
+                "{} has not let go of {id} for {minutes} min ({})",
+                holder.instance, holder.state
+            ),
+            format!(
+                "terminate or stop {}, or detach the volume from it (`aws ec2 detach-volume --volume-id {id}`), then run \
+                 `bootstrap` again",
+                holder.instance
+            ),
+        ),
+        None => Error::new(
+            format!("{id} has been {} for {minutes} min", known.state),
+            "see the volume in the EC2 console, then run `bootstrap` again",
+        ),
+    }
 }
 
 fn next(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Result<Step> {
