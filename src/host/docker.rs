@@ -59,10 +59,25 @@ impl Docker<'_> {
         }
     }
 
-    /// Runs `docker` with a whole argv of `run …`.
+    /// Runs `docker` with a whole argv of `run …`. A failure leaves the argv to the log: it is long, and what matters
+    /// comes after it, where a reason may be cut.
     pub async fn run(&self, argv: &[String]) -> Result<()> {
         let command = self.docker(argv).timeout(Duration::from_mins(3));
-        command.run().await.map(drop)
+        let output = command.output().await?;
+        if output.code == 0 {
+            return Ok(());
+        }
+        // "See 'docker run --help'." comes last.
+        let mut said = output.stderr.trim().lines().rev();
+        let said = said.find(|line| !line.starts_with("See '"));
+        Err(Error::new(
+            format!(
+                "`docker run` failed with exit code {}: {}",
+                output.code,
+                printable(said.unwrap_or_default())
+            ),
+            "read in /var/log/bootstrap.log how it was called, put right what it names, then run: bootstrap --phase container",
+        ))
     }
 
     /// Starts a container that exists.
