@@ -111,7 +111,7 @@ impl Spec {
         Self::load(host, config)?.ok_or_else(|| {
             Error::new(
                 format!("{SPEC_FILE} does not exist"),
-                "run: bootstrap --phase assets",
+                "run: bootstrap --phase assets; if it stays so, the assets archive lacks it: put it in and deploy the archive",
             )
         })
     }
