@@ -29,6 +29,9 @@ pub enum Fault {
         answers: Option<Answer>,
         /// With the end of the connection in the middle of the body, at so many percent.
         cut: Option<u8>,
+        /// With what the metadata service says once its tokens have expired.
+        #[serde(default)]
+        expired: bool,
         /// How many calls; all where neither this nor `seconds` is named.
         times: Option<u32>,
         /// For how long, at the row's pace.
@@ -153,13 +156,15 @@ impl Fault {
                 aws,
                 answers,
                 cut,
+                expired,
                 times,
                 seconds,
             } => {
-                let fault = match (answers, cut) {
-                    (Some(answer), None) => aws::Fault::Answer(answer.response()),
-                    (None, Some(percent)) => aws::Fault::Cut(*percent),
-                    _ => panic!("{aws}: either answers or cut"),
+                let fault = match (answers, cut, expired) {
+                    (Some(answer), None, false) => aws::Fault::Answer(answer.response()),
+                    (None, Some(percent), false) => aws::Fault::Cut(*percent),
+                    (None, None, true) => aws::Fault::Expired,
+                    _ => panic!("{aws}: one of answers, cut, expired"),
                 };
                 ill(machine, aws, fault, *times, *seconds)
             }

@@ -61,6 +61,8 @@ pub enum Fault {
     Late(Duration),
     /// The real answer, but the connection ends when so many percent of its body are sent.
     Cut(u8),
+    /// The real answer, but the metadata service's tokens have expired.
+    Expired,
 }
 
 /// What the server holds; tests change it through [`Server::state`].
@@ -199,6 +201,10 @@ impl Server {
                     None
                 }
                 Some(Fault::Cut(percent)) => Some(percent),
+                Some(Fault::Expired) => {
+                    imds.expire();
+                    None
+                }
                 None => None,
             };
             let mut response = match kind.as_str() {

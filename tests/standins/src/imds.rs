@@ -119,6 +119,11 @@ impl Imds {
         }
     }
 
+    /// No token that was given is good any more, as when all have expired.
+    pub fn expire(&self) {
+        self.lock().clear();
+    }
+
     fn token(&self, request: &Request, version: &str) -> Response {
         let seconds = request
             .header("x-aws-ec2-metadata-token-ttl-seconds")
