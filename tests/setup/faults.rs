@@ -65,14 +65,15 @@ fn hold(row: &Row) {
     let ended = run(&mut machine, row, &mut undos);
     tally::ended(ended.code);
     let output = ended.output();
+    // First what must never happen, so that it is counted whatever else is wrong.
+    compare_data(&machine, at_stake);
+    look_for_the_password(&machine, &output);
     compare_words(&machine, row, &ended);
     assert_eq!(like(&machine, &row.unchanged), before, "touched");
     compare_calls(&machine, row);
     if !row.verifies() {
         compare_signals(&machine, row, told_before);
     }
-    look_for_the_password(&machine, &output);
-    compare_data(&machine, at_stake);
 
     if row.exit != 0 {
         heal(&mut machine, row, undos);
