@@ -279,7 +279,8 @@ fn like(machine: &Machine, paths: &[String]) -> BTreeMap<String, String> {
     all
 }
 
-/// The text with what is another each time in capitals: `ROOT`, `AWS`, the ports, `HASH`, the archive's `SIZE`.
+/// The text with what is another each time in capitals: `ROOT`, `AWS`, the ports, `HASH`, the archive's `SIZE` and
+/// the hundredth `PART` of it.
 fn masked(machine: &Machine, text: &str) -> String {
     let size = machine.aws.state().objects["theta-assets/assets.tar.gz"].len();
     let mut text = text.to_owned();
@@ -289,6 +290,10 @@ fn masked(machine: &Machine, text: &str) -> String {
     }
     let text = text
         .replace(&machine.aws.url(), "AWS")
+        .replace(
+            &format!("({} of {size} bytes)", size / 100),
+            "(PART of SIZE bytes)",
+        )
         .replace(&format!(" of {size} bytes"), " of SIZE bytes");
     let text = masked_by_machine(machine, &text);
     let mut out = String::new();
