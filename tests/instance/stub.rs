@@ -30,7 +30,7 @@ pub fn a_binary_that_is_not_what_the_stack_says_is_not_started() {
         reason(&instance),
         format!(
             "bootstrap was not started: s3://{bucket}/bin/{binary}/bootstrap could not be fetched, or its SHA-256 is \
-             not {ANOTHER}. "
+             not {ANOTHER}"
         )
     );
     instance.stop();
