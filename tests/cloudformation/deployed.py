@@ -6,30 +6,44 @@ from pathlib import Path
 
 REPO = Path(__file__).parents[2]
 PASSWORD = "correct horse battery"
+SOFTWARE = {
+    "BinaryKey": f"bin/{'0' * 64}/bootstrap",
+    "BinarySha256": "0" * 64,
+    "AssetsKey": f"assets/{'0' * 64}/assets.tar.gz",
+    "AssetsSha256": "0" * 64,
+}
 
 
 def common(aws, name: str = "theta-edge-common") -> None:
     create(aws, name, "common.yaml", WalletPassword=PASSWORD)
 
 
-def node(aws, name: str = "theta-edge-node", zone: str = "us-east-1a", **parameters: str) -> str:
-    """Makes the node's stack, and says its instance's id."""
+def place(aws, zone: str) -> dict[str, str]:
     in_zone = [{"Name": "availability-zone", "Values": [zone]}]
     subnet = aws.client("ec2").describe_subnets(Filters=in_zone)["Subnets"][0]
+    return {"VpcId": subnet["VpcId"], "SubnetId": subnet["SubnetId"], "AvailabilityZone": zone}
+
+
+def node(aws, name: str = "theta-edge-node", zone: str = "us-east-1a", **parameters: str) -> str:
+    """Makes the node's stack, and says its instance's id."""
+    create(aws, name, "node.yaml", **place(aws, zone), **SOFTWARE, **parameters)
+    return instance(aws, name)
+
+
+def fleet(aws, name: str, nodes: str) -> None:
+    """Makes a fleet's stack, of node names with commas between them."""
+    bucket, key = output(aws, "theta-edge-common", "Bucket"), "templates/node.yaml"
+    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=(REPO / "cloudformation/node.yaml").read_bytes())
     create(
         aws,
         name,
-        "node.yaml",
-        VpcId=subnet["VpcId"],
-        SubnetId=subnet["SubnetId"],
-        AvailabilityZone=zone,
-        BinaryKey=f"bin/{'0' * 64}/bootstrap",
-        BinarySha256="0" * 64,
-        AssetsKey=f"assets/{'0' * 64}/assets.tar.gz",
-        AssetsSha256="0" * 64,
-        **parameters,
+        "fleet.yaml",
+        Nodes=nodes,
+        NodeTemplateUrl=f"https://{bucket}.s3.us-east-1.amazonaws.com/{key}",
+        VerifyDocument=output(aws, "theta-edge-common", "VerifyDocument"),
+        **place(aws, "us-east-1a"),
+        **SOFTWARE,
     )
-    return instance(aws, name)
 
 
 def create(aws, name: str, template: str, **parameters: str) -> None:
@@ -37,7 +51,7 @@ def create(aws, name: str, template: str, **parameters: str) -> None:
         StackName=name,
         TemplateBody=(REPO / "cloudformation" / template).read_text(),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
-        Capabilities=["CAPABILITY_IAM"],
+        Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     )
 
 

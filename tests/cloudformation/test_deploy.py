@@ -11,6 +11,7 @@ import pytest
 from moto.servicequotas.models import ServiceQuotasBackend
 
 import deployed
+from aws import templates
 from aws.resources.waiting import WaitCondition
 from conftest import would_run
 from deployed import REPO
@@ -20,6 +21,8 @@ PASSWORD = "canary \"quoted\" $HOME `x` \\n %s é'"
 ADDRESS = "0x2E833968E5bB786Ae419c4d13189fB081Cc43bab"
 NODE = json.dumps({"i-1": json.dumps({"address": ADDRESS, "instance": "i-1", "verdict": "healthy"})})
 COMMON, NAME = "theta-edge-common", "theta-edge-node"
+PARAMETERS = templates.parse((REPO / "cloudformation/node.yaml").read_text())["Parameters"]
+PATTERN = {key: rules.get("AllowedPattern") for key, rules in PARAMETERS.items()}
 
 
 @pytest.fixture
@@ -50,6 +53,12 @@ def parameters(aws, name: str) -> dict[str, str]:
 def stacks(aws) -> dict[str, str]:
     found = aws.client("cloudformation").describe_stacks()["Stacks"]
     return {item["StackName"]: item["StackStatus"] for item in found}
+
+
+def given(call: list[str]) -> dict[str, str]:
+    """The parameters that a printed call gives its stack."""
+    items = json.loads(call[call.index("--parameters") + 1])
+    return {item["ParameterKey"]: item["ParameterValue"] for item in items}
 
 
 def secret(aws) -> str:
@@ -127,7 +136,6 @@ def test_every_option_reaches_its_parameter(aws, binary, password):
     )  # fmt: skip
     assert ended.returncode == 0, ended.stderr
     call = would_run(ended.stdout)[-1]
-    given = json.loads(call[call.index("--parameters") + 1])
     assert call[call.index("--stack-name") + 1] == "another"
     wanted = {
         "InstanceType": "m5.xlarge", "Gpu": "false", "Network": "testnet", "ImageTag": "v1.3.1", "ImageDigest": "",
@@ -136,7 +144,7 @@ def test_every_option_reaches_its_parameter(aws, binary, password):
         # The volume's own zone.
         "AvailabilityZone": "us-east-1b",
     }  # fmt: skip
-    assert {item["ParameterKey"]: item["ParameterValue"] for item in given}.items() >= wanted.items()
+    assert given(call).items() >= wanted.items()
 
 
 def test_a_dry_run_prints_every_call_and_makes_none(aws, binary, password):
@@ -167,7 +175,7 @@ def test_a_dry_run_prints_every_call_and_makes_none(aws, binary, password):
         assert call == start + put
     ec2 = aws.client("ec2")
     place = ec2.describe_subnets(Filters=[{"Name": "availability-zone", "Values": ["us-east-1a"]}])["Subnets"][0]
-    given = {
+    wanted = {
         "VpcId": place["VpcId"],
         "SubnetId": place["SubnetId"],
         "AvailabilityZone": "us-east-1a",
@@ -178,7 +186,7 @@ def test_a_dry_run_prints_every_call_and_makes_none(aws, binary, password):
         "AssetsKey": key["assets.tar.gz"],
         "AssetsSha256": key["assets.tar.gz"].split("/")[1],
     }
-    as_json = [{"ParameterKey": name, "ParameterValue": value} for name, value in given.items()]
+    as_json = [{"ParameterKey": name, "ParameterValue": value} for name, value in wanted.items()]
     assert last == [
         *start, "cloudformation", "create-stack", "--stack-name", NAME,
         "--template-url", f"https://<Bucket of {COMMON}>.s3.us-east-1.amazonaws.com/{key['node.yaml']}",
@@ -190,18 +198,19 @@ def test_a_dry_run_prints_every_call_and_makes_none(aws, binary, password):
 def test_a_second_node_uses_the_common_stack_and_the_first_is_left_alone(aws, binary):
     deployed.common(aws)
     deployed.node(aws)
-    before = aws.client("cloudformation").describe_stack_events(StackName=COMMON)["StackEvents"]
     ended = deploy(aws, binary)
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == (
         "deploy: the stack theta-edge-node exists already (CREATE_COMPLETE): change it with scripts/upgrade --name "
         "theta-edge-node, or give\nanother node another --name\n"
     )
-    ended = deploy(aws, binary, "--name", "second")
+    ended = deploy(aws, binary, "--name", "second", "--dry-run")
     assert ended.returncode == 0, ended.stderr
-    assert stacks(aws) == {COMMON: "CREATE_COMPLETE", NAME: "CREATE_COMPLETE", "second": "CREATE_COMPLETE"}
-    assert aws.client("cloudformation").describe_stack_events(StackName=COMMON)["StackEvents"] == before
-    assert parameters(aws, "second")["SecretArn"] == ""
+    *uploads, last = would_run(ended.stdout)
+    assert [call[3:5] for call in uploads] == [["s3api", "put-object"]] * 4
+    assert last[3:7] == ["cloudformation", "create-stack", "--stack-name", "second"]
+    assert given(last).items() >= {"CommonStack": COMMON}.items()
+    assert "SecretArn" not in given(last)
 
 
 def test_the_common_stack_is_brought_up_to_date_and_keeps_its_password(aws, binary):
@@ -223,16 +232,17 @@ def test_the_common_stack_is_brought_up_to_date_and_keeps_its_password(aws, bina
 
 def test_with_a_secret_of_the_users_no_password_is_asked_for(aws, binary):
     arn = aws.client("secretsmanager").create_secret(Name="mine", SecretString=PASSWORD)["ARN"]
-    ended = deploy(aws, binary, "--secret-arn", arn)
+    ended = deploy(aws, binary, "--secret-arn", arn, "--dry-run")
     assert ended.returncode == 0, ended.stderr
-    assert parameters(aws, COMMON)["SecretArn"] == deployed.output(aws, COMMON, "SecretArn") == arn
-    assert parameters(aws, NAME)["SecretArn"] == ""
+    common, *_, node = would_run(ended.stdout)
+    assert given(common) == {"SecretArn": arn, "AlarmEmail": ""}
+    assert "SecretArn" not in given(node)
 
     # Where the common stack has its own already, the secret is that node's alone.
-    other = aws.client("secretsmanager").create_secret(Name="other", SecretString=PASSWORD)["ARN"]
-    ended = deploy(aws, binary, "--secret-arn", other, "--name", "second", "--dry-run")
-    call = would_run(ended.stdout)[-1]
-    assert f'{{"ParameterKey":"SecretArn","ParameterValue":"{other}"}}' in call[call.index("--parameters") + 1]
+    deployed.common(aws)
+    ended = deploy(aws, binary, "--secret-arn", arn, "--dry-run")
+    assert ended.returncode == 0, ended.stderr
+    assert given(would_run(ended.stdout)[-1])["SecretArn"] == arn
 
 
 def test_the_password_is_asked_for_twice_and_not_shown(aws, binary):
@@ -275,10 +285,10 @@ MISTAKES = {
         ["--image-tag", "a b", "--image-digest", "sha256:12", "--network", "Main", "--log-retention", "8"]
         + ["--volume-type", "st1", "--volume-size", "big", "--rpc-cidr", "10.0.0.1/8", "--root-device", "sda"],
         [
-            "ImageDigest looks like (sha256:[0-9a-f]{64})?, and 'sha256:12' does not",
-            "ImageTag looks like [A-Za-z0-9_][A-Za-z0-9_.-]{0,127}, and 'a b' does not",
+            f"ImageDigest looks like {PATTERN['ImageDigest']}, and 'sha256:12' does not",
+            f"ImageTag looks like {PATTERN['ImageTag']}, and 'a b' does not",
             "LogRetentionDays is one of 1, 3, 5, 7, 14, 30, 60, 90, 120, 150, 180, 365, 400, 545, 731, not '8'",
-            "Network looks like [a-z0-9]{1,32}, and 'Main' does not",
+            f"Network looks like {PATTERN['Network']}, and 'Main' does not",
             "RootDevice is one of /dev/xvda, /dev/sda1, not 'sda'",
             "VolumeSize is a number, not 'big'",
             "VolumeType is one of gp3, io1, io2, instance-store, not 'st1'",
@@ -446,7 +456,7 @@ def test_a_secret_must_be_there_and_readable_for_the_node(aws, binary):
     manager = aws.client("secretsmanager")
     manager.create_secret(Name="mine", SecretString=PASSWORD, KmsKeyId="1234")
     assert problems_of(deploy(aws, binary, "--secret-arn", "mine")) == [
-        "SecretArn looks like (arn:[a-z-]+:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:.+)?, and 'mine' does not",
+        f"SecretArn looks like {PATTERN['SecretArn']}, and 'mine' does not",
         "the secret is encrypted with the key 1234, so the node could not read it: say --parameter KmsKeyArn=ARN",
     ]
 
@@ -485,6 +495,18 @@ Before the next try:  scripts/destroy --name theta-edge-node
     )
 
 
+def test_a_fleet_tells_which_node_failed_and_why(aws, binary, monkeypatch):
+    deployed.common(aws)
+    fail(monkeypatch)
+    ended = deploy(aws, binary, "--nodes", "a,b")
+    assert ended.returncode == 1
+    _, told = ended.stderr.split("\n\ndeploy: ")
+    said, node, ready, *_ = told.splitlines()
+    assert said == "theta-edge-fleet was not made (ROLLBACK_COMPLETE):"
+    assert node.startswith("  Nodea: Embedded stack arn:aws:cloudformation:")
+    assert ready == f"  Ready1: {REASON}"
+
+
 def test_a_failed_node_can_be_kept(aws, binary):
     deployed.common(aws)
     ended = deploy(aws, binary, "--dry-run", "--keep-failed")
@@ -509,10 +531,6 @@ def test_a_fleet_is_made_from_one_list(aws, binary):
     ended = deploy(aws, binary, "--nodes", "a,b", "--parameter", "MinimumHealthy=2", "--dry-run")
     assert ended.returncode == 0, ended.stderr
     node, call = would_run(ended.stdout)[2], would_run(ended.stdout)[-1]
-    given = {
-        item["ParameterKey"]: item["ParameterValue"]
-        for item in json.loads(call[call.index("--parameters") + 1])
-    }  # fmt: skip
     bucket = deployed.output(aws, COMMON, "Bucket")
     assert call[call.index("--stack-name") + 1] == "theta-edge-fleet"
     assert "/fleet.yaml" in call[call.index("--template-url") + 1]
@@ -523,7 +541,7 @@ def test_a_fleet_is_made_from_one_list(aws, binary):
         "NodeTemplateUrl": f"https://{bucket}.s3.us-east-1.amazonaws.com/{node[node.index('--key') + 1]}",
         "VerifyDocument": deployed.output(aws, COMMON, "VerifyDocument"),
     }
-    assert given.items() >= wanted.items()
+    assert given(call).items() >= wanted.items()
 
 
 @pytest.mark.parametrize(

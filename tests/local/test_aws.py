@@ -100,14 +100,22 @@ def test_a_resource_that_fails_takes_its_stack_back(aws):
 
 def test_an_update_that_fails_brings_the_stack_back(aws):
     cloudformation = aws.client("cloudformation")
-    body = template({"Volume": VOLUME}, Parameters={"Size": SIZE})
+    group = {"Type": "AWS::Logs::LogGroup", "Properties": {"RetentionInDays": {"Ref": "Days"}}}
+    body = template(
+        {"Group": group, "Volume": {**VOLUME, "DependsOn": "Group"}},
+        Parameters={"Size": SIZE, "Days": {"Type": "Number", "Default": 30}},
+    )
     cloudformation.create_stack(StackName="s", TemplateBody=body)
+    # The volume would have to be another one, which is refused after the group was changed.
     elsewhere = body.replace("us-east-1a", "us-east-1b")
-    cloudformation.update_stack(StackName="s", TemplateBody=elsewhere, Parameters=given(Size="9"))
+    cloudformation.update_stack(StackName="s", TemplateBody=elsewhere, Parameters=given(Days="60"))
     assert status(aws, "s") == "UPDATE_ROLLBACK_COMPLETE"
-    assert ("Volume", "UPDATE_FAILED") in events(aws, "s")
-    (volume,) = aws.client("ec2").describe_volumes()["Volumes"]
-    assert (volume["Size"], volume["AvailabilityZone"]) == (8, "us-east-1a")
+    happened = events(aws, "s")
+    assert happened.index(("Group", "UPDATE_COMPLETE")) < happened.index(("Volume", "UPDATE_FAILED"))
+    (group,) = aws.client("logs").describe_log_groups()["logGroups"]
+    assert group["retentionInDays"] == 30
+    (stack,) = cloudformation.describe_stacks(StackName="s")["Stacks"]
+    assert {"ParameterKey": "Days", "ParameterValue": "30"} in stack["Parameters"]
 
 
 def test_what_is_retained_outlives_the_stack(aws):

@@ -76,6 +76,7 @@ def create(
         kind, resources["AWS::StackName"], logical_id
     )
     event(resources, logical_id, kind, "CREATE_IN_PROGRESS")
+    resource = None
     try:
         if issubclass(model, Resource):
             resource = model(region_name, tags_of(resources, logical_id))
@@ -86,7 +87,7 @@ def create(
             known = {"LogicalId": logical_id, "StackId": resources.stack_id, "ResourceType": kind}
             resource = model.create_from_cloudformation_json(name, wanted, account_id, region_name, **known)
     except Exception as error:
-        event(resources, logical_id, kind, "CREATE_FAILED", reason=reason_of(error))
+        event(resources, logical_id, kind, "CREATE_FAILED", resource, reason_of(error))
         raise
     resource.cf_resource_type = kind
     resource.logical_resource_id = logical_id
