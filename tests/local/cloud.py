@@ -54,8 +54,9 @@ def finished(name: str, status: str) -> dict[str, Any]:
     stack = find_stack(name)
     if not stack or stack["StackStatus"] != status:
         events = client("cloudformation").describe_stack_events(StackName=name)["StackEvents"]
-        reasons = [f"{one['LogicalResourceId']}: {one['ResourceStatusReason']}" for one in events if "ResourceStatusReason" in one]
-        sys.exit(f"the stack {name} did not reach {status}:\n" + "\n".join(reversed(reasons)))
+        told = [one for one in reversed(events) if "ResourceStatusReason" in one]
+        reasons = [f"{one['LogicalResourceId']}: {one['ResourceStatusReason']}" for one in told]
+        sys.exit("\n".join([f"the stack {name} did not reach {status}:", *reasons]))
     return stack
 
 

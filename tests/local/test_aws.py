@@ -57,8 +57,9 @@ def refused(code: str) -> pytest.RaisesExc:
 
 
 def test_a_type_that_nobody_knows_makes_no_stack(aws):
+    body = template({"Tub": {"Type": "AWS::EC2::Tub"}})
     with pytest.raises(ClientError, match=r"Unrecognized resource types: \[AWS::EC2::Tub\]"):
-        aws.client("cloudformation").create_stack(StackName="s", TemplateBody=template({"Tub": {"Type": "AWS::EC2::Tub"}}))
+        aws.client("cloudformation").create_stack(StackName="s", TemplateBody=body)
     assert aws.client("cloudformation").describe_stacks()["Stacks"] == []
 
 

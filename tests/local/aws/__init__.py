@@ -1,1 +1,1 @@
-"""AWS on one machine: moto's server, and what it lacks for a stack to be made by CloudFormation and commands to run by SSM."""
+"""AWS on one machine: moto's server, and what it lacks for CloudFormation to make a stack and for SSM to run commands."""

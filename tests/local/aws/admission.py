@@ -10,6 +10,8 @@ from aws import templates
 
 # Of TemplateBody; from a bucket it may have a megabyte.
 BODY = 51_200
+# Properties that give IAM's resources a name of their own.
+NAMES = {"RoleName", "UserName", "GroupName", "ManagedPolicyName", "InstanceProfileName"}
 
 
 class InsufficientCapabilities(CloudFormationError):
@@ -40,7 +42,7 @@ def needed(template: dict[str, Any]) -> set[str]:
     for resource in template["Resources"].values():
         kind = resource["Type"] if isinstance(resource, dict) else ""
         if kind.startswith("AWS::IAM::"):
-            named = any(name in resource.get("Properties", {}) for name in ("RoleName", "UserName", "InstanceProfileName"))
+            named = NAMES.intersection(resource.get("Properties", {}))
             capabilities.add("CAPABILITY_NAMED_IAM" if named else "CAPABILITY_IAM")
     if template.get("Transform"):
         capabilities.add("CAPABILITY_AUTO_EXPAND")

@@ -198,7 +198,8 @@ def send_command(response: SimpleSystemManagerResponse) -> ActionResult:
     if not ids and not request.get("Targets"):
         raise SSMException("InvalidInstanceId", "Instances or targets must be named")
     if absent := [one for one in ids if one not in running]:
-        raise SSMException("InvalidInstanceId", f"Instances {absent} not in a valid state for account {backend.account_id}")
+        account = backend.account_id
+        raise SSMException("InvalidInstanceId", f"Instances {absent} not in a valid state for account {account}")
     if request.get("Targets"):
         ids = [one for one, tags in running.items() if fits(one, tags, request["Targets"])]
     command = Command(name, script, [Invocation(one, plugin) for one in ids], request)

@@ -1,4 +1,4 @@
-"""What every type of resource here shares: how CloudFormation makes, updates and deletes it, and which tags it gives it."""
+"""What every type of resource here shares: how CloudFormation makes, updates, deletes and tags it."""
 
 from typing import Any
 

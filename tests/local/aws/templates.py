@@ -1,4 +1,4 @@
-"""What a template means, where moto's reader differs from CloudFormation: short forms, Fn::Sub, conditions, what is absent."""
+"""What a template means where moto differs from CloudFormation: short forms, Fn::Sub, conditions, what is absent."""
 
 import re
 from functools import partial
@@ -83,7 +83,9 @@ def must_exist(name: str, resources: parsing.ResourceMap) -> None:
     except KeyError:
         found = None
     if found is None:
-        raise ValidationError(message=f"Template format error: Unresolved resource dependencies [{name}] in the template")
+        raise ValidationError(
+            message=f"Template format error: Unresolved resource dependencies [{name}] in the template"
+        )
 
 
 def substitute(argument: str | list[Any], resources: parsing.ResourceMap) -> str:

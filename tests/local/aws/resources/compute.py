@@ -116,7 +116,8 @@ class AutoScalingGroup(Resource):
     def create(self, name: str, properties: Properties) -> None:
         self.id = name
         self.given = properties
-        self.call("autoscaling", "CreateAutoScalingGroup", **self.parameters(properties), Tags=self.group_tags(properties))
+        tags = self.group_tags(properties)
+        self.call("autoscaling", "CreateAutoScalingGroup", **self.parameters(properties), Tags=tags)
 
     def update(self, properties: Properties) -> None:
         self.call("autoscaling", "UpdateAutoScalingGroup", **self.parameters(properties))

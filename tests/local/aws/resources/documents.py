@@ -19,9 +19,13 @@ class Document(Resource):
         )
 
     def update(self, properties: Properties) -> None:
-        form = properties.get("DocumentFormat")
         updated = self.call(
-            "ssm", "UpdateDocument", Name=self.id, Content=text(properties), DocumentFormat=form, DocumentVersion="$LATEST"
+            "ssm",
+            "UpdateDocument",
+            Name=self.id,
+            Content=text(properties),
+            DocumentFormat=properties.get("DocumentFormat"),
+            DocumentVersion="$LATEST",
         )
         version = updated["DocumentDescription"]["DocumentVersion"]
         self.call("ssm", "UpdateDocumentDefaultVersion", Name=self.id, DocumentVersion=version)

@@ -19,9 +19,8 @@ class NestedStack(Resource):
 
     def update(self, properties: Properties) -> None:
         try:
-            self.call(
-                "cloudformation", "UpdateStack", StackName=self.id, Capabilities=CAPABILITIES, **self.parameters(properties)
-            )
+            parameters = self.parameters(properties)
+            self.call("cloudformation", "UpdateStack", StackName=self.id, Capabilities=CAPABILITIES, **parameters)
         except ClientError as error:
             if "No updates are to be performed" not in str(error):
                 raise
@@ -39,7 +38,8 @@ class NestedStack(Resource):
         (stack,) = self.call("cloudformation", "DescribeStacks", StackName=self.id)["Stacks"]
         if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             raise ValidationError(message=f"Embedded stack {self.id} was not successfully made: {stack['StackStatus']}")
-        self.attributes = {f"Outputs.{output['OutputKey']}": output["OutputValue"] for output in stack.get("Outputs", [])}
+        outputs = stack.get("Outputs", [])
+        self.attributes = {f"Outputs.{output['OutputKey']}": output["OutputValue"] for output in outputs}
 
     def remove(self) -> None:
         self.call("cloudformation", "DeleteStack", StackName=self.id)

@@ -25,9 +25,11 @@ class Bucket(Resource):
         self.put("Versioning", VersioningConfiguration=properties.get("VersioningConfiguration"))
         self.put("OwnershipControls", OwnershipControls=properties.get("OwnershipControls"))
         encryption = properties.get("BucketEncryption", {}).get("ServerSideEncryptionConfiguration")
-        self.put("Encryption", ServerSideEncryptionConfiguration=encryption and {"Rules": [default(r) for r in encryption]})
+        encrypted = encryption and {"Rules": [default(one) for one in encryption]}
+        self.put("Encryption", ServerSideEncryptionConfiguration=encrypted)
         lifecycle = properties.get("LifecycleConfiguration", {}).get("Rules")
-        self.put("LifecycleConfiguration", LifecycleConfiguration=lifecycle and {"Rules": [rule(r) for r in lifecycle]})
+        rules = lifecycle and {"Rules": [rule(one) for one in lifecycle]}
+        self.put("LifecycleConfiguration", LifecycleConfiguration=rules)
         if block := properties.get("PublicAccessBlockConfiguration"):
             self.call("s3", "PutPublicAccessBlock", Bucket=self.id, PublicAccessBlockConfiguration=block)
         if tags := self.tags(properties):

@@ -1,4 +1,4 @@
-"""Wait conditions and their handles. Nothing waits here: who listens to the handle's URL decides what became of the node."""
+"""Wait conditions and their handles. Nothing waits here: who listens to the handle's URL knows what became of a node."""
 
 from urllib.parse import quote
 from uuid import uuid4
