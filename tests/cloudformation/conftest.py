@@ -1,5 +1,6 @@
 """The simulated AWS of these tests: one server, empty before each test. And what the scripts upload."""
 
+import logging
 import shlex
 import struct
 import sys
@@ -16,6 +17,8 @@ from aws.server import Server, start
 @pytest.fixture(scope="session")
 def server():
     imports.install()
+    # A line for each request would hide why a test failed.
+    logging.getLogger("werkzeug").setLevel(logging.WARNING)
     server = start()
     yield server
     server.stop()
