@@ -8,6 +8,8 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from moto.cloudformation.exceptions import ValidationError
+from moto.cloudformation.responses import CloudFormationResponse
 from moto.servicequotas.models import ServiceQuotasBackend
 
 import deployed
@@ -471,6 +473,22 @@ def fail(monkeypatch) -> None:
         raise ValueError(REASON)
 
     monkeypatch.setattr(WaitCondition, "create", create)
+
+
+def test_a_call_that_aws_refuses_is_the_end(aws, binary, monkeypatch):
+    deployed.common(aws)
+
+    def create_stack(response):
+        raise ValidationError(message="Limit for stack has been exceeded")
+
+    monkeypatch.setattr(CloudFormationResponse, "create_stack", create_stack)
+    ended = deploy(aws, binary)
+    assert ended.returncode == 1
+    assert ended.stderr.endswith(
+        "\nAn error occurred (ValidationError) when calling the CreateStack operation: "
+        "Limit for stack has been exceeded\ndeploy: the stack theta-edge-node was not made\n"
+    )
+    assert stacks(aws).keys() == {COMMON}
 
 
 def test_a_failed_node_is_told_with_its_reason_and_what_to_do(aws, binary, monkeypatch):
