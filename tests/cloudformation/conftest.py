@@ -1,6 +1,5 @@
-"""The simulated AWS of these tests: one server, empty before each test. And what the scripts upload."""
+"""What these tests share: the simulated AWS, what --dry-run has printed, what the scripts upload."""
 
-import logging
 import shlex
 import struct
 import sys
@@ -10,25 +9,7 @@ import pytest
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "local"))
 
-import imports
-from aws.server import Server, start
-
-
-@pytest.fixture(scope="session")
-def server():
-    imports.install()
-    # A line for each request would hide why a test failed.
-    logging.getLogger("werkzeug").setLevel(logging.WARNING)
-    server = start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def aws(server: Server) -> Server:
-    server.reset()
-    server.run_command = None
-    return server
+from aws.fixtures import aws, server  # noqa: F401, fixtures
 
 
 def would_run(printed: str) -> list[list[str]]:

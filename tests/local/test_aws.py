@@ -2,7 +2,6 @@
 
 import json
 import sys
-from collections.abc import Iterator
 from pathlib import Path
 from threading import Event
 
@@ -11,27 +10,14 @@ from botocore.exceptions import ClientError
 
 sys.path.insert(0, str(Path(__file__).parent))
 
-from aws.server import Server, start
+from aws.fixtures import aws, server  # noqa: F401, fixtures
+from aws.server import Server
 
 VOLUME = {
     "Type": "AWS::EC2::Volume",
     "Properties": {"AvailabilityZone": "us-east-1a", "Size": {"Ref": "Size"}, "VolumeType": "gp3"},
 }
 SIZE = {"Type": "Number", "Default": 8}
-
-
-@pytest.fixture(scope="module")
-def server() -> Iterator[Server]:
-    server = start()
-    yield server
-    server.stop()
-
-
-@pytest.fixture
-def aws(server: Server) -> Server:
-    server.reset()
-    server.run_command = None
-    return server
 
 
 def template(resources: dict, **parts: dict) -> str:

@@ -21,7 +21,7 @@ import requests
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from aws import admission, commands, connection, corrections, stacks
+from aws import admission, commands, connection, corrections, imports, stacks
 from aws.commands import RunCommand
 from aws.resources import waiting
 
@@ -92,6 +92,7 @@ def install() -> None:
     admission.install()
     commands.install()
     corrections.install()
+    imports.install()
 
 
 def start(run_command: RunCommand | None = None, port: int = 0) -> Server:

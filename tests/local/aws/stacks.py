@@ -194,7 +194,6 @@ def update_stack(
     parameters: dict[str, Any] | None = None,
     tags: dict[str, str] | None = None,
 ) -> None:
-    backend = cloudformation_backends[stack.account_id][stack.region_name]
     before = (stack.template, stack.parameters, stack.tags)
     after = (template, parameters or {}, stack.tags if tags is None else tags)
     if not differs(stack, *after):
@@ -208,8 +207,6 @@ def update_stack(
         become(stack, *before)
         stack.status = "UPDATE_ROLLBACK_COMPLETE"
     stack._add_stack_event(stack.status)
-    for export in stack.exports:
-        backend.exports[export.name] = export
 
 
 def differs(stack: Stack, template: str, given: dict[str, Any], tags: dict[str, str]) -> bool:
@@ -237,14 +234,13 @@ def become(stack: Stack, template: str, given: dict[str, Any], tags: dict[str, s
     stack.resource_map.update(stack.template_dict, given)
     stack.output_map = stack._create_output_map()
     stack.description = stack.template_dict.get("Description")
+    backend = cloudformation_backends[stack.account_id][stack.region_name]
+    backend.exports.update({export.name: export for export in stack.exports})
 
 
 def apply(change_set: ChangeSet) -> None:
     stack = change_set.stack
     become(stack, change_set.template, change_set.parameters, change_set.tags or stack.tags)
-    backend = cloudformation_backends[stack.account_id][stack.region_name]
-    for export in stack.exports:
-        backend.exports[export.name] = export
 
 
 def previous(backend: Any, instance: Any, incoming_params: list[dict[str, Any]]) -> dict[str, Any]:
