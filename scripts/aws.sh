@@ -42,6 +42,7 @@
 #                               status is then in $followed. By the stack's id, which outlives the stack
 #   failures ID [EVENT]         what failed after EVENT, oldest first: "RESOURCE: reason" lines
 #
+#   seconds_in COUNT UNIT       a duration in seconds; UNIT is s, m, h or d
 #   wait_until SECONDS COMMAND… repeats the command until it is true; false after SECONDS
 #   pause                       between two questions: EDGE_POLL_SECONDS, or 5 seconds
 #
@@ -284,6 +285,12 @@ failures() {
         # A stack within the stack (a node of a fleet) has the reason itself.
         [[ -z $nested ]] || failures "$nested"
     done < <(stack_events "$1" "${2:-}" failures)
+}
+
+seconds_in() {
+    local -Ar units=([s]=1 [m]=60 [h]=3600 [d]=86400)
+    # Not octal where it begins with a zero.
+    echo $((10#$1 * units[$2]))
 }
 
 wait_until() {
