@@ -1,6 +1,6 @@
 //! The local instance, end to end: real cloud-init, systemd, mkfs, mount, Docker and cron run the real user-data.
 //!
-//! `scripts/test` runs it; so does `cargo test --test instance` as root. The tests run in order and share one
+//! `scripts/test` runs it; so does `cargo test --test instance` as root. The tests run in order and share
 //! instances, since a boot takes a minute.
 
 #![allow(
