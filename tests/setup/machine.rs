@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
 use standins::aws::{Hook, Server, Volume};
 use standins::edge::{Behaviour, Node};
+use standins::fake_tool;
 use standins::internet::Internet;
 use tempfile::TempDir;
 
@@ -150,7 +151,7 @@ impl Machine {
 
     fn write_rules(&self) {
         let rules = Value::from(self.rules.clone()).to_string();
-        fs::write(self.tools().join("rules.json"), rules).unwrap();
+        fake_tool::put(&self.tools().join("rules.json"), &rules).unwrap();
     }
 
     /// The volume, free; the secret; the assets, whose RPC ports are the stand-in's.
@@ -248,7 +249,7 @@ impl Machine {
     /// Makes a fact of the machine true, with this text.
     pub fn keep(&self, fact: &str, text: &str) {
         let name = fact.replace('/', "_");
-        fs::write(self.tools().join("facts").join(name), text).unwrap();
+        fake_tool::put(&self.tools().join("facts").join(name), text).unwrap();
     }
 
     /// The text of a fact, where it is true.

@@ -58,6 +58,13 @@ pub fn main() -> ExitCode {
 
 type Result<T> = std::result::Result<T, String>;
 
+/// Puts a file there in one step: other tools may be reading it.
+pub fn put(path: &Path, text: &str) -> io::Result<()> {
+    let new = path.with_added_extension(std::process::id().to_string());
+    fs::write(&new, text)?;
+    fs::rename(new, path)
+}
+
 fn told<T>(result: io::Result<T>) -> Result<T> {
     result.map_err(|error| error.to_string())
 }
@@ -132,7 +139,7 @@ impl Call {
             let _ = fs::remove_file(self.fact(&text(fact)));
         }
         for (fact, value) in entries(&rule["keep"]) {
-            told(fs::write(self.fact(&text(fact)), text(value)))?;
+            told(put(&self.fact(&text(fact)), &text(value)))?;
         }
         for (path, content) in entries(&rule["write"]) {
             let path = self.made_way(path)?;
