@@ -256,10 +256,13 @@ impl Work<'_> {
             let found = find(self.host, name).await?.unwrap_or_default();
             // Docker may or may not begin to count anew at a start.
             if !found.is_up() || (found.restarts != 0 && found.restarts != restarts) {
-                let reason = format!(
-                    "{name} did not stay up ({}, exit code {})",
-                    found.status, found.exit_code
-                );
+                // One that is up again has the exit code of no end.
+                let end = if found.is_up() {
+                    format!("restarts: {}", found.restarts)
+                } else {
+                    format!("{}, exit code {}", found.status, found.exit_code)
+                };
+                let reason = format!("{name} did not stay up ({end})");
                 return Err(self.explain_log(began, &reason).await);
             }
             if rpc.status().await.is_ok() {
