@@ -12,6 +12,10 @@
 #
 # shellcheck disable=SC2154 # $repo and $region are the script's
 
+# The archive has the same bytes everywhere, and so the same key, only from one kind of tar.
+[[ $(tar --version 2>&1) == *'GNU tar'* && -n $(type -P sha256sum) ]] ||
+    die 'needs GNU tar and sha256sum: install GNU tar and coreutils, or run this in AWS CloudShell'
+
 readonly default_binary=$repo/target/x86_64-unknown-linux-musl/release/bootstrap
 readonly assets=$repo/target/assets.tar.gz
 # What is to be uploaded: keys, and the file for each.

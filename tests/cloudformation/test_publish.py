@@ -110,3 +110,16 @@ def test_without_the_common_stack_it_says_who_makes_it(aws, binary):
     ended = deployed.run(aws, "publish", "--binary", str(binary), "--common", "other")
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr == "publish: there is no common stack other in us-east-1: scripts/deploy makes it\n"
+
+
+def test_another_kind_of_tar_is_refused(aws, tmp_path, monkeypatch):
+    tar = tmp_path / "tar"
+    tar.write_text("#!/bin/sh\necho 'bsdtar 3.5.3 - libarchive 3.7.4'\n")
+    tar.chmod(0o755)
+    environment = deployed.environment(aws)
+    monkeypatch.setattr(deployed, "environment", lambda _: environment | {"PATH": f"{tmp_path}:{environment['PATH']}"})
+    ended = deployed.run(aws, "publish")
+    assert (ended.returncode, ended.stdout) == (1, "")
+    assert ended.stderr == (
+        "publish: needs GNU tar and sha256sum: install GNU tar and coreutils, or run this in AWS CloudShell\n"
+    )
