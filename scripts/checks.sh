@@ -183,7 +183,7 @@ check_subnet() {
 
 # Quotas count the vCPUs of all running on-demand instances of some families together.
 check_quota() {
-    local type=${value[InstanceType]} needed=$(($1 * ${vcpus:-0})) code name families quota running kinds kind each used=0
+    local type=${value[InstanceType]} needed=$(($1 * ${vcpus:-0})) code name families quota running kinds facts='' used
     [[ -n $vcpus ]] || return 0
     case $type in
         g* | vt*) code=L-DB2E81BA name='G and VT' families='^(g|vt)' ;;
@@ -199,11 +199,14 @@ check_quota() {
         return 0
     fi
     mapfile -t kinds < <(grep -E "$families" <<<"$running" | sort -u)
-    for kind in "${kinds[@]}"; do
-        aws_try each ec2 describe-instance-types --instance-types "$kind" --query 'InstanceTypes[0].VCpuInfo.DefaultVCpus' ||
-            each=0
-        used=$((used + each * $(grep -cxF -- "$kind" <<<"$running")))
-    done
+    ((${#kinds[@]} == 0)) ||
+        aws_try facts ec2 describe-instance-types --instance-types "${kinds[@]}" \
+            --query 'InstanceTypes[].[InstanceType, VCpuInfo.DefaultVCpus]' || {
+        warn "the quota for vCPUs of $name instances was not checked: $trouble"
+        return 0
+    }
+    used=$(awk 'NR == FNR { vcpus[$1] = $2; next } { used += vcpus[$1] } END { print used + 0 }' \
+        <(printf '%s\n' "$facts") <(printf '%s\n' "$running"))
     quota=${quota%.*}
     ((used + needed <= quota)) || problem "$region allows $quota vCPUs of $name instances, $used are in use, and $needed are needed:" \
         "ask for more with 'aws service-quotas request-service-quota-increase --region $region --service-code ec2" \

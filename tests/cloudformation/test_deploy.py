@@ -391,8 +391,8 @@ def test_an_existing_volume_must_be_free_encrypted_and_where_the_instance_can_be
 
 def test_without_a_place_or_quota_or_room_for_the_snapshot_it_says_what_to_do(aws, binary, password, monkeypatch):
     ec2 = aws.client("ec2")
-    # Of these only one counts for the quota.
-    for kind in ("g4dn.xlarge", "m5.xlarge"):
+    # Of these all but the last count for the quota.
+    for kind in ("g4dn.xlarge", "g4dn.xlarge", "g4dn.2xlarge", "m5.xlarge"):
         ec2.run_instances(ImageId="ami-12c6146b", InstanceType=kind, MinCount=1, MaxCount=1)
     snapshot = ec2.create_snapshot(VolumeId=data_volume(aws, Size=300))["SnapshotId"]
     private = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
@@ -402,9 +402,9 @@ def test_without_a_place_or_quota_or_room_for_the_snapshot_it_says_what_to_do(aw
         f"the snapshot {snapshot} needs a volume of 300 GiB, not 256: say --volume-size 300",
         f"{private} has no public subnet in a zone that offers g4dn.xlarge: make one, or say --subnet; "
         "g4dn.xlarge is offered in us-east-1a, us-east-1b, us-east-1c, us-east-1d, us-east-1f",
-        "us-east-1 allows 7 vCPUs of G and VT instances, 4 are in use, and 4 are needed: ask for more with "
+        "us-east-1 allows 7 vCPUs of G and VT instances, 16 are in use, and 4 are needed: ask for more with "
         "'aws service-quotas request-service-quota-increase --region us-east-1 --service-code ec2 "
-        "--quota-code L-DB2E81BA --desired-value 8'",
+        "--quota-code L-DB2E81BA --desired-value 20'",
     ]
 
 
