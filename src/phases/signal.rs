@@ -52,6 +52,10 @@ const REASON: usize = 600;
 /// A wait handle that does not answer leaves the rest of the time to SignalResource.
 const HANDLE: Duration = Duration::from_secs(8);
 
+/// CloudFormation looks at a wait handle only now and then, and what fails elsewhere in the stack cancels a wait
+/// condition that it has not looked at, and with it the reason.
+const HEAD_START: Duration = Duration::from_secs(20);
+
 /// What fails while a node is only starting: the RPC may take ten minutes to answer (AWS blueprint's README), and a
 /// container that cannot start fails more than this.
 const STARTING: [&str; 1] = ["rpc"];
@@ -100,7 +104,7 @@ impl Phase for Signal {
 /// Sends the failure of a run to the wait handle, with reason and hint, and to SignalResource, which takes neither.
 ///
 /// Not where success was accepted before: a later repair run is none of the stack's business. Best effort within
-/// 20 s; what happened is in the log.
+/// 45 s; what happened is in the log.
 pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
     let Some(stack) = waiting(node) else { return };
     let identity = tokio::time::timeout(Duration::from_secs(5), node.identity()).await;
@@ -126,9 +130,11 @@ pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
             (Some(_), Some(_)) => node.aws().await.ok(),
             _ => None,
         };
-        deliver_failure(aws, stack, unique_id, &format!("{reason}. {hint}"), data).await;
+        let reason = format!("{reason}. {hint}");
+        let head_start = crate::pace::of(HEAD_START);
+        deliver_failure(aws, stack, unique_id, &reason, data, head_start).await;
     };
-    if tokio::time::timeout(Duration::from_secs(15), told)
+    if tokio::time::timeout(HEAD_START + Duration::from_secs(20), told)
         .await
         .is_err()
     {
@@ -268,18 +274,21 @@ async fn deliver_failure(
     unique_id: &str,
     reason: &str,
     data: &str,
+    head_start: Duration,
 ) {
+    let mut told = false;
     if let Some(url) = &stack.wait_handle {
         let put = wait_handle::put(FAREWELL, url, Status::Failure, reason, unique_id, data);
         let put = tokio::time::timeout(HANDLE, put).await;
-        log_failure(
-            "failure at the wait handle",
-            put.unwrap_or_else(|_| {
-                Err(Error::new("it did not answer in time", "check the network"))
-            }),
-        );
+        let put = put
+            .unwrap_or_else(|_| Err(Error::new("it did not answer in time", "check the network")));
+        told = matches!(put, Ok(Delivery::Accepted));
+        log_failure("failure at the wait handle", put);
     }
     if let (Some(aws), Some(resource)) = (aws, &stack.resource) {
+        if told {
+            tokio::time::sleep(head_start).await;
+        }
         log_failure(
             &format!("failure of {resource} in {}", stack.name),
             signal_resource(aws, &stack.name, resource, unique_id, false).await,
@@ -514,7 +523,16 @@ mod tests {
     async fn failure_goes_to_both_with_its_reason() {
         let server = script(vec![(200, "<R/>")]);
         let aws = config(&server.url).await;
-        deliver_failure(Some(&aws), &stack(&server), "i-1", "no GPU. Add one", "{}").await;
+        let stack = stack(&server);
+        deliver_failure(
+            Some(&aws),
+            &stack,
+            "i-1",
+            "no GPU. Add one",
+            "{}",
+            Duration::ZERO,
+        )
+        .await;
         assert_eq!(
             arrivals(&server),
             [
@@ -522,6 +540,14 @@ mod tests {
                 "POST Action=SignalResource&Version=2010-05-15&StackName=node&LogicalResourceId=Group&UniqueId=i-1&Status=FAILURE"
             ]
         );
+    }
+
+    #[tokio::test]
+    async fn nobody_waits_for_a_handle_that_is_refused() {
+        let server = script(vec![(403, ""), (200, "<R/>")]);
+        let aws = config(&server.url).await;
+        deliver_failure(Some(&aws), &stack(&server), "i-1", "", "", Duration::MAX).await;
+        assert_eq!(arrivals(&server).len(), 2);
     }
 
     #[test]
