@@ -1,5 +1,7 @@
 //! The Docker engine, by its command line: only flags that Docker 20.10 to 29 share, and only JSON output.
 
+mod engine;
+
 use std::time::Duration;
 
 use serde_json::Value;
@@ -11,6 +13,9 @@ use crate::log::printable;
 
 /// How much of a container's log is read, in lines.
 const LOG_LINES: &str = "200";
+
+/// Where the engine listens, on every supported system.
+const SOCKET: &str = "/run/docker.sock";
 
 /// The Docker engine of a machine.
 pub struct Docker<'a> {
@@ -36,9 +41,13 @@ impl Docker<'_> {
         Ok(server.get("Version").and_then(Value::as_str).map(printable))
     }
 
-    /// `docker inspect` of the container, or `None` where there is none of that name.
+    /// `docker inspect` of the container, or `None` where there is none of that name. The engine is asked itself; where
+    /// it does not say, `docker` says why.
     pub async fn container(&self, name: &str) -> Result<Option<Value>> {
-        self.inspect("container", name).await
+        match engine::container(&self.host.path(SOCKET), name).await {
+            Ok(found) => Ok(found),
+            Err(_) => self.inspect("container", name).await,
+        }
     }
 
     /// `docker inspect` of the image, or `None` where it is not on this machine.
