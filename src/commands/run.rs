@@ -37,6 +37,10 @@ pub struct Run {
     /// Apply the named phases even where their check is satisfied; never against a safety rule
     #[arg(long, requires = "phases")]
     pub force: bool,
+
+    /// Have at most this many phases at work at once; without it all that can be
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
+    pub jobs: Option<u8>,
 }
 
 /// Runs every phase that is not true yet, or the named ones.
@@ -70,7 +74,7 @@ pub fn run(config_file: &Path, what: &Run, output: Output) -> Exit {
         let Some(_lock) = lock(&node.host)? else {
             return Ok(Exit::Locked);
         };
-        let finished = to_the_end(&node, engine, selection, observer).await?;
+        let finished = to_the_end(&node, engine, selection, what.jobs, observer).await?;
         conclude(&node, &finished, output).await
     });
     match ended.flatten() {
@@ -129,6 +133,7 @@ async fn to_the_end(
     node: &Arc<Node>,
     engine: Engine,
     selection: Selection,
+    jobs: Option<u8>,
     observer: Arc<dyn Observer>,
 ) -> Result<Finished> {
     let stop = Stop::default();
@@ -137,6 +142,7 @@ async fn to_the_end(
         boot_id: boot_id(&node.host)?,
         binary_version: VERSION.into(),
         deadline: Duration::from_secs(node.config.deadline_seconds),
+        jobs: jobs.map_or(usize::MAX, usize::from),
     };
     let store = JournalFile(node.host.clone());
     // A task of its own, so that a panic in the engine ends in an error here.

@@ -32,6 +32,8 @@ pub struct About {
     pub binary_version: String,
     /// How long the whole run may take.
     pub deadline: Duration,
+    /// How many phases may be at work at once.
+    pub jobs: usize,
 }
 
 /// A run that is over.
@@ -215,7 +217,7 @@ impl<'a> Run<'a> {
                 self.skip(entry.name, &why);
             } else if let Some(error) = self.unmet_needs(entry, mode) {
                 self.refuse(entry.name, &error);
-            } else {
+            } else if self.working.len() < self.about.jobs {
                 self.start(entry, mode);
             }
         }

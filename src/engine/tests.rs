@@ -222,6 +222,7 @@ fn about(boot: &str) -> About {
         boot_id: boot.into(),
         binary_version: "1.2.3".into(),
         deadline: 60 * MINUTE,
+        jobs: usize::MAX,
     }
 }
 
@@ -335,6 +336,28 @@ async fn applies_in_order_of_need_and_then_changes_nothing() {
             .iter()
             .all(|r| !r.changed && r.attempts == 0)
     );
+}
+
+/// A phase that finds another at work fails.
+#[tokio::test(start_paused = true)]
+async fn no_more_phases_are_at_work_than_asked_for() {
+    let world = World::with(&[]);
+    let lines: [Line; 4] = [
+        ("a", &[], Act::Alone),
+        ("b", &[], Act::Alone),
+        ("c", &["b"], Act::Alone),
+        ("d", &[], Act::Alone),
+    ];
+    let engine = engine(&world, lines);
+    let about = About {
+        jobs: 1,
+        ..about("boot-1")
+    };
+    let everything = engine.everything();
+    let (store, stop) = (Memory::default(), Stop::default());
+    let run = engine.run(&everything, about, &store, Arc::new(()), &stop);
+    assert_eq!(run.await.unwrap().outcome, Outcome::Done);
+    assert_eq!(world.applied().len(), 4);
 }
 
 #[tokio::test(start_paused = true)]
