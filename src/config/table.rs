@@ -34,6 +34,8 @@ pub(super) struct Shape {
     example: &'static str,
     /// For the check and the schema.
     pattern: &'static str,
+    /// Most characters, where that is many: a count in a pattern makes it slow to compile, once a minute for each tick.
+    longest: Option<usize>,
     /// What no pattern says well.
     also: fn(&str) -> bool,
     /// Never quoted in an error: someone may have put a secret here.
@@ -46,8 +48,11 @@ impl Shape {
         if text.is_empty() {
             return Some("is empty".into());
         }
-        let fits = Regex::new(self.pattern).is_ok_and(|pattern| pattern.is_match(text));
-        if fits && (self.also)(text) {
+        let short = self
+            .longest
+            .is_none_or(|longest| text.chars().count() <= longest);
+        let fits = || Regex::new(self.pattern).is_ok_and(|pattern| pattern.is_match(text));
+        if short && fits() && (self.also)(text) {
             return None;
         }
         Some(if self.private {
@@ -55,6 +60,11 @@ impl Shape {
         } else {
             format!("{} is not {}", quoted(text), self.what)
         })
+    }
+
+    const fn at_most(mut self, characters: usize) -> Self {
+        self.longest = Some(characters);
+        self
     }
 
     const fn private(mut self) -> Kind {
@@ -121,6 +131,7 @@ const fn shape(what: &'static str, example: &'static str, pattern: &'static str)
         what,
         example,
         pattern,
+        longest: None,
         also: |_| true,
         private: false,
     }
@@ -140,12 +151,12 @@ const ID: Kind = Kind::Number {
 pub(super) const FIELDS: &[Field] = &[
     optional("region", text("an AWS region", "us-east-1", r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$")),
     optional("stack", Kind::Object(&[
-        required("name", text("a stack name or stack ARN", "theta-edge",
-            r"^([A-Za-z][A-Za-z0-9-]{0,127}|arn:aws[a-z-]*:cloudformation:[a-z0-9-]+:[0-9]{12}:stack/[A-Za-z][A-Za-z0-9-]*/[A-Za-z0-9-]+)$")),
+        required("name", shape("a stack name or stack ARN", "theta-edge",
+            r"^([A-Za-z][A-Za-z0-9-]*|arn:aws[a-z-]*:cloudformation:[a-z0-9-]+:[0-9]{12}:stack/[A-Za-z][A-Za-z0-9-]*/[A-Za-z0-9-]+)$").and(|name| name.len() <= 128 || name.starts_with("arn:"))),
         optional("resource", text("a logical resource id (letters and digits)", "NodeReady", r"^[A-Za-z0-9]{1,255}$")),
         // Whoever has the presigned URL can speak for the node.
         optional("wait_handle", shape("an http(s) URL", "https://cloudformation-waitcondition-us-east-1.s3.amazonaws.com/handle",
-            r"^https?://[!-.0-~][!-~]{0,4000}$").private()),
+            r"^https?://[!-.0-~][!-~]*$").at_most(4_000).private()),
     ])),
     optional("gpu", Kind::Flag),
     optional("user", Kind::Object(&[
@@ -164,15 +175,15 @@ pub(super) const FIELDS: &[Field] = &[
     required("assets", Kind::Object(&[
         required("bucket", shape("an S3 bucket name", "theta-edge-assets", r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
             .and(|name| !name.contains("..") && name.parse::<IpAddr>().is_err())),
-        required("key", text("an S3 object key without a leading slash", "bootstrap/assets.tar.gz",
-            r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]{0,1023}$")),
+        required("key", Kind::Text(shape("an S3 object key without a leading slash", "bootstrap/assets.tar.gz",
+            r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$").at_most(1_024))),
         required("sha256", text("a SHA-256 of 64 lower-case hex digits",
             "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855", r"^[0-9a-f]{64}$")),
     ])),
     required("secret", Kind::Object(&[
         // Someone may paste the password itself.
         required("arn", shape("a Secrets Manager ARN or secret name", "arn:aws:secretsmanager:us-east-1:123456789012:secret:wallet-AbCdEf",
-            r"^(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@-]{1,512}$").private()),
+            r"^(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@-]+$").at_most(600).private()),
     ])),
     optional("edge", Kind::Object(&[
         optional("network", text("a Theta network's name", "mainnet", r"^[a-z0-9][a-z0-9_-]{0,31}$")),
@@ -255,7 +266,13 @@ fn annotate(schema: &mut Value, fields: &[Field]) {
                 }
             }
             Kind::Text(shape) => {
-                json!({"type": "string", "examples": [shape.example], "pattern": shape.pattern})
+                let mut kind = json!({
+                    "type": "string", "examples": [shape.example], "pattern": shape.pattern
+                });
+                if let (Some(longest), Some(kind)) = (shape.longest, kind.as_object_mut()) {
+                    kind.insert("maxLength".into(), longest.into());
+                }
+                kind
             }
             Kind::Object(_) => json!({"type": "object"}),
         };
@@ -517,12 +534,29 @@ mod tests {
     }
 
     #[test]
+    fn long_texts_are_refused_by_their_length() {
+        for (path, start, longest) in [
+            ("assets.key", "k", 1_024),
+            ("stack.wait_handle", "https://h/", 4_000),
+            ("stack.name", "n", 128),
+            ("secret.arn", "s", 600),
+        ] {
+            let shape = shape_at(path);
+            let text = |length| format!("{start:x<length$}");
+            assert_eq!(shape.wrong(&text(longest)), None, "{path}");
+            assert!(shape.wrong(&text(longest + 1)).is_some(), "{path}");
+        }
+    }
+
+    #[test]
     fn the_schema_has_patterns_and_bounds_and_no_null() {
         let schema = schema();
         assert_eq!(
             schema["properties"]["volume"]["properties"]["id"]["pattern"],
             "^vol-[0-9a-f]{8,17}$"
         );
+        let key = &schema["properties"]["assets"]["properties"]["key"];
+        assert_eq!(key["maxLength"], 1_024);
         assert_eq!(schema["properties"]["deadline_seconds"]["maximum"], 43_200);
         assert_eq!(schema["properties"]["stack"]["required"], json!(["name"]));
         assert!(!schema.to_string().contains("\"null\""), "{schema:#}");
