@@ -3,6 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
@@ -110,6 +111,8 @@ struct Run<'a> {
     rebooting: Option<String>,
     /// Why the run ended early.
     halted: Option<Error>,
+    /// It was said that the journal cannot be written.
+    unsaved: AtomicBool,
 }
 
 impl<'a> Run<'a> {
@@ -169,6 +172,7 @@ impl<'a> Run<'a> {
             settled: BTreeMap::new(),
             rebooting: None,
             halted: None,
+            unsaved: AtomicBool::new(false),
         };
         run.save();
         Ok(run)
@@ -510,9 +514,11 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The work goes on without a journal; only a reboot insists on one.
+    /// The work goes on without a journal, which is said once; only a reboot insists on one.
     fn save(&self) {
-        if let Err(error) = self.journal.save(self.store) {
+        if let Err(error) = self.journal.save(self.store)
+            && !self.unsaved.swap(true, Ordering::Relaxed)
+        {
             tracing::warn!("{error}. {}", error.hint());
         }
     }

@@ -4,6 +4,7 @@ use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
+use rustix::fs::{StatVfs, StatVfsMountFlags};
 
 use crate::config::Update;
 use crate::directories::{Directory, RUN, STATE};
@@ -63,7 +64,9 @@ impl Preflight {
         architecture(&rustix::system::uname().machine().to_string_lossy())?;
         let os = host.os()?;
         let identity = self.0.identity().await?;
-        let free = free_bytes(host)?;
+        let disk = root_disk(host)?;
+        writable(disk.f_flag)?;
+        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let first = !host.path(UNIT_FILE).exists();
         space(free, required(first, self.0.config.gpu))?;
         Ok(format!(
@@ -168,13 +171,23 @@ fn space(free: u64, required: u64) -> Result<()> {
     ))
 }
 
-/// Free bytes of the root filesystem, those reserved for root not counted.
-fn free_bytes(host: &Host) -> Result<u64> {
-    let root = rustix::fs::statvfs(host.path("/")).or_fail(
+/// The root filesystem; blocks reserved for root count as not free (`f_bavail`).
+fn root_disk(host: &Host) -> Result<StatVfs> {
+    rustix::fs::statvfs(host.path("/")).or_fail(
         || "cannot ask for the free space of the root disk",
         "Check that / is mounted.",
-    )?;
-    Ok(root.f_bavail.saturating_mul(root.f_frsize))
+    )
+}
+
+/// The kernel makes a filesystem read-only when its disk fails; all that runs seems well until the next boot.
+fn writable(flags: StatVfsMountFlags) -> Result<()> {
+    if !flags.contains(StatVfsMountFlags::RDONLY) {
+        return Ok(());
+    }
+    Err(Error::new(
+        "the root disk is read-only, as happens after a disk error",
+        "See `dmesg`; reboot, which checks the disk; if it stays so, replace the instance: the data volume is another disk.",
+    ))
 }
 
 #[cfg(test)]

@@ -22,6 +22,8 @@ use crate::shared::masked as masked_by_machine;
 /// Begins the wallet password, and stands in nothing else.
 const CANARY: &str = "canary-7Qm2";
 
+const JOURNAL: &str = "/var/lib/bootstrap/journal.json";
+
 /// Where the password belongs, and where a row puts it itself.
 const ALLOWED: [&str; 3] = [
     "root/run/bootstrap/secrets/wallet-password",
@@ -58,7 +60,7 @@ fn hold(row: &Row) {
         undos.push(fault.inject(&mut machine, None));
     }
     tally::tried();
-    let at_stake = data::at_stake(&machine);
+    let at_stake = data::at_stake(&machine, data::files(row.files));
     let before = like(&machine, &row.unchanged);
     machine.forget_calls();
 
@@ -69,6 +71,7 @@ fn hold(row: &Row) {
     compare_data(&machine, at_stake);
     look_for_the_password(&machine, &output);
     compare_words(&machine, row, &ended);
+    compare_durations(&machine);
     assert_eq!(like(&machine, &row.unchanged), before, "touched");
     compare_calls(&machine, row);
     if !row.verifies() {
@@ -87,7 +90,7 @@ fn stage(row: &Row) -> Machine {
     machine.pace = row.pace;
     // Divided by the pace, this is minutes.
     machine.configure(|config| config["deadline_seconds"] = 43_200.into());
-    data::put_volume(&mut machine);
+    data::put_volume(&mut machine, data::files(row.files));
     if row.start != Start::Bare {
         machine.run(&[]).expect(0);
     }
@@ -133,8 +136,8 @@ fn compare_words(machine: &Machine, row: &Row, ended: &Ended) {
         assert!(is_said, "{messages:#?}");
     }
     if row.phase.is_empty() {
-        // Before any phase: said on standard error.
-        let said = masked(machine, &ended.stderr);
+        // Before any phase, or where no journal can be written.
+        let said = masked(machine, &output);
         assert!(
             said.contains(&row.reason) && said.contains(&row.hint),
             "{said}"
@@ -154,6 +157,22 @@ fn compare_words(machine: &Machine, row: &Row, ended: &Ended) {
         (words(&error["reason"]), causes, words(&error["hint"])),
         (row.reason.clone(), row.causes.clone(), row.hint.clone())
     );
+}
+
+/// No row takes so long, and nothing takes less than no time, whatever the clock says.
+fn compare_durations(machine: &Machine) {
+    if !machine.path(JOURNAL).exists() {
+        return;
+    }
+    let journal = machine.journal();
+    let phases = journal["phases"].as_array().unwrap().iter();
+    for part in phases.chain([&journal["run"]]) {
+        let seconds = part["seconds"].as_f64();
+        assert!(
+            seconds.is_none_or(|s| (0.0..600.0).contains(&s)),
+            "{part:#}"
+        );
+    }
 }
 
 fn compare_check(machine: &Machine, row: &Row, ended: &Ended) {
@@ -244,7 +263,7 @@ fn compare_data(machine: &Machine, at_stake: usize) {
     if at_stake == 0 {
         return;
     }
-    let lost = data::lost(machine);
+    let lost = data::lost(machine, at_stake - 1);
     tally::looked(at_stake, lost.len());
     assert_eq!(lost.first(), None, "{} files are lost", lost.len());
 }

@@ -22,6 +22,8 @@ use standins::fake_tool;
 use standins::internet::Internet;
 use tempfile::TempDir;
 
+use crate::disk::RootDisk;
+
 /// The data volume.
 pub const VOLUME: &str = "vol-0123456789abcdef0";
 pub const INSTANCE: &str = "i-0123456789abcdef0";
@@ -29,6 +31,9 @@ pub const ADDRESS: &str = "0x2e833968e5bb786ae419c4d13189fb081cc43bab";
 pub const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:wallet-AbCdEf";
 /// The wallet password: what must be found nowhere. Full of what a shell, JSON, XML or a URL takes for its own.
 pub const PASSWORD: &str = "canary-7Qm2 $(id)`w`'a\"l&l<e>t\\n%41;${HOME}|*?#!~ é€";
+
+/// Debian's package `faketime`.
+pub const FAKETIME: &str = "/usr/lib/x86_64-linux-gnu/faketime/libfaketimeMT.so.1";
 
 /// Nothing that is waited for takes longer.
 const PATIENCE: Duration = Duration::from_mins(1);
@@ -81,6 +86,8 @@ pub struct Machine {
     pub pace: u32,
     config: Value,
     rules: Vec<Value>,
+    /// Unmounted before the folder goes.
+    disk: Option<RootDisk>,
     folder: TempDir,
 }
 
@@ -106,6 +113,7 @@ impl Machine {
             pace: 1,
             config: Value::Null,
             rules: description.rules,
+            disk: None,
             folder,
         };
         machine.put_tools();
@@ -225,6 +233,32 @@ impl Machine {
     /// A place beside the machine's root; tools call it `/../NAME`.
     pub fn beside(&self, name: &str) -> PathBuf {
         self.folder.path().join(name)
+    }
+
+    /// The disk that the machine's root directory is, from now on if not before.
+    pub fn own_disk(&mut self) -> &RootDisk {
+        let root = self.root();
+        self.disk.get_or_insert_with(|| RootDisk::below(&root))
+    }
+
+    /// The machine's root directory is a plain directory again, with all that was on the disk.
+    pub fn leave_disk(&mut self) {
+        self.disk.take().expect("it has a disk of its own").leave();
+    }
+
+    /// Has the clock of `bootstrap` and its tools be off by so much ("+1y", "-2h"), also of those that run already with
+    /// a clock that was set. Time that only passes is as it was.
+    pub fn set_clock(&mut self, off: &str) {
+        let told = self.beside("clock");
+        fake_tool::put(&told, off).unwrap();
+        for (name, value) in [
+            ("LD_PRELOAD", FAKETIME),
+            ("FAKETIME_TIMESTAMP_FILE", told.to_str().unwrap()),
+            ("FAKETIME_NO_CACHE", "1"),
+            ("FAKETIME_DONT_FAKE_MONOTONIC", "1"),
+        ] {
+            self.environment.insert(name.into(), value.into());
+        }
     }
 
     fn tools(&self) -> PathBuf {

@@ -13,6 +13,7 @@
 )]
 
 mod container;
+mod disk;
 mod downloads;
 mod faults;
 mod gpu;
@@ -83,9 +84,11 @@ fn missing() -> Option<&'static str> {
     let openssl = std::process::Command::new("openssl")
         .arg("version")
         .output();
-    openssl
-        .is_err()
-        .then_some("openssl (the certificate of what is downloaded)")
+    if openssl.is_err() {
+        return Some("openssl (the certificate of what is downloaded)");
+    }
+    let faketime = std::path::Path::new(machine::FAKETIME);
+    (!faketime.exists()).then_some("faketime (clocks that jump)")
 }
 
 fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {

@@ -1,6 +1,7 @@
 //! Making, mounting and growing the filesystem of a device.
 
 use std::fmt;
+use std::path::Path;
 use std::time::Duration;
 
 use super::{Contents, Device, LOOK};
@@ -36,6 +37,14 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
+    /// Bytes, from what `dumpe2fs -h` or `xfs_info` says.
+    fn size(self, described: &str) -> Option<u64> {
+        match self {
+            Self::Ext4 => ext4_size(described),
+            Self::Xfs => xfs_size(described),
+        }
+    }
+
     /// What a person does about a damaged filesystem on the device that belongs at `target`. `fsck` alone does
     /// nothing on XFS, and none of these works on what is mounted.
     pub fn repair(self, device: &Device, target: &str) -> String {
@@ -118,10 +127,10 @@ impl Host {
                 ),
                 format!("unmount it (`umount {target}`), then run `bootstrap` again"),
             )),
-            None if output.code != 0 => Err(Error::new(
-                output.failure().reason(),
-                kind.repair(device, target),
-            )),
+            None if output.code != 0 => Err(match self.larger_than(device, kind).await {
+                Some(size) => too_small(device, kind, size),
+                None => Error::new(output.failure().reason(), kind.repair(device, target)),
+            }),
             None => Err(Error::new(
                 format!(
                     "{} was mounted at {target} and vanished at once",
@@ -136,19 +145,13 @@ impl Host {
 
     /// Whether the device has grown past its filesystem, which is mounted at `target`.
     pub async fn can_grow(&self, device: &Device, kind: Kind, target: &str) -> Result<bool> {
-        let command = match kind {
-            Kind::Ext4 => self
-                .command("dumpe2fs")
-                .arg("-h")
-                .arg(self.path(&device.path)),
-            Kind::Xfs => self.command("xfs_info").arg(target),
+        // xfs_info wants the mount point of what is mounted.
+        let place = match kind {
+            Kind::Ext4 => self.path(&device.path),
+            Kind::Xfs => target.into(),
         };
-        let output = command.run().await?;
-        let size = match kind {
-            Kind::Ext4 => ext4_size(&output.stdout),
-            Kind::Xfs => xfs_size(&output.stdout),
-        };
-        match size {
+        let output = self.describe(kind, &place).run().await?;
+        match kind.size(&output.stdout) {
             Some(size) => Ok(size.saturating_add(SLACK) < device.size),
             None => Err(Error::new(
                 format!(
@@ -160,6 +163,21 @@ impl Host {
         }
     }
 
+    /// The size of the filesystem, where the device is too small for it; it is not mounted.
+    async fn larger_than(&self, device: &Device, kind: Kind) -> Option<u64> {
+        let described = self.describe(kind, &self.path(&device.path)).run().await;
+        let size = kind.size(&described.ok()?.stdout)?;
+        (size > device.size).then_some(size)
+    }
+
+    /// Shows the filesystem's superblock.
+    fn describe(&self, kind: Kind, place: &Path) -> Command {
+        match kind {
+            Kind::Ext4 => self.command("dumpe2fs").arg("-h").arg(place),
+            Kind::Xfs => self.command("xfs_info").arg(place),
+        }
+    }
+
     /// Grows the filesystem, which is mounted at `target`, to the size of the device.
     pub async fn grow(&self, device: &Device, kind: Kind, target: &str) -> Result<()> {
         let command: Command = match kind {
@@ -168,6 +186,22 @@ impl Host {
         };
         command.timeout(LONG).run().await.map(drop)
     }
+}
+
+/// A volume can only grow, so this one was copied from a larger one. A check of the filesystem would offer to cut it.
+fn too_small(device: &Device, kind: Kind, size: u64) -> Error {
+    let path = &device.path;
+    Error::new(
+        format!(
+            "{path} is too small for the {kind} on it ({} of {size} bytes): it is a part of a larger volume",
+            device.size
+        ),
+        format!(
+            "make the volume {} GiB at least (aws ec2 modify-volume) and copy the larger one to it again, or name that one in \
+             volume.id; run no fsck on this one",
+            size.div_ceil(1 << 30)
+        ),
+    )
 }
 
 /// Bytes, from the lines `Block count: 65536` and `Block size: 1024`.

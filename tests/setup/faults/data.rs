@@ -9,7 +9,7 @@ use serde_json::json;
 
 use crate::machine::Machine;
 
-/// The files beside the key; `FAULT_FILES` names another number.
+/// How many files every volume holds beside the key, at least; `FAULT_FILES` names another number.
 static FILES: LazyLock<usize> = LazyLock::new(|| {
     let named = std::env::var("FAULT_FILES").ok();
     named.map_or(100, |files| files.parse().expect("FAULT_FILES is a number"))
@@ -24,14 +24,19 @@ const LOST: &str = "overwritten";
 const KEYS: &str = "edgelauncher/edgecore/key/encrypted";
 const KEY: &str = "edgelauncher/edgecore/key/encrypted/2e833968e5bb786ae419c4d13189fb081cc43bab";
 
+/// How many files the volume of a row that asks for `files` holds beside the key.
+pub fn files(wanted: usize) -> usize {
+    wanted.max(*FILES)
+}
+
 /// Puts a volume with an earlier node's data into the cloud of this bare machine; mounting brings its files.
-pub fn put_volume(machine: &mut Machine) {
+pub fn put_volume(machine: &mut Machine, files: usize) {
     let uuid = "5ca1ab1e-0000-4000-8000-00000000da7a";
     let held = format!(r#"{{"signatures":[{{"type":"ext4","uuid":"{uuid}"}}]}}"#);
     machine.keep("contents", &held);
     let (volume, lost) = (machine.beside(VOLUME), machine.beside(LOST));
     fs::create_dir(&lost).unwrap();
-    for number in 0..*FILES {
+    for number in 0..files {
         let path = volume.join(name(number));
         if number % FILES_IN_A_FOLDER == 0 {
             fs::create_dir_all(path.parent().unwrap()).unwrap();
@@ -71,18 +76,18 @@ pub fn unmounted(machine: &Machine) {
 }
 
 /// How many files are on the volume that must survive.
-pub fn at_stake(machine: &Machine) -> usize {
+pub fn at_stake(machine: &Machine, files: usize) -> usize {
     let has_key = |folder: &PathBuf| folder.join(KEY).exists();
     let places = [machine.beside(VOLUME), machine.path("/data")];
     if places.iter().any(has_key) {
-        *FILES + 1
+        files + 1
     } else {
         0
     }
 }
 
 /// The files that are no longer there, whole, where they belong.
-pub fn lost(machine: &Machine) -> Vec<String> {
+pub fn lost(machine: &Machine, files: usize) -> Vec<String> {
     let places = [machine.beside(VOLUME), machine.path("/data")];
     let is_whole = |name: &str, content: &str| {
         let found = places
@@ -91,7 +96,7 @@ pub fn lost(machine: &Machine) -> Vec<String> {
         found.collect::<Vec<_>>() == [content.as_bytes()]
     };
     let mut lost = Vec::new();
-    for number in 0..*FILES {
+    for number in 0..files {
         if !is_whole(&name(number), &content(number)) {
             lost.push(name(number));
         }

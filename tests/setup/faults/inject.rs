@@ -32,6 +32,8 @@ pub enum Fault {
         /// With what the metadata service says once its tokens have expired.
         #[serde(default)]
         expired: bool,
+        /// With the real answer, but only so many seconds late, whatever the pace.
+        late: Option<u32>,
         /// How many calls; all where neither this nor `seconds` is named.
         times: Option<u32>,
         /// For how long, at the row's pace.
@@ -84,6 +86,18 @@ pub enum Fault {
     Attached { attached: bool },
     /// Pages elsewhere whose URL has this in it are answered with this status.
     Internet { internet: String, status: u16 },
+    /// The machine's root directory is a disk of its own, which is full or read-only.
+    RootDisk { root_disk: Trouble },
+    /// The run's clock is so far off ("+1y", "-2h"); named before the run, it can change meanwhile.
+    Clock { clock: String },
+}
+
+/// What is wrong with a disk.
+#[derive(Clone, Copy, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Trouble {
+    Full,
+    ReadOnly,
 }
 
 /// What AWS says instead; status 0 ends the connection without a word.
@@ -157,14 +171,18 @@ impl Fault {
                 answers,
                 cut,
                 expired,
+                late,
                 times,
                 seconds,
             } => {
-                let fault = match (answers, cut, expired) {
-                    (Some(answer), None, false) => aws::Fault::Answer(answer.response()),
-                    (None, Some(percent), false) => aws::Fault::Cut(*percent),
-                    (None, None, true) => aws::Fault::Expired,
-                    _ => panic!("{aws}: one of answers, cut, expired"),
+                let fault = match (answers, cut, expired, late) {
+                    (Some(answer), None, false, None) => aws::Fault::Answer(answer.response()),
+                    (None, Some(percent), false, None) => aws::Fault::Cut(*percent),
+                    (None, None, true, None) => aws::Fault::Expired,
+                    (None, None, false, Some(seconds)) => {
+                        aws::Fault::Late(Duration::from_secs((*seconds).into()))
+                    }
+                    _ => panic!("{aws}: one of answers, cut, expired, late"),
                 };
                 ill(machine, aws, fault, *times, *seconds)
             }
@@ -244,6 +262,18 @@ impl Fault {
             Self::Internet { internet, status } => {
                 machine.internet.refuse(internet, *status);
                 Box::new(|machine| machine.internet.mend())
+            }
+            Self::RootDisk { root_disk } => {
+                let disk = machine.own_disk();
+                match root_disk {
+                    Trouble::Full => disk.fill(),
+                    Trouble::ReadOnly => disk.lock(),
+                }
+                Box::new(Machine::leave_disk)
+            }
+            Self::Clock { clock } => {
+                machine.set_clock(clock);
+                Box::new(|machine| machine.set_clock("+0"))
             }
         }
     }

@@ -36,6 +36,9 @@ pub struct Row {
     /// The machine (`tests/setup/machines`).
     #[serde(default = "debian")]
     pub machine: String,
+    /// How many files its volume holds beside the key, at least.
+    #[serde(default)]
+    pub files: usize,
     /// What it is when the fault comes.
     #[serde(default)]
     pub start: Start,

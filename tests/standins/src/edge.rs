@@ -6,7 +6,7 @@
 use std::io;
 use std::net::{IpAddr, SocketAddr};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::{Instant, SystemTime, UNIX_EPOCH};
+use std::time::{Duration, Instant, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 
@@ -30,6 +30,8 @@ pub struct Behaviour {
     pub down: bool,
     /// Every call is answered with this.
     pub rubbish: Option<String>,
+    /// Every answer comes so late.
+    pub late: Duration,
 }
 
 impl Default for Behaviour {
@@ -41,12 +43,14 @@ impl Default for Behaviour {
             stalled: false,
             down: false,
             rubbish: None,
+            late: Duration::ZERO,
         }
     }
 }
 
 impl Behaviour {
-    /// Takes over the keys that a JSON object names: `address`, `warmup_seconds`, `peers`, `stalled`, `down`, `rubbish`.
+    /// Takes over the keys that a JSON object names: `address`, `warmup_seconds`, `peers`, `stalled`, `down`, `rubbish`,
+    /// `late_seconds`.
     pub fn change(&mut self, with: &Value) {
         if let Some(seconds) = with.get("warmup_seconds").and_then(Value::as_u64) {
             self.warmup_seconds = seconds;
@@ -62,6 +66,9 @@ impl Behaviour {
         }
         if let Some(rubbish) = with.get("rubbish").and_then(Value::as_str) {
             self.rubbish = Some(rubbish.into());
+        }
+        if let Some(seconds) = with.get("late_seconds").and_then(Value::as_u64) {
+            self.late = Duration::from_secs(seconds);
         }
         if let Some(address) = with.get("address").and_then(Value::as_str) {
             self.address = address.into();
@@ -86,7 +93,11 @@ impl Node {
             .map(|port| {
                 let behaviour = Arc::clone(&behaviour);
                 Listener::start((bind, port), move |request| {
-                    let behaviour = behaviour.lock().unwrap_or_else(PoisonError::into_inner);
+                    let behaviour = behaviour
+                        .lock()
+                        .unwrap_or_else(PoisonError::into_inner)
+                        .clone();
+                    std::thread::sleep(behaviour.late);
                     answer(request, &behaviour, started.elapsed().as_secs())
                 })
             })

@@ -23,6 +23,7 @@
 //!  "moves": {"/from": "/to"},        all that lies in one folder goes to another
 //!  "brings": ["docker"],             tools that are there from now on
 //!  "wait": "gate",                   goes on when someone has opened this FIFO and closed it
+//!  "hang": true,                     never ends by itself
 //!  "print": "text or JSON", "error": "text", "exit": 0}
 //! ```
 
@@ -129,6 +130,13 @@ impl Call {
                 fs::File::open(self.folder.join(gate))
                     .and_then(|mut f| f.read_to_end(&mut nothing)),
             )?;
+        }
+        if rule["hang"] == true {
+            // Without its parent it is nobody's.
+            let parent = std::os::unix::process::parent_id();
+            while std::os::unix::process::parent_id() == parent {
+                std::thread::sleep(std::time::Duration::from_millis(100));
+            }
         }
         for fact in texts(&rule["set"]) {
             for fact in each_word(fact, captures) {
