@@ -56,3 +56,15 @@ need_cargo() {
     cargo_as_caller sh -c 'command -v cargo' >/dev/null ||
         die 'cargo is missing: install Rust with rustup (https://rustup.rs) and run this again'
 }
+
+# build_tests ARGUMENT… prints, for each test program, its package's folder and itself. It is built by whoever owns the
+# checkout; root may run it, since some tests change owners.
+build_tests() {
+    cargo_as_caller cargo test --quiet --locked --workspace --no-run --message-format=json "$@" |
+        python3 -c '
+import json, os, sys
+for line in sys.stdin:
+    made = json.loads(line)
+    if made.get("executable") and made.get("profile", {}).get("test"):
+        print(os.path.dirname(made["manifest_path"]), made["executable"])'
+}

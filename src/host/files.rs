@@ -62,7 +62,8 @@ impl Host {
     /// directory, final owner and mode before any byte, fsync of file and directory, rename. Missing parents are
     /// made (0755). A symbolic link or anything else that is no file in its place is an error.
     ///
-    /// A run that is killed half-way leaves at most a file `.NAME.…` beside it, which nothing reads.
+    /// A run that is killed half-way leaves a file beside it ([`unfinished`]), which nothing reads and the next write
+    /// removes. No file has two writers at a time: runs and ticks hold their locks.
     pub fn write(&self, path: &str, bytes: &[u8], access: Access) -> Result<()> {
         self.present(path)?;
         let target = self.path(path);
@@ -179,11 +180,23 @@ impl Host {
     }
 }
 
+/// How the names begin of files that are to become `target`; others may have `.NAME.…` files of their own there.
+fn unfinished(target: &Path) -> String {
+    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    format!(".{name}.bootstrap-")
+}
+
 fn write_atomically(target: &Path, bytes: &[u8], access: Access) -> io::Result<()> {
     let directory = target.parent().unwrap_or(Path::new("/"));
-    let name = target.file_name().unwrap_or_default().to_string_lossy();
+    let prefix = unfinished(target);
+    for entry in fs::read_dir(directory)? {
+        let entry = entry?;
+        if entry.file_name().to_string_lossy().starts_with(&prefix) {
+            fs::remove_file(entry.path())?;
+        }
+    }
     let mut temporary = tempfile::Builder::new()
-        .prefix(&format!(".{name}."))
+        .prefix(&prefix)
         .tempfile_in(directory)?;
     let file = temporary.as_file();
     if let Some((uid, gid)) = access.owner {
@@ -298,6 +311,18 @@ mod tests {
         assert_eq!(tree.host.names_in("/a/b").unwrap(), ["file"]);
         assert!(host.remove("/a/b/file").unwrap());
         assert_eq!(tree.host.names_in("/a/b").unwrap(), [""; 0]);
+    }
+
+    #[test]
+    fn what_a_killed_run_left_is_removed_and_nothing_else() {
+        let tree = Tree::new();
+        tree.file("/etc/.fstab.bootstrap-a1B2c3", "UUID=");
+        tree.file("/etc/.fstab.backup", "mine");
+        tree.host
+            .write("/etc/fstab", b"new", Access::mode(0o644))
+            .unwrap();
+        let names = tree.host.names_in("/etc").unwrap();
+        assert_eq!(names, [".fstab.backup", "fstab"]);
     }
 
     #[test]

@@ -110,6 +110,9 @@ fn state(host: &Host, wanted: &str) -> Result<State> {
             )));
         }
     }
+    if let Some(left) = left_over(host)?.first() {
+        return Ok(State::Needed(format!("a killed run has left {left}")));
+    }
     Ok(State::Done(format!(
         "archive {1}, files: {0}",
         known.len() - 1,
@@ -121,19 +124,23 @@ fn short(hash: &str) -> String {
     hash.chars().take(12).collect()
 }
 
-/// Removes what killed runs left.
+/// The work folders of killed runs.
+fn left_over(host: &Host) -> Result<Vec<String>> {
+    let mut names = host.names_in(HOME)?;
+    names.retain(|name| name.starts_with(WORK));
+    Ok(names.iter().map(|name| format!("{HOME}/{name}")).collect())
+}
+
+/// Removes them.
 fn sweep(host: &Host) -> Result<()> {
-    let remove = || -> io::Result<()> {
-        for entry in fs::read_dir(host.path(HOME))? {
-            let entry = entry?;
-            let is_work = entry.file_name().to_string_lossy().starts_with(WORK);
-            if is_work && entry.file_type()?.is_dir() {
-                fs::remove_dir_all(entry.path())?;
-            }
+    for folder in left_over(host)? {
+        let is_folder = fs::symlink_metadata(host.path(&folder)).is_ok_and(|found| found.is_dir());
+        if is_folder {
+            fs::remove_dir_all(host.path(&folder))
+                .or_fail(|| format!("cannot remove {folder}"), DISK)?;
         }
-        Ok(())
-    };
-    remove().or_fail(|| format!("cannot remove old work folders in {HOME}"), DISK)
+    }
+    Ok(())
 }
 
 /// Unpacks into the new folder `to`, with its manifest, all of it on disk when this returns.
@@ -393,6 +400,10 @@ mod tests {
         let host = Host::at(root.path());
         unpacked(&host, &[file("edge.json", b"{}")], HASH);
         fs::create_dir_all(host.path("/opt/bootstrap/.assets-dead/fresh")).unwrap();
+        let State::Needed(why) = state(&host, HASH).unwrap() else {
+            panic!("it is not noticed");
+        };
+        assert_eq!(why, "a killed run has left /opt/bootstrap/.assets-dead");
         sweep(&host).unwrap();
         assert_eq!(fs::read_dir(host.path(HOME)).unwrap().count(), 1);
         assert!(matches!(state(&host, HASH).unwrap(), State::Done(_)));

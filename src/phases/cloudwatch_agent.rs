@@ -61,10 +61,7 @@ impl CloudWatchAgent {
         let url = package_url(&self.0.region().await?, folder);
         host.write(DEB, &download(&url, DEB_LIMIT, DEB_TIMEOUT).await?, PRIVATE)?;
         self.verify(&url).await?;
-        host.install_packages(&[DEB]).await?;
-        host.remove(DEB)?;
-        host.remove(SIGNATURE)?;
-        Ok(())
+        host.install_packages(&[DEB]).await
     }
 
     /// Checks the package's signature against the assets' keyring, which the config's SHA-256 vouches for. Where the
@@ -156,6 +153,9 @@ impl Phase for CloudWatchAgent {
         if !host.package_installed(PACKAGE).await? {
             self.install().await?;
         }
+        // Also where a run was killed before it came to that.
+        host.remove(DEB)?;
+        host.remove(SIGNATURE)?;
         if !self.is_applied(&config)? {
             self.give(&config).await?;
         }

@@ -3,7 +3,7 @@
 //! What every row has to show besides its own words: no file of the data volume is lost, the password is found nowhere,
 //! CloudFormation hears what it should, and once the fault is gone the next run makes the node whole.
 
-mod data;
+pub mod data;
 mod guide;
 mod inject;
 mod row;
@@ -30,6 +30,9 @@ const ALLOWED: [&str; 3] = [
     "tools/facts/log",
     "tools/facts/leak",
 ];
+
+/// Where a killed run may leave it, in memory, until the next one writes the password.
+const UNFINISHED: &str = "root/run/bootstrap/secrets/.wallet-password.bootstrap-";
 
 /// What is written before a hint at the wait handle, in characters.
 const REASON: usize = 600;
@@ -250,16 +253,16 @@ fn failure(row: &Row) -> String {
 }
 
 /// Neither in what was said, nor in any file, nor in a tool's arguments or environment (files beside the machine).
-fn look_for_the_password(machine: &Machine, said: &str) {
+pub fn look_for_the_password(machine: &Machine, said: &str) {
     assert!(!said.contains(CANARY), "{said}");
     let signals = json!(machine.signals()).to_string();
     assert!(!signals.contains(CANARY), "{signals}");
     let mut files = machine.files_with(CANARY);
-    files.retain(|file| !ALLOWED.contains(&file.as_str()));
+    files.retain(|file| !ALLOWED.contains(&file.as_str()) && !file.starts_with(UNFINISHED));
     assert_eq!(files, Vec::<String>::new(), "the password is there");
 }
 
-fn compare_data(machine: &Machine, at_stake: usize) {
+pub fn compare_data(machine: &Machine, at_stake: usize) {
     if at_stake == 0 {
         return;
     }
@@ -300,7 +303,7 @@ fn like(machine: &Machine, paths: &[String]) -> BTreeMap<String, String> {
 
 /// The text with what is another each time in capitals: `ROOT`, `AWS`, the ports, `HASH`, the archive's `SIZE` and
 /// the hundredth `PART` of it.
-fn masked(machine: &Machine, text: &str) -> String {
+pub fn masked(machine: &Machine, text: &str) -> String {
     let size = machine.aws.state().objects["theta-assets/assets.tar.gz"].len();
     let mut text = text.to_owned();
     // The test took a moment itself.

@@ -292,6 +292,15 @@ impl Machine {
         fs::read_to_string(self.tools().join("facts").join(name)).ok()
     }
 
+    /// Every fact that is true.
+    pub fn facts(&self) -> Vec<String> {
+        let facts = fs::read_dir(self.tools().join("facts")).unwrap();
+        let name = |fact: std::io::Result<fs::DirEntry>| {
+            fact.unwrap().file_name().to_string_lossy().into_owned()
+        };
+        facts.map(name).collect()
+    }
+
     /// Makes a fact untrue.
     pub fn forget(&self, fact: &str) {
         fs::remove_file(self.tools().join("facts").join(fact)).unwrap();
@@ -338,6 +347,11 @@ impl Machine {
             let path = self.path(path);
             let _ = fs::remove_file(&path).or_else(|_| fs::remove_dir_all(&path));
         }
+        self.unmount();
+    }
+
+    /// The data volume is mounted no longer.
+    pub fn unmount(&self) {
         let mounts = self.read("/proc/self/mountinfo");
         let rest = mounts.split_inclusive('\n');
         let rest: String = rest.filter(|line| !line.contains(" /data ")).collect();
@@ -347,7 +361,8 @@ impl Machine {
         }
     }
 
-    fn command(&self, arguments: &[&str]) -> Command {
+    /// `bootstrap` on this machine, not yet started.
+    pub fn command(&self, arguments: &[&str]) -> Command {
         let mut command = Command::new(env!("CARGO_BIN_EXE_bootstrap"));
         let config = self.path("/etc/bootstrap/config.json");
         command
@@ -742,7 +757,7 @@ pub fn sha256(bytes: &[u8]) -> String {
 }
 
 /// Calls `visit` with everything below `folder`.
-fn walk(folder: &Path, visit: &mut impl FnMut(&Path)) {
+pub fn walk(folder: &Path, visit: &mut impl FnMut(&Path)) {
     for entry in fs::read_dir(folder).unwrap() {
         let path = entry.unwrap().path();
         visit(&path);

@@ -18,6 +18,7 @@ mod downloads;
 mod faults;
 mod gpu;
 mod interruptions;
+mod kills;
 mod machine;
 mod metrics;
 mod output;
@@ -67,10 +68,14 @@ fn main() -> ExitCode {
     let trials = tests
         .map(|(name, test)| trial(name, *test))
         .chain(faults::trials())
+        .chain(kills::trials())
         .map(|trial| trial.with_ignored_flag(missing.is_some()))
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
-    if let Some(line) = faults::tally::line() {
+    for line in [faults::tally::line(), kills::tally::line()]
+        .iter()
+        .flatten()
+    {
         println!("{line}");
     }
     conclusion.exit_code()
@@ -93,12 +98,16 @@ fn missing() -> Option<&'static str> {
 
 fn trial(name: &str, test: impl FnOnce() + Send + 'static) -> Trial {
     Trial::test(name, move || {
-        std::panic::catch_unwind(std::panic::AssertUnwindSafe(test)).map_err(|panic| {
-            let said = panic
-                .downcast_ref::<String>()
-                .map(String::as_str)
-                .or_else(|| panic.downcast_ref::<&str>().copied());
-            Failed::from(said.unwrap_or("panicked"))
-        })
+        std::panic::catch_unwind(std::panic::AssertUnwindSafe(test))
+            .map_err(|panic| Failed::from(said(&*panic)))
     })
+}
+
+/// What a panic said.
+fn said(panic: &(dyn std::any::Any + Send)) -> &str {
+    panic
+        .downcast_ref::<String>()
+        .map(String::as_str)
+        .or_else(|| panic.downcast_ref::<&str>().copied())
+        .unwrap_or("panicked")
 }

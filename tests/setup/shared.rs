@@ -73,13 +73,28 @@ const LABEL: &str = "io.theta.bootstrap.spec=";
 pub fn masked(machine: &Machine, command: &str) -> String {
     let mut text = command.replace(machine.root().to_str().unwrap(), "ROOT");
     for (port, name) in machine.ports().iter().zip(["LAUNCHER", "CORE", "ENCODER"]) {
-        text = text.replace(&port.to_string(), name);
+        text = with_number(&text, &port.to_string(), name);
     }
     if let Some(at) = text.find(LABEL) {
         let hash = at + LABEL.len();
         text.replace_range(hash..hash + 64, "SPEC");
     }
     text
+}
+
+/// The text with `name` for each such number that is no part of a longer one.
+fn with_number(text: &str, number: &str, name: &str) -> String {
+    let mut out = String::new();
+    let mut rest = text;
+    while let Some(at) = rest.find(number) {
+        let (before, after) = (&rest[..at], &rest[at + number.len()..]);
+        let is_part = before.ends_with(|c: char| c.is_ascii_digit())
+            || after.starts_with(|c: char| c.is_ascii_digit());
+        out += before;
+        out += if is_part { number } else { name };
+        rest = after;
+    }
+    out + rest
 }
 
 /// `text` as it stands inside a JSON string.
