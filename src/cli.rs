@@ -11,7 +11,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::commands::run::Run;
 use crate::commands::{self, Output, VERSION};
 use crate::log;
-use crate::secret::forbid_core_dumps;
+use crate::secret::hide_memory;
 
 /// Turns a bare EC2 instance into a healthy Theta Edge Node, and proves it.
 ///
@@ -131,7 +131,7 @@ fn duration(text: &str) -> Result<Duration, String> {
 
 /// Runs what the process arguments say.
 pub fn main() -> ExitCode {
-    forbid_core_dumps();
+    hide_memory();
     let Arguments {
         command,
         run,

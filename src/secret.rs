@@ -1,7 +1,17 @@
-//! A secret that cannot be printed by accident and is wiped when dropped; no core dump that could hold one.
+//! A secret that cannot be printed by accident; memory that is wiped when it is freed, and that nobody else sees.
+//!
+//! Wiping reaches every copy on the heap, those that the AWS SDK, HTTP, TLS and JSON make on the way included. It does not
+//! reach registers, the stack, and what the kernel holds: socket buffers, and the tmpfs where the secret belongs.
 
-use rustix::process::{Resource, Rlimit, setrlimit};
+use std::alloc::System;
+
+use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
 use zeroize::Zeroizing;
+use zeroizing_alloc::ZeroAlloc;
+
+/// Overwrites each piece of memory before it is freed.
+#[global_allocator]
+static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
 
 /// Bytes that never appear in `Debug` or `Display`.
 pub struct Secret(Zeroizing<Vec<u8>>);
@@ -24,15 +34,20 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Has no crash of this process, or of what it becomes, write its memory or environment anywhere.
+/// Has no crash of this process, or of what it becomes, write its memory or environment anywhere, and keeps both from
+/// all processes but root's (`/proc/PID/mem`, ptrace).
+///
+/// The second ends when another program is executed: the container's own is left to its own rules then.
 ///
 /// The limit is 1, not 0: with a piped core_pattern the kernel ignores 0, and systemd-coredump would log the
 /// environment; 1 it takes as "no dump at all" (fs/coredump.c), and no core file is that small.
-pub fn forbid_core_dumps() {
+pub fn hide_memory() {
     let none = Rlimit {
         current: Some(1),
         maximum: Some(1),
     };
     // Refused only where the limit is lower already.
     let _ = setrlimit(Resource::Core, none);
+    // Never refused.
+    let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);
 }

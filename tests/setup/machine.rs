@@ -9,7 +9,7 @@ use std::fs;
 use std::io::Write;
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt, PermissionsExt, symlink};
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, Stdio};
+use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
 use flate2::Compression;
@@ -392,22 +392,14 @@ impl Machine {
 
     /// Starts `bootstrap`.
     pub fn start(&self, arguments: &[&str]) -> Started {
-        Started(Some(self.command(arguments).spawn().unwrap()))
+        self.command(arguments).spawn().unwrap().into()
     }
 
     /// Adds a rule that stops calls like `pattern` at a gate.
     pub fn gate(&mut self, pattern: &str) -> Gate {
-        let path = self.tools().join("gate");
-        rustix::fs::mknodat(
-            rustix::fs::CWD,
-            &path,
-            rustix::fs::FileType::Fifo,
-            rustix::fs::Mode::from(0o600),
-            0,
-        )
-        .unwrap();
+        let gate = Gate::at(&self.tools().join("gate"));
         self.rule(json!({"run": pattern, "also": true, "wait": "gate"}));
-        Gate(path)
+        gate
     }
 
     /// Takes the gate away.
@@ -571,13 +563,32 @@ const LOOKS: [&str; 18] = [
     "gpgv ",
 ];
 
-/// A `bootstrap` at work; killed when dropped.
+/// A `bootstrap` at work, or another process; killed when dropped.
 pub struct Started(Option<Child>);
+
+impl From<Child> for Started {
+    fn from(child: Child) -> Self {
+        Self(Some(child))
+    }
+}
 
 impl Started {
     pub fn signal(&self, signal: rustix::process::Signal) {
         let child = self.0.as_ref().unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.0.as_ref().unwrap().id()
+    }
+
+    /// Ends it by this signal, and says how it ended. Rust's own handler takes the first SIGSEGV.
+    pub fn crash(mut self, signal: rustix::process::Signal) -> ExitStatus {
+        poll("it lives on", || {
+            self.signal(signal);
+            self.0.as_mut().unwrap().try_wait().unwrap()
+        })
     }
 
     pub fn wait(mut self) -> Ended {
@@ -599,6 +610,13 @@ impl Drop for Started {
 pub struct Gate(PathBuf);
 
 impl Gate {
+    /// A FIFO, whose reader waits.
+    pub fn at(path: &Path) -> Self {
+        let (fifo, mode) = (rustix::fs::FileType::Fifo, rustix::fs::Mode::from(0o600));
+        rustix::fs::mknodat(rustix::fs::CWD, path, fifo, mode, 0).unwrap();
+        Self(path.to_owned())
+    }
+
     /// Comes back when a tool waits here; it goes on when the answer is dropped.
     pub fn arrived(&self) -> fs::File {
         let mut open = fs::File::options();

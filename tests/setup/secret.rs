@@ -1,18 +1,28 @@
 //! The wallet password: one that cannot be had, is no good or is wrong, and that it is found nowhere.
 
+use std::fs;
+use std::io::Write;
+use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
+use std::os::unix::process::{CommandExt, ExitStatusExt};
+use std::process::Command;
+
+use rustix::process::{Resource, Rlimit, Signal, setrlimit};
+
 use serde_json::json;
 use standins::aws::Fault;
 use standins::http::Response;
 
 use crate::Test;
-use crate::machine::{Machine, PASSWORD, SECRET};
-use crate::shared::{expect_failure, expect_failure_signals, json_text};
+use crate::machine::{Gate, Machine, PASSWORD, SECRET, Started};
+use crate::shared::{expect_failure, expect_failure_signals, json_text, side_by_side};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
     ("a_denied_secret_fails_its_phase_only", a_denied_secret_fails_its_phase_only),
     ("a_corrected_password_reaches_the_container", a_corrected_password_reaches_the_container),
     ("the_password_is_found_nowhere", the_password_is_found_nowhere),
+    ("the_password_does_not_stay_in_memory", the_password_does_not_stay_in_memory),
+    ("a_crash_dumps_no_core", a_crash_dumps_no_core),
 ];
 
 fn denied(kind: &str) -> Response {
@@ -92,6 +102,113 @@ fn the_password_is_found_nowhere() {
     assert!(!said.contains("canary"), "{said}");
     let signals = format!("{:?}", machine.signals());
     assert!(!signals.contains("canary"), "{signals}");
+}
+
+fn the_password_does_not_stay_in_memory() {
+    // Short, it fits into a buffer that is kept; long, what is left behind is hardly used again as a whole.
+    side_by_side(&[1, 300], |times| {
+        let mut machine = Machine::new("debian-12");
+        let password = PASSWORD.repeat(*times);
+        machine.aws.state().secrets.insert(SECRET.into(), password);
+        let gate = machine.gate("docker run *");
+        let run = machine.start(&[]);
+        let waiting = gate.arrived();
+        // It has been fetched, compared, stored and looked at by then.
+        assert_eq!(machine.phase("secret")["status"], "ok");
+        let memory = memory(run.id());
+        // What is known to stay there is found.
+        assert_ne!(places(&memory, SECRET.as_bytes()), [""; 0]);
+        // Its beginning, as it is and in JSON, and its end, since whoever frees memory overwrites the beginning.
+        for part in ["canary-7Qm2", "${HOME}|*?#!~"] {
+            let found = places(&memory, part.as_bytes());
+            assert_eq!(found, [""; 0], "the password stays in memory");
+        }
+        drop(waiting);
+        machine.ungate();
+        run.wait().expect(0);
+    });
+}
+
+fn a_crash_dumps_no_core() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    setrlimit(Resource::Core, unlimited).unwrap();
+    let folder = tempfile::tempdir().unwrap();
+    let place = folder.path();
+    fs::set_permissions(place, fs::Permissions::from_mode(0o755)).unwrap();
+    // Other programs do.
+    let other = Command::new("sleep").arg("60").current_dir(place).spawn();
+    let other = Started::from(other.unwrap()).crash(Signal::SEGV);
+    assert!(other.core_dumped(), "look at /proc/sys/kernel/core_pattern");
+
+    for signal in [Signal::SEGV, Signal::ABORT] {
+        let mut machine = Machine::new("debian-12");
+        let gate = machine.gate("docker run *");
+        let run = machine.start(&[]);
+        let waiting = gate.arrived();
+        let ended = run.crash(signal);
+        assert_eq!(ended.signal(), Some(signal.as_raw()));
+        assert!(!ended.core_dumped());
+        drop(waiting);
+    }
+
+    // The container's entrypoint, as the container's user, with the password half read.
+    let program = place.join("bootstrap");
+    fs::copy(env!("CARGO_BIN_EXE_bootstrap"), &program).unwrap();
+    let file = place.join("password");
+    let gate = Gate::at(&file);
+    chown(&file, Some(1002), Some(1002)).unwrap();
+    let secret = format!("PASSWORD={}", file.display());
+    let shim = Command::new(program)
+        .args(["entrypoint", "--secret", &secret])
+        .args(["--data", "/proc", "--", "/bin/true"])
+        .current_dir(place)
+        .uid(1002)
+        .gid(1002)
+        .spawn();
+    let shim = Started::from(shim.unwrap());
+    let mut half = gate.arrived();
+    half.write_all(PASSWORD.as_bytes()).unwrap();
+    // What cannot be dumped is root's, whoever runs it: proc(5).
+    let memory = fs::metadata(format!("/proc/{}/mem", shim.id())).unwrap();
+    assert_eq!(memory.uid(), 0);
+    let ended = shim.crash(Signal::SEGV);
+    assert_eq!(ended.signal(), Some(Signal::SEGV.as_raw()));
+    assert!(!ended.core_dumped());
+}
+
+/// All that a process has written to its memory, each part with its name.
+fn memory(process: u32) -> Vec<(String, Vec<u8>)> {
+    let maps = fs::read_to_string(format!("/proc/{process}/maps")).unwrap();
+    let memory = fs::File::open(format!("/proc/{process}/mem")).unwrap();
+    let mut parts = Vec::new();
+    for line in maps.lines().filter(|line| line.contains(" rw-p ")) {
+        let (start, rest) = line.split_once('-').unwrap();
+        let (end, rest) = rest.split_once(' ').unwrap();
+        let address = |hex| u64::from_str_radix(hex, 16).unwrap();
+        let (start, end) = (address(start), address(end));
+        let mut bytes = vec![0; usize::try_from(end - start).unwrap()];
+        if memory.read_exact_at(&mut bytes, start).is_ok() {
+            parts.push((format!("{start:x} {rest}"), bytes));
+        }
+    }
+    parts
+}
+
+/// Where `text` stands, with what is around it.
+fn places(memory: &[(String, Vec<u8>)], text: &[u8]) -> Vec<String> {
+    let mut found = Vec::new();
+    for (name, bytes) in memory {
+        for at in 0..bytes.len().saturating_sub(text.len()) {
+            if bytes[at..].starts_with(text) {
+                let around = &bytes[at.saturating_sub(200)..bytes.len().min(at + 60)];
+                found.push(format!("{name}: {}", around.escape_ascii()));
+            }
+        }
+    }
+    found
 }
 
 fn a_corrected_password_reaches_the_container() {

@@ -287,7 +287,8 @@ fn answer(kind: &str, request: &Request, state: &mut State) -> Response {
                     200,
                     "application/x-amz-json-1.1",
                     json!({"ARN": id, "Name": id, "SecretString": value}).to_string(),
-                ),
+                )
+                .with("Connection", "keep-alive"),
                 None => Response::new(
                     400,
                     "application/x-amz-json-1.1",

@@ -93,7 +93,7 @@ fn decode(text: &str) -> String {
 pub struct Response {
     /// Status code; 0 closes the connection without an answer.
     pub status: u16,
-    /// Headers, without Content-Length and Connection.
+    /// Headers, without Content-Length; with Connection only where it is to stay open.
     pub headers: Vec<(String, String)>,
     /// The body.
     pub body: Vec<u8>,
@@ -130,6 +130,11 @@ impl Response {
     /// JSON, status 200.
     pub fn json(value: &serde_json::Value) -> Self {
         Self::new(200, "application/json", value.to_string())
+    }
+
+    fn stays_open(&self) -> bool {
+        let mut headers = self.headers.iter();
+        headers.any(|(name, value)| name == "Connection" && value == "keep-alive")
     }
 
     /// The same with one more header.
@@ -236,7 +241,10 @@ fn respond(writer: &mut impl Write, head_only: bool, response: &Response) -> io:
     if !response.headers.iter().any(|(name, _)| has_length(name)) {
         write!(head, "Content-Length: {}\r\n", response.body.len())?;
     }
-    write!(head, "Connection: close\r\n\r\n")?;
+    if !response.stays_open() {
+        write!(head, "Connection: close\r\n")?;
+    }
+    write!(head, "\r\n")?;
     writer.write_all(&head)?;
     if !head_only {
         let percent = usize::from(response.cut.unwrap_or(100)).min(100);
@@ -246,13 +254,16 @@ fn respond(writer: &mut impl Write, head_only: bool, response: &Response) -> io:
     writer.flush()
 }
 
-/// Answers one request on a connection; the caller then closes it.
+/// Answers one request on a connection, or more where the answer says that it stays open; the caller then closes it.
 pub fn answer<S: Read + Write>(stream: S, handler: &dyn Fn(&Request) -> Response) -> io::Result<S> {
     let mut reader = BufReader::new(stream);
-    if let Some(request) = request(&mut reader)? {
+    while let Some(request) = request(&mut reader)? {
         let response = handler(&request);
         if response.status != 0 {
             respond(reader.get_mut(), request.method == "HEAD", &response)?;
+        }
+        if !response.stays_open() {
+            break;
         }
     }
     Ok(reader.into_inner())
