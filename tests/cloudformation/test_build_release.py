@@ -36,7 +36,7 @@ def remapped(path):
 
 if arguments[0] == "fetch":
     (home / ".cargo/registry/src/index-1/clap-4").mkdir(parents=True, exist_ok=True)
-elif arguments[0] == "build":
+elif arguments[0] == "rustc":
     into, sources = told("--target-dir"), pathlib.Path.cwd()
     names = [sources / "src/main.rs", into / "out/generated.rs", home / ".cargo/registry/src/index-1/clap-4/lib.rs"]
     binary = into / "x86_64-unknown-linux-musl/release/bootstrap"
@@ -69,8 +69,8 @@ elif arguments[0] == "tree":
 RUSTC = """#!/bin/sh
 case $* in
 --version) echo 'rustc 1.95.0 (59807616e 2026-04-14)' ;;
-'--version --verbose') printf 'rustc 1.95.0\\ncommit-hash: 59807616\\n' ;;
-'--print sysroot') echo /toolchain ;;
+'--version --verbose') printf 'rustc 1.95.0\\ncommit-hash: 59807616\\nhost: x86_64-unknown-linux-gnu\\n' ;;
+'--print sysroot') echo "$HOME/toolchain" ;;
 esac
 """
 
@@ -93,6 +93,9 @@ class House:
         (self.repo / ".gitignore").write_text("/target\n")
         self.tool(self.home / ".cargo/bin/cargo", CARGO)
         self.tool(self.home / ".cargo/bin/rustc", RUSTC)
+        self.linker = self.home / "toolchain/lib/rustlib/x86_64-unknown-linux-gnu/bin/gcc-ld"
+        self.linker.mkdir(parents=True)
+        self.tool(self.linker / "ld.lld", "#!/bin/sh\n")
         self.tool(self.bin / "musl-gcc", "#!/bin/sh\n")
         self.tool(self.bin / "dpkg-query", "#!/bin/sh\necho install ok installed\n")
         self.git("init", "--quiet")
@@ -147,9 +150,12 @@ def test_binary_hash_and_bill_of_materials_lie_side_by_side(house):
 
 def test_what_is_built_is_locked_and_says_its_commit_and_nobodys_folders(house):
     assert house.build("--binary-only").returncode == 0
-    (call,) = house.calls("build")
+    (call,) = house.calls("rustc")
     assert call["arguments"] == [
-        *["build", "--quiet", "--release", "--locked", "--target", TARGET, "--target-dir", f"{house.repo}/target"]
+        *["rustc", "--quiet", "--release", "--locked", "--target", TARGET, "--target-dir", f"{house.repo}/target"],
+        *["--bin", "bootstrap", "--", "-C", "link-arg=-fuse-ld=lld", "-C", f"link-arg=-B{house.linker}"],
+        *["-C", "link-arg=-Wl,-z,pack-relative-relocs", "-C", "link-arg=-Wl,--icf=all"],
+        *["-C", f"link-arg=-Wl,-Map={house.release}/bootstrap.map"],
     ]
     environment = call["environment"]
     commit = house.git("rev-parse", "--short=12", "HEAD")
@@ -170,8 +176,16 @@ def test_what_is_built_is_locked_and_says_its_commit_and_nobodys_folders(house):
         f"-ffile-prefix-map={house.repo}=/bootstrap",
         f"-ffile-prefix-map={house.repo}/target=/bootstrap/target",
         f"-ffile-prefix-map={house.home}/.cargo/registry/src/index-1=/crates",
-        "-ffile-prefix-map=/toolchain/lib/rustlib/src/rust=/rustc/59807616",
+        f"-ffile-prefix-map={house.home}/toolchain/lib/rustlib/src/rust=/rustc/59807616",
     ]
+
+
+def test_a_rust_without_its_own_linker_is_named(house):
+    (house.linker / "ld.lld").unlink()
+    ended = house.build("--binary-only")
+    missing = f"this Rust lacks its linker {house.linker}/ld.lld: use rustup's (https://rustup.rs)"
+    assert (ended.returncode, ended.stderr) == (1, f"build-release: {missing}\n")
+    assert house.calls("rustc") == []
 
 
 def test_nothing_from_outside_reaches_the_compilers(house):
@@ -188,7 +202,7 @@ def test_nothing_from_outside_reaches_the_compilers(house):
         "TARGET_CFLAGS": "-g",
     }
     assert house.build("--binary-only", CARGO_HTTP_TIMEOUT="9", **outside).returncode == 0
-    (call,) = house.calls("build")
+    (call,) = house.calls("rustc")
     left = {name for name in outside if call["environment"].get(name) == outside[name]}
     assert left == set()
     assert call["environment"]["CARGO_HTTP_TIMEOUT"] == "9"
@@ -231,9 +245,9 @@ def test_the_bill_may_be_left_out(house):
 def test_a_second_build_elsewhere_gives_the_same_bytes(house):
     ended = house.build("--binary-only", "--check")
     assert (ended.returncode, ended.stderr) == (0, "")
-    first, second = house.calls("build")
+    first, second = house.calls("rustc")
     assert first["folder"] != second["folder"]
-    assert first["arguments"][-1] != second["arguments"][-1]
+    assert first["arguments"][7] != second["arguments"][7]
     digest = hashlib.sha256((house.release / "bootstrap").read_bytes()).hexdigest()
     assert f"\n{digest}  first build\n{digest}  second build\nThe two builds are identical.\n" in ended.stdout
     assert not (house.repo / "target/reproduction").exists()
@@ -257,7 +271,7 @@ def test_sources_that_are_in_no_commit_are_said_so(house):
     (house.repo / "src/main.rs").write_text("fn main() { loop {} }")
     assert house.build("--binary-only").returncode == 0
     commit = house.git("rev-parse", "--short=12", "HEAD")
-    assert [call["environment"]["BOOTSTRAP_COMMIT"] for call in house.calls("build")] == [commit, f"{commit}-changed"]
+    assert [call["environment"]["BOOTSTRAP_COMMIT"] for call in house.calls("rustc")] == [commit, f"{commit}-changed"]
     ended = house.build("--binary-only", "--check")
     assert (ended.returncode, ended.stderr) == (
         1,
@@ -268,7 +282,7 @@ def test_sources_that_are_in_no_commit_are_said_so(house):
 def test_an_archive_without_git_can_be_built(house):
     shutil.rmtree(house.repo / ".git")
     assert house.build("--binary-only").returncode == 0
-    (call,) = house.calls("build")
+    (call,) = house.calls("rustc")
     assert (call["environment"]["BOOTSTRAP_COMMIT"], call["environment"]["SOURCE_DATE_EPOCH"]) == ("unknown", "0")
     ended = house.build("--binary-only", "--check")
     assert (ended.returncode, ended.stderr) == (
@@ -280,9 +294,9 @@ def test_an_archive_without_git_can_be_built(house):
 def test_a_dry_run_changes_nothing(house):
     ended = house.build("--dry-run", "--check", "--profile", "p", "--region", "r")
     assert (ended.returncode, ended.stderr) == (0, "")
-    assert (house.calls("build"), house.calls("fetch"), (house.repo / "target").exists()) == ([], [], False)
+    assert (house.calls("rustc"), house.calls("fetch"), (house.repo / "target").exists()) == ([], [], False)
     calls = [line for line in ended.stdout.splitlines() if line.startswith("would run: ")]
-    assert sum(" cargo build --quiet --release --locked " in call for call in calls) == 2
+    assert sum(" cargo rustc --quiet --release --locked " in call for call in calls) == 2
 
 
 @pytest.mark.parametrize(

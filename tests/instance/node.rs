@@ -47,7 +47,19 @@ pub fn the_release_binary_is_small_and_static() {
     const PT_DYNAMIC: u32 = 2;
     const PT_INTERP: u32 = 3;
     let bytes = std::fs::read(release_binary()).unwrap();
-    assert!(bytes.len() <= 9_000_000, "{} bytes", bytes.len());
+    // Growth that is worth it gets a line of its own there.
+    let record = include_str!("../bench/binary_size.txt");
+    let kept: usize = record
+        .lines()
+        .next_back()
+        .and_then(|line| line.split(' ').next()?.parse().ok())
+        .expect("the last line of tests/bench/binary_size.txt begins with a number of bytes");
+    let most = 8_000_000.min(kept + kept / 20);
+    assert!(
+        bytes.len() <= most,
+        "{} bytes, {most} at most: see tests/bench/binary_size.txt",
+        bytes.len()
+    );
     let half = |at: usize| u16::from_le_bytes([bytes[at], bytes[at + 1]]);
     let word = |at: usize| u32::from_le_bytes(bytes[at..at + 4].try_into().unwrap());
     let long = |at: usize| u64::from_le_bytes(bytes[at..at + 8].try_into().unwrap());
