@@ -5,11 +5,13 @@ use std::path::PathBuf;
 use std::process::ExitCode;
 use std::time::Duration;
 
+use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands::run::Run;
 use crate::commands::{self, Output, VERSION};
+use crate::health::GROUPS;
 use crate::log;
 use crate::secret::hide_memory;
 
@@ -73,6 +75,9 @@ enum Command {
         /// Keep checking until the node is healthy, for at most this long ("90s", "10m")
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         wait: Option<Duration>,
+        /// Tell of this group of checks alone; repeat for several
+        #[arg(long, value_name = "GROUP", value_parser = PossibleValuesParser::new(GROUPS.iter().map(|(name, _)| *name)))]
+        only: Vec<String>,
     },
     /// Show the last run: phases, durations, attempts, errors
     Status {
@@ -155,8 +160,8 @@ pub fn main() -> ExitCode {
     let exit = match command {
         None => commands::run::run(config, &run, output),
         Some(Command::Plan { json }) => commands::plan::plan(config, json, output),
-        Some(Command::Verify { json, wait }) => {
-            commands::verify::verify(config, json, wait, output)
+        Some(Command::Verify { json, wait, only }) => {
+            commands::verify::verify(config, &only, json, wait, output)
         }
         Some(Command::Status { json, svg }) => commands::status::status(json, svg.as_deref()),
         Some(Command::Metrics { dry_run }) => commands::metrics::tick(config, dry_run, output),

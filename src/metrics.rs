@@ -8,8 +8,9 @@ use serde_json::json;
 use crate::aws::cloudwatch::{Metric, put_metrics};
 use crate::directories;
 use crate::edge::Spec;
+use crate::edge::container::restore_gpu;
 use crate::engine::Lock;
-use crate::engine::lock::Taken;
+use crate::engine::lock::{RUN_LOCK, Taken};
 use crate::error::{Error, Result};
 use crate::health::probes::{Live, live};
 use crate::health::progress::{Identity, Progress, STALL_SECONDS};
@@ -43,7 +44,8 @@ pub async fn tick(node: &Node, dry_run: bool) -> Result<Outcome> {
     let Some(_lock) = lock(&node.host)? else {
         return Ok(Outcome::Busy);
     };
-    tokio::time::timeout(TICK_LIMIT, publish(node))
+    let was_lost = Progress::load(&node.host).gpu_lost_at.is_some();
+    let published = tokio::time::timeout(TICK_LIMIT, publish(node))
         .await
         .unwrap_or_else(|_| {
             Err(Error::new(
@@ -53,7 +55,40 @@ pub async fn tick(node: &Node, dry_run: bool) -> Result<Outcome> {
                 ),
                 "see what is slow: bootstrap metrics --verbose; bootstrap verify",
             ))
-        })
+        });
+    // Beyond the limit, since stopping the node takes its time; the next ticks find the lock taken and pass by.
+    // What one tick alone has seen may have been a moment's.
+    let given = if was_lost {
+        give_gpu_back(node).await
+    } else {
+        Ok(())
+    };
+    given.and(published)
+}
+
+/// Restarts the container that has lost its GPU, once (see [`Progress::is_gpu_restart_due`]).
+async fn give_gpu_back(node: &Node) -> Result<()> {
+    let host = &node.host;
+    let mut progress = Progress::load(host);
+    let now = Timestamp::now().as_second();
+    if !progress.is_gpu_restart_due(now) {
+        return Ok(());
+    }
+    // A run sees to the container itself.
+    let Taken::Ours(_lock) = Lock::take(&host.path(RUN_LOCK))? else {
+        return Ok(());
+    };
+    let looked = host.command("nvidia-smi").arg("-L").output().await;
+    if !looked.is_ok_and(|looked| looked.code == 0 && looked.stdout.contains("GPU ")) {
+        tracing::debug!(
+            "the machine itself has lost its GPU: a restart of the container is no help"
+        );
+        return Ok(());
+    }
+    // Noted first, so that it stays the only one even where this is killed.
+    progress.gpu_restarted_at = Some(now);
+    progress.save(host)?;
+    restore_gpu(host, &node.config).await
 }
 
 async fn show(node: &Node) -> Result<Outcome> {
@@ -112,6 +147,8 @@ async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
     let status = live.status.as_ref().ok();
     progress.observe(status.and_then(|status| status.height), now);
     progress.up = Some(status.is_some());
+    let runs = matches!(&live.container, Ok(Some(container)) if container.is_up());
+    progress.observe_gpu(live.gpus.as_ref().filter(|_| runs).map(Result::is_ok), now);
 
     let identity = identify(node, progress).await?;
     let metrics = measure(&live, progress, now, config.metrics.per_peer, &identity);

@@ -3,7 +3,7 @@
 use tokio::sync::OnceCell;
 
 use crate::aws::imds::{Identity, Imds};
-use crate::config::Config;
+use crate::config::{Config, VolumeKind};
 use crate::error::Result;
 use crate::host::Host;
 
@@ -34,6 +34,14 @@ impl Node {
     /// Who the instance is; asked of the metadata service once.
     pub async fn identity(&self) -> Result<&Identity> {
         self.identity.get_or_try_init(|| self.imds.identity()).await
+    }
+
+    /// Name of the disk that holds the wallet key: the volume's id, or the instance's where the disk is its own.
+    pub async fn disk(&self) -> Result<String> {
+        match (&self.config.volume.id, self.config.volume.kind) {
+            (Some(id), VolumeKind::Ebs) => Ok(id.clone()),
+            _ => Ok(self.identity().await?.instance_id.clone()),
+        }
     }
 
     /// The region to work in: the config's, or the instance's own.

@@ -174,7 +174,7 @@ fn what_the_schema_gives_as_examples_is_a_valid_config() {
     assert_eq!(schema["additionalProperties"], false);
     assert_eq!(schema["required"], json!(["volume", "assets", "secret"]));
     let example = example(&schema);
-    assert_eq!(example.as_object().unwrap().len(), 11, "{example:#}");
+    assert_eq!(example.as_object().unwrap().len(), 12, "{example:#}");
     assert_eq!(example["user"]["name"], "bcuser");
     let (code, _, stderr) = check(&example.to_string());
     assert_eq!(code, 0, "{example:#}\n{stderr}");
@@ -234,6 +234,10 @@ fn usage_errors_exit_with_2() {
         (
             &["verify", "--wait", "soon"],
             "write a duration such as 90s or 10m",
+        ),
+        (
+            &["verify", "--only", "gpus"],
+            "invalid value 'gpus' for '--only <GROUP>'\n  [possible values: machine, gpu, volume, container, node, metrics]",
         ),
         (
             &["completions", "basic"],

@@ -14,7 +14,7 @@ use super::{
 };
 use crate::aws::imds::Imds;
 use crate::engine::journal::Store;
-use crate::engine::lock::Taken;
+use crate::engine::lock::{RUN_LOCK, Taken};
 use crate::engine::{About, Engine, Finished, Lock, Observer, Outcome, Selection, Stop};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
@@ -23,9 +23,6 @@ use crate::node::Node;
 use crate::phases::{report_broken_config, report_failure};
 use crate::report::live::Live;
 use crate::{directories, log, report};
-
-/// Keeps two runs from overlapping; lies where a reboot forgets it.
-pub(super) const LOCK: &str = "/run/bootstrap/lock";
 
 /// What a run does.
 #[derive(Args)]
@@ -119,7 +116,7 @@ fn select(node: &Arc<Node>, what: &Run) -> Result<(Engine, Selection)> {
 /// The lock, or `None` where another run has it, which has been said.
 fn lock(host: &Host) -> Result<Option<Lock>> {
     directories::RUN.make(host)?;
-    match Lock::take(&host.path(LOCK))? {
+    match Lock::take(&host.path(RUN_LOCK))? {
         Taken::Ours(lock) => Ok(Some(lock)),
         Taken::Busy(error) => {
             fail(&error);

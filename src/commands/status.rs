@@ -4,10 +4,10 @@ use std::path::Path;
 
 use jiff::Timestamp;
 
-use super::run::{LOCK, boot_id};
+use super::run::boot_id;
 use super::{Exit, JOURNAL, fail, host, json, need_root, say};
 use crate::engine::journal::RunResult;
-use crate::engine::lock::Taken;
+use crate::engine::lock::{RUN_LOCK, Taken};
 use crate::engine::{Journal, Lock};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
@@ -66,7 +66,7 @@ fn show(as_json: bool, svg: Option<&Path>) -> Result<()> {
 fn was_interrupted(journal: &Journal, host: &Host) -> Result<bool> {
     match &journal.run {
         Some(run) if run.result == RunResult::Running => {
-            let free = || matches!(Lock::take(&host.path(LOCK)), Ok(Taken::Ours(_)));
+            let free = || matches!(Lock::take(&host.path(RUN_LOCK)), Ok(Taken::Ours(_)));
             Ok(run.boot_id != boot_id(host)? || free())
         }
         _ => Ok(false),

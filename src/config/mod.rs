@@ -20,6 +20,8 @@ pub struct Config {
     /// Whether the node offers an NVIDIA GPU.
     #[serde(default)]
     pub gpu: bool,
+    /// The branch of the NVIDIA driver that is installed where the machine has none; by default 580 (Debian: 535).
+    pub gpu_driver: Option<u16>,
     /// The unprivileged account that owns the data and runs the container.
     #[serde(default)]
     pub user: User,
@@ -292,6 +294,7 @@ mod tests {
             "region": "us-gov-west-1",
             "stack": {"name": "edge", "resource": "Node", "wait_handle": "https://s3.example/h?x=1"},
             "gpu": true,
+            "gpu_driver": 595,
             "user": {"name": "theta", "uid": 2000, "gid": 2001},
             "volume": {"kind": "instance-store", "mount": "/data", "filesystem": "xfs"},
             "assets": {"bucket": "assets", "key": "a/b.tar.gz",

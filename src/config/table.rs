@@ -159,6 +159,8 @@ pub(super) const FIELDS: &[Field] = &[
             r"^https?://[!-.0-~][!-~]*$").at_most(4_000).private()),
     ])),
     optional("gpu", Kind::Flag),
+    // NVIDIA's first open kernel modules came with 515.
+    optional("gpu_driver", Kind::Number { least: 515, most: 999 }),
     optional("user", Kind::Object(&[
         optional("name", shape("an account name other than root", "bcuser", r"^[a-z_][a-z0-9_-]{0,31}$").and(|name| name != "root")),
         optional("uid", ID),

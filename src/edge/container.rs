@@ -101,15 +101,14 @@ pub async fn gpus(host: &Host, name: &str) -> Result<String, String> {
     }
 }
 
-/// Restarts the container where it has lost its GPU, for phases that had systemd read its units again.
+/// Restarts the container where it has lost its GPU: for phases that had systemd read its units again, and for the tick.
 pub async fn restore_gpu(host: &Host, config: &Config) -> Result<()> {
     let spec = Spec::require(host, config)?;
     if !config.gpu || gpus(host, &spec.name).await.is_ok() {
         return Ok(());
     }
-    tracing::info!("{} has lost its GPU; restarting it", spec.name);
-    host.docker().stop(&spec.name, spec.stop_seconds).await?;
-    host.docker().start(&spec.name).await?;
+    tracing::warn!("{} has lost its GPU; restarting it", spec.name);
+    host.docker().restart(&spec.name, spec.stop_seconds).await?;
     gpus(host, &spec.name).await.map(drop).map_err(|said| {
         Error::new(
             format!("{} does not see its GPU after a restart: {said}", spec.name),

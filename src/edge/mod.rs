@@ -7,6 +7,7 @@ pub mod keys;
 pub mod rpc;
 pub mod spec;
 pub mod trouble;
+pub mod wallet;
 
 pub use spec::Spec;
 

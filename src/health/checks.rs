@@ -7,6 +7,7 @@ use crate::config::Config;
 use crate::edge::container::Container;
 use crate::edge::keys::Keys;
 use crate::edge::rpc::Fault;
+use crate::edge::wallet;
 
 /// The node may take this long, in seconds, until its RPC answers (the blueprint's guide says ten minutes).
 const START_SECONDS: i64 = 15 * 60;
@@ -20,6 +21,25 @@ const TICK_SECONDS: i64 = 180;
 /// Shorter uptimes than this, in seconds, with this many restarts are a crash loop.
 const LOOP_SECONDS: i64 = 600;
 const LOOP_RESTARTS: u64 = 3;
+
+/// The groups that `verify --only` takes, and their checks.
+pub const GROUPS: &[(&str, &[&str])] = &[
+    (
+        "machine",
+        &["os", "boot-service", "ssm-agent", "user", "disk-root"],
+    ),
+    ("gpu", &["gpu-driver", "gpu-container"]),
+    (
+        "volume",
+        &["volume", "volume-encrypted", "disk-data", "key"],
+    ),
+    (
+        "container",
+        &["docker", "container", "spec", "password", "ports"],
+    ),
+    ("node", &["rpc", "height", "peers", "staking"]),
+    ("metrics", &["cloudwatch-agent", "metrics"]),
+];
 
 /// How a check went, the evidence, and what to do.
 type Finding = (Status, String, Option<String>);
@@ -231,6 +251,10 @@ fn key(facts: &Facts) -> Finding {
             ),
             "do not reboot or stop the instance; run: docker inspect edgelauncher, and save the key from inside the container",
         ),
+        Keys::None if facts.wallet.is_some() => {
+            let gone = wallet::gone(facts.wallet.as_deref().unwrap_or_default(), path);
+            fail(gone.reason(), gone.hint())
+        }
         Keys::None => warn(
             format!("{path} holds no key yet: the node makes one at its first start"),
             "wait: bootstrap verify --wait 15m",
@@ -352,15 +376,31 @@ fn password(facts: &Facts) -> Finding {
 }
 
 fn gpu_container(facts: &Facts) -> Finding {
+    let now = facts.now.as_second();
     match &facts.edge.live.gpus {
         None => skip("gpu is false"),
-        Some(Ok(gpus)) => pass(gpus.as_str()),
+        Some(Ok(gpus)) => pass(match facts.progress.gpu_restarted_at {
+            // A day is about as long as it is news.
+            Some(time) if (0..24 * 3600).contains(&(now - time)) => {
+                format!(
+                    "{gpus}; restarted {} s ago, since it had lost its GPU",
+                    now - time
+                )
+            }
+            _ => gpus.clone(),
+        }),
         Some(Err(_)) if running(facts).is_none_or(|found| !found.is_up()) => fail(
             "the container does not run",
             "run: bootstrap --phase container",
         ),
         Some(Err(said)) => fail(
-            format!("the container does not see its GPU: {said}"),
+            match (facts.progress.gpu_restarted_at, facts.progress.gpu_lost_at) {
+                (Some(restarted), Some(lost)) if lost <= restarted => format!(
+                    "the container does not see its GPU, and a restart {} s ago did not help: {said}",
+                    now - restarted
+                ),
+                _ => format!("the container does not see its GPU: {said}"),
+            },
             "run: docker restart edgelauncher; if that does not help: bootstrap --phase nvidia --phase docker",
         ),
     }
@@ -581,6 +621,7 @@ mod tests {
                 unsafe_modes: Vec::new(),
                 foreign: Vec::new(),
             }),
+            wallet: Some(ADDRESS.into()),
             spec: Ok(Spec::parse(text.as_bytes(), "mainnet").unwrap()),
             edge: Edge {
                 wanted: Ok("hash".into()),
@@ -687,6 +728,10 @@ mod tests {
             ("disk-data", |f| f.data_space = Ok(Space { free: 0, size: 0 }), Degraded, "fail: 0 % free (0 GiB)"),
             ("cloudwatch-agent", |f| f.cloudwatch_agent = Ok(false), Degraded, "fail: not active"),
             ("key", |f| f.keys.as_mut().unwrap().keys = Keys::None, Unhealthy, "fail: the node has an address, but /data/keys holds no key: it is not kept on the volume"),
+            ("key", |f| {
+                f.keys.as_mut().unwrap().keys = Keys::None;
+                f.edge.live.status = Err(Fault::Refused);
+            }, Unhealthy, "fail: the wallet key of 0x2e833968e5bb786ae419c4d13189fb081cc43bab is gone: /data/keys holds none"),
             ("key", |f| f.keys.as_mut().unwrap().keys = Keys::Several(vec!["a".into(), "b".into()]), Unhealthy, "fail: /data/keys holds several files, the node will not start: a, b"),
             ("key", |f| f.keys.as_mut().unwrap().keys = Keys::One("0xother".into()), Unhealthy, "fail: /data/keys holds the key of 0xother, but the node runs as 0x2e833968e5bb786ae419c4d13189fb081cc43bab"),
             ("key", |f| f.keys.as_mut().unwrap().keys = Keys::Unknown("k.json".into()), Healthy, "warn: /data/keys holds k.json, which is not named like a key"),
@@ -703,6 +748,12 @@ mod tests {
             ("password", |f| f.edge.exposed = Some(true), Unhealthy, "fail: docker inspect shows the wallet password"),
             ("password", |f| f.edge.exposed = None, Healthy, "skip: nothing to look for"),
             ("gpu-container", |f| f.edge.live.gpus = Some(Err("NVML".into())), Unhealthy, "fail: the container does not see its GPU: NVML"),
+            ("gpu-container", |f| f.progress.gpu_restarted_at = Some(NOW - 60), Healthy, "pass: GPU 0: Tesla T4; restarted 60 s ago, since it had lost its GPU"),
+            ("gpu-container", |f| f.progress.gpu_restarted_at = Some(NOW - 86_400), Healthy, "pass: GPU 0: Tesla T4"),
+            ("gpu-container", |f| {
+                f.edge.live.gpus = Some(Err("NVML".into()));
+                (f.progress.gpu_lost_at, f.progress.gpu_restarted_at) = (Some(NOW - 120), Some(NOW - 60));
+            }, Unhealthy, "fail: the container does not see its GPU, and a restart 60 s ago did not help: NVML"),
             ("ports", |f| container(f).ports = vec![("0.0.0.0".into(), 17888)], Degraded, "fail: port 17888 is published at 0.0.0.0"),
             ("ports", |f| container(f).ports.truncate(2), Degraded, "fail: port 17935 is not published"),
             ("rpc", |f| f.edge.live.status = Err(Fault::TimedOut), Unhealthy, "fail: no answer within 5 s"),
@@ -730,6 +781,22 @@ mod tests {
                 "{name}"
             );
         }
+    }
+
+    #[test]
+    fn every_check_is_in_one_group() {
+        let mut grouped: Vec<&str> = GROUPS
+            .iter()
+            .flat_map(|(_, checks)| *checks)
+            .copied()
+            .collect();
+        let mut checks: Vec<&str> = judge(&good(), &config())
+            .iter()
+            .map(|check| check.name)
+            .collect();
+        grouped.sort_unstable();
+        checks.sort_unstable();
+        assert_eq!(grouped, checks);
     }
 
     #[test]

@@ -15,7 +15,7 @@ use crate::config::{Config, Schedule, VolumeKind};
 use crate::edge::keys::{self, KeyFolder};
 use crate::edge::rpc::{Client, Fault};
 use crate::edge::spec::{RunAs, Spec};
-use crate::edge::{image, trouble};
+use crate::edge::{image, trouble, wallet};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::host::disk::VolumeId;
@@ -87,6 +87,8 @@ pub struct Facts {
     pub data_space: Answer<Space>,
     /// The key folder.
     pub keys: Answer<KeyFolder>,
+    /// Address of the wallet that the node on this disk had before.
+    pub wallet: Option<String>,
     /// The container spec.
     pub spec: Answer<Spec>,
     /// The edge node.
@@ -120,6 +122,9 @@ pub async fn gather(node: &Node) -> Facts {
     let Node { host, config, .. } = node;
     let progress = Progress::load(host);
     let spec = told(Spec::require(host, config));
+    let disk = tokio::time::timeout(AWS_PATIENCE, node.disk()).await;
+    let wallet = disk.ok().and_then(Result::ok);
+    let wallet = wallet.and_then(|disk| wallet::remembered(host, &disk));
     let account = Account {
         name: config.user.name.clone(),
         uid: config.user.uid,
@@ -166,6 +171,7 @@ pub async fn gather(node: &Node) -> Facts {
             told(keys::look(host, &spec.key_folder(config), owner))
         }),
         spec,
+        wallet,
         edge,
         cloudwatch_agent: told(cloudwatch_agent),
         scheduled_since: told(scheduled_since),

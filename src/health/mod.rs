@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
+pub use checks::GROUPS;
 #[cfg(test)]
 pub use report::{Check, Status};
 pub use report::{Report, Verdict};
@@ -28,16 +29,29 @@ const PAUSE: Duration = Duration::from_secs(5);
 
 /// Looks at everything once. Changes nothing.
 pub async fn verify(node: &Node) -> Report {
-    let facts = Box::pin(facts::gather(node)).await;
-    Report::of(checks::judge(&facts, &node.config), facts.address())
+    verify_only(node, &[]).await
 }
 
-/// Looks again and again until the node is healthy or `patience` is over; the last report is the answer.
-pub async fn verify_within(node: &Node, patience: Duration) -> Report {
+/// The same, judged by the checks of these groups alone; without any, by all.
+async fn verify_only(node: &Node, groups: &[String]) -> Report {
+    let facts = Box::pin(facts::gather(node)).await;
+    let mut checks = checks::judge(&facts, &node.config);
+    checks.retain(|check| {
+        let mut wanted = GROUPS
+            .iter()
+            .filter(|(name, _)| groups.iter().any(|group| group == name));
+        groups.is_empty() || wanted.any(|(_, names)| names.contains(&check.name))
+    });
+    Report::of(checks, facts.address())
+}
+
+/// Looks again and again until the node is healthy or `patience` is over; the last report is the answer. It tells of
+/// the checks of these groups alone; without any, of all.
+pub async fn verify_within(node: &Node, groups: &[String], patience: Duration) -> Report {
     let until = Instant::now() + patience;
     let mut told = None;
     loop {
-        let report = Box::pin(verify(node)).await;
+        let report = Box::pin(verify_only(node, groups)).await;
         if report.verdict == Verdict::Healthy || Instant::now() + PAUSE > until {
             return report;
         }

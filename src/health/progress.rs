@@ -11,6 +11,9 @@ const FILE: &str = "/var/lib/bootstrap/metrics.json";
 /// A height that has not moved for longer, in seconds, is a stall: checkpoints come every 100 blocks, about 10 minutes.
 pub const STALL_SECONDS: i64 = 15 * 60;
 
+/// At least so long, in seconds, is from one restart for a lost GPU to the next.
+const GPU_RESTART_SECONDS: i64 = 3600;
+
 /// No age is believed beyond this, in seconds: the clock has jumped.
 const ABSURD_SECONDS: i64 = 30 * 24 * 3600;
 
@@ -28,6 +31,10 @@ pub struct Progress {
     pub last_success: Option<i64>,
     /// Whether the node was up then.
     pub up: Option<bool>,
+    /// Since when the running container has not seen its GPU; nothing where it does.
+    pub gpu_lost_at: Option<i64>,
+    /// When a tick last restarted the container because of that.
+    pub gpu_restarted_at: Option<i64>,
     /// Who the instance is; asked again after a reboot.
     pub identity: Option<Identity>,
 }
@@ -74,6 +81,25 @@ impl Progress {
         self.last_height = height.or(self.last_height);
     }
 
+    /// Takes in whether the running container sees its GPU; `None` where it does not run, or needs none.
+    pub fn observe_gpu(&mut self, seen: Option<bool>, now: i64) {
+        self.gpu_lost_at = match seen {
+            Some(false) => self.gpu_lost_at.or(Some(now)),
+            Some(true) => None,
+            None => self.gpu_lost_at,
+        };
+    }
+
+    /// Whether a restart may help the container that has lost its GPU: it has had its GPU since the last one, which was
+    /// not within the hour. So a restart that does not help stays the only one.
+    pub fn is_gpu_restart_due(&self, now: i64) -> bool {
+        self.gpu_lost_at.is_some_and(|lost_at| {
+            self.gpu_restarted_at.is_none_or(|restarted_at| {
+                restarted_at < lost_at && now - restarted_at >= GPU_RESTART_SECONDS
+            })
+        })
+    }
+
     /// Seconds since the height last moved.
     pub fn height_age(&self, now: i64) -> Option<i64> {
         self.height_moved_at.map(|moved_at| (now - moved_at).max(0))
@@ -93,6 +119,26 @@ mod tests {
             progress.observe(*height, *now);
         }
         progress
+    }
+
+    #[test]
+    fn a_lost_gpu_is_worth_one_restart() {
+        let mut progress = Progress::default();
+        progress.observe_gpu(Some(false), 1000);
+        progress.observe_gpu(None, 1030);
+        progress.observe_gpu(Some(false), 1060);
+        assert!(progress.is_gpu_restart_due(1060));
+        progress.gpu_restarted_at = Some(1060);
+        progress.observe_gpu(Some(false), 9000);
+        assert!(!progress.is_gpu_restart_due(9000), "it did not help");
+        progress.observe_gpu(Some(true), 9060);
+        for (lost, now, due) in [(9120, 9180, true), (4600, 4659, false), (4600, 4660, true)] {
+            let lost_again = Progress {
+                gpu_lost_at: Some(lost),
+                ..progress.clone()
+            };
+            assert_eq!(lost_again.is_gpu_restart_due(now), due, "{now}");
+        }
     }
 
     #[test]

@@ -105,6 +105,16 @@ impl Docker<'_> {
         command.run().await.map(drop)
     }
 
+    /// Stops the container, which is killed after `seconds`, and starts it. To the engine that is one step, which it ends
+    /// even where this program is killed.
+    pub async fn restart(&self, name: &str, seconds: u32) -> Result<()> {
+        let grace = seconds.to_string();
+        let command = self
+            .docker(["restart", "-t", &grace, name])
+            .timeout(Duration::from_secs(u64::from(seconds) + 240));
+        command.run().await.map(drop)
+    }
+
     /// Renames the container.
     pub async fn rename(&self, from: &str, to: &str) -> Result<()> {
         self.docker(["rename", from, to]).run().await.map(drop)

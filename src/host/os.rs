@@ -1,4 +1,8 @@
-//! Which operating system this is, and what things are called there.
+//! Which operating system this is, and what things are called there; one file per system.
+
+mod amazon_linux_2023;
+mod debian_12;
+mod ubuntu;
 
 use super::Host;
 use crate::error::{Error, Result};
@@ -12,27 +16,72 @@ pub enum Manager {
     Apt,
 }
 
-/// How the NVIDIA driver is had.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Driver {
-    /// Amazon's mirror of NVIDIA's repository; the module is built by DKMS.
-    AmazonRepository,
-    /// Ubuntu's signed modules, built for each kernel; DKMS where the kernel has none.
-    UbuntuModules,
-    /// Debian's contrib and non-free; the module is built by DKMS.
-    DebianNonFree,
-}
-
 /// How the CloudWatch agent is had.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloudWatchAgent {
-    /// A package of the system's own repository.
+    /// A package of the system's own repositories.
     Package,
     /// A .deb from AWS's bucket of the region, in this folder of it.
     Download(&'static str),
 }
 
-/// A supported operating system, as data. Adding one means adding a row to the table in this file.
+/// A package repository beyond the system's own.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Repository {
+    /// A package of the system's own repositories brings it, with its key.
+    Package(&'static str),
+    /// A file, signed by a key that the machine has.
+    File {
+        /// Where the file goes.
+        path: &'static str,
+        /// What it holds.
+        text: &'static str,
+    },
+    /// A file, and the key that it names.
+    Keyed {
+        /// Where the vendor has the key, by HTTPS: it is trusted as it comes from there, for this repository only.
+        key_url: &'static str,
+        /// Where the key goes.
+        key: &'static str,
+        /// Where the file goes.
+        path: &'static str,
+        /// What it holds.
+        text: &'static str,
+    },
+}
+
+/// One step of installing the NVIDIA driver. In names, `{kernel}` is what `uname -r` prints (`6.8.0-1021-aws`),
+/// `{series}` its first two numbers (`6.8`), `{flavour}` what comes after its numbers (`aws`, `cloud-amd64`), and
+/// `{branch}` the driver's branch (`580`).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Step {
+    /// Adds a repository.
+    Repository(Repository),
+    /// Installs the first of these sets of packages that the repositories have whole.
+    Install(&'static [&'static [&'static str]]),
+    /// Has the package manager leave the installed ones of these as they are.
+    Hold(&'static [&'static str]),
+    /// Takes such holds back, so that they do not stand in the way of the steps after it.
+    Release(&'static [&'static str]),
+    /// Has DKMS, where it is installed, build its modules for the running kernel.
+    BuildModules,
+}
+
+/// How the NVIDIA driver is had. Always the open kernel modules: driver guide 620 removes the others.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Driver {
+    /// The branch that is installed, unless the config names another.
+    pub branch: u16,
+    /// Whether the repositories have other branches.
+    pub has_other_branches: bool,
+    /// Names with `{series}` are for kernels from this series on.
+    pub series_from: (u32, u32),
+    /// What installs it.
+    pub steps: &'static [Step],
+}
+
+/// A supported operating system, as data: everything that has another name, or is to be had in another way, on another
+/// system. Adding one means adding a file beside this one, and a row to [`SUPPORTED`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Os {
     /// `PRETTY`-like name: "Debian 12".
@@ -43,8 +92,8 @@ pub struct Os {
     pub version: &'static str,
     /// Its package manager.
     pub manager: Manager,
-    /// Package of the Docker engine.
-    pub docker: &'static str,
+    /// Packages of the Docker engine: the system's own, which is installed, and others that an image may bring.
+    pub docker: &'static [&'static str],
     /// Package and unit of cron.
     pub cron: (&'static str, &'static str),
     /// Units that the SSM agent can have here, the likelier one first.
@@ -53,58 +102,19 @@ pub struct Os {
     pub ssm_package: Option<&'static str>,
     /// How the CloudWatch agent is had.
     pub cloudwatch_agent: CloudWatchAgent,
+    /// Where the NVIDIA container toolkit is had.
+    pub toolkit: Repository,
     /// How the NVIDIA driver is had.
     pub driver: Driver,
 }
 
-const SSM: &str = "amazon-ssm-agent.service";
-/// Ubuntu's AMIs carry the agent as a snap.
-const SSM_SNAP: &str = "snap.amazon-ssm-agent.amazon-ssm-agent.service";
-
-const AMAZON_LINUX_2023: Os = Os {
-    name: "Amazon Linux 2023",
-    id: "amzn",
-    version: "2023",
-    manager: Manager::Dnf,
-    docker: "docker",
-    cron: ("cronie", "crond"),
-    ssm_units: &[SSM],
-    ssm_package: Some("amazon-ssm-agent"),
-    cloudwatch_agent: CloudWatchAgent::Package,
-    driver: Driver::AmazonRepository,
-};
-
-const UBUNTU_24_04: Os = Os {
-    name: "Ubuntu 24.04",
-    id: "ubuntu",
-    version: "24.04",
-    manager: Manager::Apt,
-    docker: "docker.io",
-    cron: ("cron", "cron"),
-    ssm_units: &[SSM_SNAP, SSM],
-    ssm_package: None,
-    cloudwatch_agent: CloudWatchAgent::Download("ubuntu"),
-    driver: Driver::UbuntuModules,
-};
-
-const UBUNTU_22_04: Os = Os {
-    name: "Ubuntu 22.04",
-    version: "22.04",
-    ..UBUNTU_24_04
-};
-
-const DEBIAN_12: Os = Os {
-    name: "Debian 12",
-    id: "debian",
-    version: "12",
-    ssm_units: &[SSM],
-    cloudwatch_agent: CloudWatchAgent::Download("debian"),
-    driver: Driver::DebianNonFree,
-    ..UBUNTU_24_04
-};
-
 /// Every supported system.
-pub const SUPPORTED: &[Os] = &[AMAZON_LINUX_2023, UBUNTU_24_04, UBUNTU_22_04, DEBIAN_12];
+pub const SUPPORTED: &[Os] = &[
+    amazon_linux_2023::OS,
+    ubuntu::UBUNTU_24_04,
+    ubuntu::UBUNTU_22_04,
+    debian_12::OS,
+];
 
 impl Host {
     /// The kernel's id of this boot; another after every reboot. `None` where /proc is not mounted.

@@ -21,7 +21,90 @@ const POLICY: Policy = Policy {
 const INSTALL: Duration = Duration::from_mins(20);
 const LISTS: Duration = Duration::from_mins(5);
 
+/// There while the package manager changes something, with the time (Unix seconds) when that began. So a change that was
+/// cut off, by a power cut or by the end of a phase's time, is known at the next run.
+const UNFINISHED: &str = "/var/lib/bootstrap/packages-unfinished";
+
 impl Host {
+    /// Whether a change of the installed packages was cut off.
+    pub fn packages_unfinished(&self) -> bool {
+        self.path(UNFINISHED).exists()
+    }
+
+    /// Ends what an interrupted package manager left behind; nothing where it left nothing.
+    pub async fn mend_packages(&self) -> Result<()> {
+        match self.os()?.manager {
+            Manager::Dnf => self.mend_rpms().await?,
+            Manager::Apt => self.mend_debs().await?,
+        }
+        self.remove(UNFINISHED).map(drop)
+    }
+
+    /// rpm takes a package into its database before it runs the package's last script, and never makes up for it: what
+    /// the transaction had got to is installed once more.
+    async fn mend_rpms(&self) -> Result<()> {
+        let Some(began) = self.read_text(UNFINISHED)? else {
+            return Ok(());
+        };
+        // INSTALLTID is the time when the package's transaction began.
+        let query = ["-qa", "--queryformat", "%{INSTALLTID} %{NAME}\n"];
+        let installed = self.command("rpm").args(query).run().await?.stdout;
+        let began: u64 = began.trim().parse().unwrap_or(u64::MAX);
+        let names: Vec<&str> = installed
+            .lines()
+            .filter_map(|line| line.split_once(' '))
+            .filter(|(time, name)| {
+                *name != "gpg-pubkey" && time.parse::<u64>().is_ok_and(|time| time >= began)
+            })
+            .map(|(_, name)| name)
+            .collect();
+        if names.is_empty() {
+            return Ok(());
+        }
+        tracing::info!(
+            "installing once more what an interrupted dnf got to: {}",
+            names.join(" ")
+        );
+        let reinstall = self.dnf(&["reinstall"]).args(names);
+        match self.succeed(reinstall).await {
+            Err(error) if !error.is_transient() => {
+                // A version that the repositories no longer have: the phases' own checks decide.
+                tracing::warn!("{error}");
+                Ok(())
+            }
+            result => result,
+        }
+    }
+
+    /// Finishes what a killed dpkg left unpacked or half-configured; nothing can be installed before.
+    async fn mend_debs(&self) -> Result<()> {
+        let audit = self.command("dpkg").arg("--audit").output().await?;
+        if audit.stdout.trim().is_empty() {
+            return Ok(());
+        }
+        tracing::info!("finishing the packages that an interrupted dpkg left behind");
+        let configure =
+            self.command("dpkg")
+                .args(["--force-confdef", "--force-confold", "--configure", "-a"]);
+        if quietly(configure).output().await?.code == 0 {
+            return Ok(());
+        }
+        // What they depend on may not have been unpacked yet.
+        self.succeed(self.apt(&["--fix-broken", "install"])).await
+    }
+
+    /// Runs what changes the installed packages.
+    async fn transact(&self, command: Command) -> Result<()> {
+        let now = jiff::Timestamp::now().as_second().to_string();
+        self.write(UNFINISHED, now.as_bytes(), Access::mode(0o600))?;
+        let output = command.output().await?;
+        // From 128 on a signal ended it.
+        if output.code < 128 {
+            self.remove(UNFINISHED)?;
+        }
+        self.judge(&output)
+    }
+
     /// Whether the package is installed, whole (half-installed counts as not).
     pub async fn package_installed(&self, package: &str) -> Result<bool> {
         let (code, answer) = match self.os()?.manager {
@@ -70,10 +153,10 @@ impl Host {
         let manager = self.os()?.manager;
         tracing::info!("installing {}", packages.join(" "));
         retry(POLICY, "installing packages", || async {
+            self.mend_packages().await?;
             let install = match manager {
                 Manager::Dnf => self.dnf(&["--setopt=install_weak_deps=False", "install"]),
                 Manager::Apt => {
-                    self.mend_packages().await?;
                     self.refresh_lists().await?;
                     self.apt(&["install", "--no-install-recommends"])
                 }
@@ -85,13 +168,14 @@ impl Host {
                     install.arg(*package)
                 }
             });
-            self.succeed(install).await
+            self.transact(install).await
         })
         .await
     }
 
-    /// Installs the first of these sets of packages that the repositories have whole.
-    pub async fn install_first_known(&self, sets: &[Vec<String>]) -> Result<()> {
+    /// Installs the first of these sets of packages that the repositories have whole. Where there is none, `hint` says
+    /// what to do.
+    pub async fn install_first_known(&self, sets: &[Vec<String>], hint: &str) -> Result<()> {
         'sets: for set in sets {
             for package in set {
                 if !self.package_known(package).await? {
@@ -105,7 +189,7 @@ impl Host {
         let sets: Vec<_> = sets.iter().map(|set| set.join(" ")).collect();
         Err(Error::new(
             format!("the repositories have none of: {}", sets.join(" | ")),
-            "Use a newer AMI of the same system: repositories keep packages for recent kernels only.",
+            hint,
         ))
     }
 
@@ -125,7 +209,7 @@ impl Host {
             Manager::Dnf => {
                 retry(POLICY, "security updates", || async {
                     let upgrade = ["upgrade", "--security", "--releasever=latest"];
-                    self.succeed(self.dnf(&upgrade)).await
+                    self.transact(self.dnf(&upgrade)).await
                 })
                 .await
             }
@@ -169,6 +253,19 @@ impl Host {
         }
     }
 
+    /// Takes back what [`Self::hold_packages`] has done; nothing where they are not held.
+    pub async fn release_packages(&self, packages: &[&str]) -> Result<()> {
+        let (program, args) = match self.os()?.manager {
+            Manager::Dnf => ("dnf", ["-y", "versionlock", "delete"].as_slice()),
+            Manager::Apt => ("apt-mark", ["unhold"].as_slice()),
+        };
+        let command = self
+            .command(program)
+            .args(args)
+            .args(packages.iter().copied());
+        self.succeed(command.timeout(INSTALL)).await
+    }
+
     /// apt's package lists, read once in a process.
     async fn refresh_lists(&self) -> Result<()> {
         if self.lists_are_fresh.load(Ordering::Relaxed) {
@@ -179,19 +276,6 @@ impl Host {
         self.succeed(update.timeout(LISTS)).await?;
         self.lists_are_fresh.store(true, Ordering::Relaxed);
         Ok(())
-    }
-
-    /// Finishes what a killed dpkg left half-configured; nothing can be installed before.
-    async fn mend_packages(&self) -> Result<()> {
-        let audit = self.command("dpkg").arg("--audit").output().await?;
-        if audit.stdout.trim().is_empty() {
-            return Ok(());
-        }
-        tracing::info!("finishing the packages that an interrupted dpkg left behind");
-        let configure =
-            self.command("dpkg")
-                .args(["--force-confdef", "--force-confold", "--configure", "-a"]);
-        self.succeed(quietly(configure)).await
     }
 
     /// dnf waits for its own lock by itself.
@@ -214,11 +298,14 @@ impl Host {
 
     /// Runs it; a failure that is worth another try is transient.
     async fn succeed(&self, command: Command) -> Result<()> {
-        let output = command.output().await?;
+        self.judge(&command.output().await?)
+    }
+
+    fn judge(&self, output: &Output) -> Result<()> {
         if output.code == 0 {
             return Ok(());
         }
-        let error = explained(&output);
+        let error = explained(output);
         if error.is_transient() {
             // A "404 Not Found" means that the mirror has moved on since the lists were read.
             self.lists_are_fresh.store(false, Ordering::Relaxed);
@@ -458,12 +545,16 @@ mod tests {
             vec!["good".to_owned(), "missing".to_owned()],
             vec!["other".to_owned()],
         ];
-        tree.host.install_first_known(&sets).await.unwrap();
+        tree.host.install_first_known(&sets, "h").await.unwrap();
         assert_eq!(
             tree.calls().last().unwrap(),
             "dnf -y --setopt=install_weak_deps=False install other"
         );
-        let error = tree.host.install_first_known(&sets[..1]).await.unwrap_err();
+        let error = tree
+            .host
+            .install_first_known(&sets[..1], "h")
+            .await
+            .unwrap_err();
         assert_eq!(
             error.reason(),
             "the repositories have none of: good missing"

@@ -11,7 +11,7 @@ use crate::edge::container::{Container as Found, find};
 use crate::edge::keys::{self, Keys};
 use crate::edge::rpc::Client;
 use crate::edge::spec::{RunAs, Spec, Wanted};
-use crate::edge::{SECRET_FILE, image, trouble};
+use crate::edge::{SECRET_FILE, image, trouble, wallet};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -68,6 +68,7 @@ impl Phase for Container {
         let forced = matches!(self.check().await?, State::Done(_));
         let image = image::ensure(host, &config.edge, forced).await?;
         let work = Work {
+            disk: self.0.disk().await?,
             wanted: spec.wanted(config, &image),
             host,
             config,
@@ -106,6 +107,8 @@ struct Watch {
 
 /// One application of the phase.
 struct Work<'a> {
+    /// Whose wallet it is, see [`wallet`].
+    disk: String,
     host: &'a Host,
     config: &'a Config,
     spec: Spec,
@@ -128,6 +131,13 @@ impl Work<'_> {
             return self.forget(fallback.as_ref()).await;
         }
         let keys = self.guard()?;
+        if keys == Keys::None
+            && !current.as_ref().is_some_and(Found::is_up)
+            && let Some(address) = wallet::remembered(self.host, &self.disk)
+        {
+            let folder = self.spec.key_folder(self.config);
+            return Err(wallet::gone(&address, &folder));
+        }
         if fallback.as_ref().is_some_and(Found::is_up) {
             // Never two with one key.
             docker.stop(&previous(name), self.spec.stop_seconds).await?;
@@ -231,6 +241,9 @@ impl Work<'_> {
                     user.uid, user.gid
                 ),
             ));
+        }
+        if let Keys::One(address) = &folder.keys {
+            wallet::remember(self.host, &self.disk, address)?;
         }
         Ok(folder.keys)
     }
@@ -443,6 +456,7 @@ esac; exit 0"#;
                 argv: vec!["/bin/start.sh".into()],
             };
             Work {
+                disk: "vol-0123456789abcdef0".into(),
                 wanted: spec.wanted(&self.config, &image),
                 host: &self.tree.host,
                 config: &self.config,

@@ -1,17 +1,15 @@
 //! Phase `docker`: the engine runs, its logs are bounded, and with a GPU it has NVIDIA's runtime.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
-use super::download::download;
+use super::repository;
 use crate::edge::image;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::files::Access;
-use crate::host::os::Manager;
 use crate::node::Node;
 
 const UNIT: &str = "docker.service";
@@ -21,13 +19,6 @@ const CONFIG: &str = "/etc/docker/daemon.json";
 const RESTART_DUE: &str = "/var/lib/bootstrap/docker-restart-due";
 
 const TOOLKIT: &str = "nvidia-container-toolkit";
-/// docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html. The key is trusted as it
-/// comes over TLS from there, and for this repository only.
-const TOOLKIT_KEY_URL: &str = "https://nvidia.github.io/libnvidia-container/gpgkey";
-const TOOLKIT_KEY: &str = "/etc/apt/keyrings/nvidia-container-toolkit.asc";
-const TOOLKIT_LIST: &str = "/etc/apt/sources.list.d/nvidia-container-toolkit.list";
-const TOOLKIT_LINE: &str = "deb [signed-by=/etc/apt/keyrings/nvidia-container-toolkit.asc] \
-    https://nvidia.github.io/libnvidia-container/stable/deb/amd64 /\n";
 
 /// The container engine runs.
 pub struct Docker(pub Arc<Node>);
@@ -58,22 +49,21 @@ impl Docker {
         if host.package_installed(TOOLKIT).await? {
             return Ok(());
         }
-        match host.os()?.manager {
-            // Amazon's own mirror, with package signatures; NVIDIA's .repo file turns them off (gpgcheck=0).
-            Manager::Dnf => host.install_packages(&["nvidia-release"]).await?,
-            Manager::Apt => {
-                let key = download(TOOLKIT_KEY_URL, 64 * 1024, Duration::from_secs(30)).await?;
-                if !key.starts_with(b"-----BEGIN PGP PUBLIC KEY BLOCK-----") {
-                    return Err(Error::new(
-                        format!("{TOOLKIT_KEY_URL} is not a public key"),
-                        "Look at what answers there: a proxy may stand between.",
-                    ));
-                }
-                host.add_repository_file(TOOLKIT_KEY, &key)?;
-                host.add_repository_file(TOOLKIT_LIST, TOOLKIT_LINE.as_bytes())?;
+        repository::add(host, &host.os()?.toolkit).await?;
+        host.install_packages(&[TOOLKIT]).await
+    }
+
+    /// The first of the packages, unless the image has one of them.
+    async fn install_engine(&self) -> Result<()> {
+        let host = &self.0.host;
+        let packages = host.os()?.docker;
+        for package in packages {
+            if host.package_installed(package).await? {
+                return Ok(());
             }
         }
-        host.install_packages(&[TOOLKIT]).await
+        let own: Vec<&str> = packages.iter().take(1).copied().collect();
+        host.install_packages(&own).await
     }
 
     /// The engine reads daemon.json only when it starts.
@@ -134,11 +124,7 @@ impl Phase for Docker {
         }
         // Before the engine is installed, since Debian's and Ubuntu's packages start it.
         self.configure().await?;
-        let package = host.os()?.docker;
-        // An image may bring Docker's own package instead.
-        if !host.package_installed(package).await? && !host.package_installed("docker-ce").await? {
-            host.install_packages(&[package]).await?;
-        }
+        self.install_engine().await?;
         host.enable_and_start(UNIT).await?;
         if host.path(RESTART_DUE).exists() {
             host.restart_unit(UNIT).await?;

@@ -8,6 +8,7 @@ mod download;
 mod metrics_cron;
 mod nvidia;
 mod preflight;
+mod repository;
 mod secret;
 mod signal;
 mod ssm_agent;

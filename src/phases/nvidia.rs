@@ -8,14 +8,20 @@ use std::time::Duration;
 use async_trait::async_trait;
 
 use self::plan::{Step, plan};
+use super::repository;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
+use crate::host::files::Access;
 use crate::log::printable;
 use crate::node::Node;
 
 /// There while the module is loaded; its text names the version.
 const LOADED: &str = "/proc/driver/nvidia/version";
 const PERSISTENCED: &str = "nvidia-persistenced.service";
+/// There while the driver is being installed, so that a run killed before the packages were held is taken up.
+const INSTALLING: &str = "/var/lib/bootstrap/driver-install-unfinished";
+const NOT_THERE: &str = "Use a newer AMI of the same system, since repositories keep packages for recent kernels only; or \
+    name a branch of the driver that they have in \"gpu_driver\" of the config.";
 /// DKMS compiles for some minutes on two cores.
 const BUILD: Duration = Duration::from_mins(15);
 
@@ -62,6 +68,10 @@ impl Nvidia {
         self.0.host.path(LOADED).exists()
     }
 
+    fn is_unfinished(&self) -> bool {
+        self.0.host.path(INSTALLING).exists()
+    }
+
     /// What the driver says of its GPUs, or why it does not answer.
     async fn cards(&self) -> Result<std::result::Result<Vec<Card>, String>> {
         if !self.loaded() {
@@ -104,32 +114,55 @@ impl Nvidia {
         Ok((output.code != 0).then(|| output.failure().to_string()))
     }
 
-    async fn install(&self) -> Result<()> {
+    /// The branch of the driver that is wanted; one that the system's repositories cannot have is an error.
+    fn branch(&self) -> Result<u16> {
+        let os = self.0.host.os()?;
+        match self.0.config.gpu_driver {
+            None => Ok(os.driver.branch),
+            Some(branch) if branch == os.driver.branch || os.driver.has_other_branches => {
+                Ok(branch)
+            }
+            Some(branch) => Err(Error::new(
+                format!(
+                    "the config wants the NVIDIA driver {branch}, but {} has {} only",
+                    os.name, os.driver.branch
+                ),
+                "Leave \"gpu_driver\" out of the config, or use another system.",
+            )),
+        }
+    }
+
+    /// Installs the driver; the answer is DKMS's complaint, if it has one. That is no failure yet: where the kernel that
+    /// its headers belong to is new too, it is the next boot's.
+    async fn install(&self) -> Result<Option<String>> {
         let host = &self.0.host;
         let kernel = host.kernel_release()?;
-        for step in plan(host.os()?.driver, &kernel) {
+        let branch = self.branch()?;
+        let mut complaint = None;
+        host.write(INSTALLING, b"", Access::mode(0o600))?;
+        for step in plan(&host.os()?.driver, &kernel, branch) {
             match step {
-                Step::Repository { path, text } => {
-                    host.add_repository_file(&path, text.as_bytes())?;
-                }
+                Step::Repository(repository) => repository::add(host, &repository).await?,
                 Step::Install(sets) => match sets.as_slice() {
-                    [only] => host.install_packages(&names(only)).await?,
-                    sets => host.install_first_known(sets).await?,
+                    [only] if !only.iter().any(|name| name.contains(&branch.to_string())) => {
+                        host.install_packages(&names(only)).await?;
+                    }
+                    sets => host.install_first_known(sets, NOT_THERE).await?,
                 },
                 Step::Hold(packages) => host.hold_packages(&names(&packages)).await?,
+                Step::Release(packages) => host.release_packages(&names(&packages)).await?,
                 Step::BuildModules => {
                     if host.package_installed("dkms").await? {
                         tracing::info!("building the driver's modules for kernel {kernel}");
-                        host.command("dkms")
-                            .args(["autoinstall", "-k", &kernel])
-                            .timeout(BUILD)
-                            .run()
-                            .await?;
+                        let dkms = host.command("dkms").args(["autoinstall", "-k", &kernel]);
+                        let built = dkms.timeout(BUILD).run().await;
+                        complaint = built.err().map(|error| error.to_string());
                     }
                 }
             }
         }
-        Ok(())
+        host.remove(INSTALLING)?;
+        Ok(complaint)
     }
 
     /// Keeps the driver's state between clients: without it each start of one takes seconds and settings are lost.
@@ -154,6 +187,12 @@ impl Phase for Nvidia {
             return Ok(State::NotApplicable("gpu is false in the config".into()));
         }
         let devices = self.devices()?;
+        self.branch()?;
+        if self.is_unfinished() {
+            return Ok(State::Needed(
+                "the driver's installation was cut off".into(),
+            ));
+        }
         Ok(match self.cards().await? {
             Ok(cards) => judge(devices, &cards),
             Err(why) => State::Needed(why),
@@ -164,9 +203,9 @@ impl Phase for Nvidia {
         self.devices()?;
         // An image may bring the driver; then it only has to be loaded.
         let mut complaint = self.load().await?;
-        if self.cards().await?.is_err() {
-            self.install().await?;
-            complaint = self.load().await?;
+        if self.is_unfinished() || self.cards().await?.is_err() {
+            let built = self.install().await?;
+            complaint = built.or(self.load().await?);
         }
         match self.cards().await? {
             Ok(_) => {

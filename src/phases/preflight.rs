@@ -97,6 +97,9 @@ impl Phase for Preflight {
                 )));
             }
         }
+        if host.packages_unfinished() {
+            return Ok(State::Needed("a change of packages was cut off".into()));
+        }
         if self.update_due() {
             return Ok(State::Needed("security updates are not installed".into()));
         }
@@ -113,6 +116,9 @@ impl Phase for Preflight {
         let host = &self.0.host;
         for directory in [RUN, STATE] {
             directory.make(host)?;
+        }
+        if host.packages_unfinished() {
+            host.mend_packages().await?;
         }
         if self.update_due() {
             tracing::info!("installing security updates");

@@ -15,6 +15,8 @@ use crate::aws::wait_handle::{self, Status};
 use crate::config::Stack;
 use crate::digest::sha256;
 use crate::directories::STATE;
+use crate::edge::keys::{self, Keys};
+use crate::edge::{Spec, wallet};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::health::{self, Report, Verdict};
@@ -89,6 +91,7 @@ impl Phase for Signal {
     async fn apply(&self) -> Result<Applied> {
         let node = self.0.as_ref();
         let report = settle(PATIENCE, || health::verify(node)).await?;
+        remember_wallet(node).await?;
         if let Some(stack) = waiting(node)
             && accepted(node, stack).await?.is_none()
         {
@@ -98,6 +101,15 @@ impl Phase for Signal {
             Record::of(stack, instance).write(&node.host)?;
         }
         Ok(Applied::Finished)
+    }
+}
+
+/// Takes note of the key on the disk, which the node makes at its first start.
+async fn remember_wallet(node: &Node) -> Result<()> {
+    let folder = Spec::require(&node.host, &node.config)?.key_folder(&node.config);
+    match keys::look(&node.host, &folder, None)?.keys {
+        Keys::One(address) => wallet::remember(&node.host, &node.disk().await?, &address),
+        _ => Ok(()),
     }
 }
 

@@ -88,12 +88,23 @@ pub struct Machine {
     rules: Vec<Value>,
     /// Unmounted before the folder goes.
     disk: Option<RootDisk>,
+    /// Goes before the folder that it is in.
+    _mounted: Option<Mounted>,
     folder: TempDir,
 }
 
 impl Machine {
     /// The machine that `tests/setup/machines/NAME.json` describes, as it is after its first boot.
     pub fn new(name: &str) -> Self {
+        Self::over(name, HashMap::new(), |_| None)
+    }
+
+    /// The same with its root mounted by `mount`, and these pages too on the internet.
+    pub fn over(
+        name: &str,
+        more_pages: HashMap<String, Vec<u8>>,
+        mount: impl FnOnce(&Path) -> Option<Mounted>,
+    ) -> Self {
         let folder = tempfile::Builder::new()
             .prefix("bootstrap-test-")
             .tempdir()
@@ -104,7 +115,10 @@ impl Machine {
         let aws = Server::start().unwrap();
         let loopback = [127, 0, 0, 1].into();
         let node = Node::start(loopback, [0; 3], Behaviour::default()).unwrap();
-        let internet = Internet::start(pages(), folder.path()).unwrap();
+        let mut pages = pages();
+        pages.extend(more_pages);
+        let internet = Internet::start(pages, folder.path()).unwrap();
+        let mounted = mount(folder.path());
         let mut machine = Self {
             aws,
             node,
@@ -114,6 +128,7 @@ impl Machine {
             config: Value::Null,
             rules: description.rules,
             disk: None,
+            _mounted: mounted,
             folder,
         };
         machine.put_tools();
@@ -261,7 +276,8 @@ impl Machine {
         }
     }
 
-    fn tools(&self) -> PathBuf {
+    /// Where the tools lie.
+    pub fn tools(&self) -> PathBuf {
         self.folder.path().join("tools")
     }
 
@@ -320,6 +336,11 @@ impl Machine {
         }
         self.rules.insert(0, rule);
         self.write_rules();
+    }
+
+    /// Puts a tool there that something else would bring.
+    pub fn bring(&self, tool: &str) {
+        symlink(std::env::current_exe().unwrap(), self.tools().join(tool)).unwrap();
     }
 
     /// Takes the last such rule back.
@@ -541,6 +562,19 @@ impl Machine {
     }
 }
 
+/// What is mounted here, until it is dropped.
+pub struct Mounted(pub PathBuf);
+
+impl Drop for Mounted {
+    fn drop(&mut self) {
+        let unmount = Command::new("umount")
+            .args(["--recursive", "--lazy"])
+            .arg(&self.0)
+            .status();
+        assert!(unmount.is_ok_and(|status| status.success()));
+    }
+}
+
 /// How calls begin that only look.
 const LOOKS: [&str; 18] = [
     "systemctl is-active ",
@@ -573,6 +607,17 @@ impl From<Child> for Started {
 }
 
 impl Started {
+    /// Ends it and every tool that it has started, at once, as a power cut would.
+    pub fn cut_off(self) {
+        let groups = tools_of(self.0.as_ref().unwrap().id());
+        self.signal(rustix::process::Signal::KILL);
+        for group in groups {
+            let group = rustix::process::Pid::from_raw(group.parse().unwrap()).unwrap();
+            let _ = rustix::process::kill_process_group(group, rustix::process::Signal::KILL);
+        }
+        self.wait();
+    }
+
     pub fn signal(&self, signal: rustix::process::Signal) {
         let child = self.0.as_ref().unwrap();
         rustix::process::kill_process(rustix::process::Pid::from_child(child), signal).unwrap();
@@ -606,8 +651,21 @@ impl Drop for Started {
     }
 }
 
+/// The children of every thread of the process: each leads a process group.
+fn tools_of(process: u32) -> Vec<String> {
+    let threads = fs::read_dir(format!("/proc/{process}/task")).unwrap();
+    threads
+        .flatten()
+        .filter_map(|thread| fs::read_to_string(thread.path().join("children")).ok())
+        .flat_map(|children| {
+            let children = children.split_whitespace().map(str::to_owned);
+            children.collect::<Vec<_>>()
+        })
+        .collect()
+}
+
 /// Where a tool waits.
-pub struct Gate(PathBuf);
+pub struct Gate(pub PathBuf);
 
 impl Gate {
     /// A FIFO, whose reader waits.

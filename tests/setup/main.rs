@@ -15,6 +15,7 @@
 mod container;
 mod disk;
 mod downloads;
+mod drivers;
 mod faults;
 mod gpu;
 mod interruptions;
@@ -22,6 +23,7 @@ mod kills;
 mod machine;
 mod metrics;
 mod output;
+mod packages;
 mod runs;
 mod secret;
 mod shared;
@@ -44,6 +46,7 @@ const THEMES: &[&[Test]] = &[
     runs::TESTS,
     interruptions::TESTS,
     gpu::TESTS,
+    drivers::TESTS,
     volume::TESTS,
     downloads::TESTS,
     secret::TESTS,
@@ -57,6 +60,10 @@ fn main() -> ExitCode {
     if fake_tool::name().is_some() {
         return fake_tool::main();
     }
+    if let Some(failed) = packages::enter_namespace() {
+        eprintln!("{failed}");
+        return ExitCode::FAILURE;
+    }
     let mut arguments = Arguments::from_args();
     // They wait more than they work.
     arguments.test_threads.get_or_insert(8);
@@ -64,14 +71,23 @@ fn main() -> ExitCode {
     if let Some(missing) = missing {
         eprintln!("skipped: needs {missing}");
     }
+    let missing_for_packages = missing.map(str::to_owned).or_else(packages::missing);
+    if let (None, Some(missing)) = (missing, &missing_for_packages) {
+        eprintln!("skipped: real package managers: needs {missing}");
+    }
     let tests = THEMES.iter().copied().flatten();
+    let packages = packages::TESTS
+        .iter()
+        .map(|(name, test)| trial(name, *test).with_ignored_flag(missing_for_packages.is_some()));
     let trials = tests
         .map(|(name, test)| trial(name, *test))
         .chain(faults::trials())
         .chain(kills::trials())
         .map(|trial| trial.with_ignored_flag(missing.is_some()))
+        .chain(packages)
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
+    packages::tidy();
     for line in [faults::tally::line(), kills::tally::line()]
         .iter()
         .flatten()

@@ -1,6 +1,7 @@
 //! From a device to a filesystem at its mount point; never over anything that was there before.
 
 use super::Source;
+use crate::directories::RUN;
 use crate::engine::{State, doing};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -12,6 +13,10 @@ use crate::log::printable;
 /// Names the volume while mkfs is at work on it. What mkfs leaves that was cut short looks like a damaged filesystem:
 /// only this file tells that nothing was ever on it.
 const FORMATTING: &str = "/var/lib/bootstrap/formatting";
+
+/// UUID of the filesystem on the instance's own disk, where this boot has seen one: the disk is formatted only when it
+/// is blank at first sight.
+const SEEN: &str = "/run/bootstrap/instance-store";
 
 /// Where the volume belongs.
 pub(super) struct Place<'a> {
@@ -124,8 +129,8 @@ impl Place<'_> {
                 Err(self.unreadable(device, &contents, &why))
             }
             (Decision::Format | Decision::Ask, _) => match self.known_uuid()? {
-                Some(uuid) => {
-                    let why = format!("/etc/fstab says that it has UUID={}", printable(&uuid));
+                Some((uuid, place)) => {
+                    let why = format!("{place} says that it has UUID={}", printable(&uuid));
                     Err(self.unreadable(device, &contents, &why))
                 }
                 None => Ok((contents, decision)),
@@ -142,6 +147,7 @@ impl Place<'_> {
         if self.is_mounted(device)? {
             let uuid = self.uuid(device).await?;
             host.remove(FORMATTING)?;
+            self.note(&uuid)?;
             if host.ensure_fstab(&self.entry(uuid))? {
                 host.daemon_reload().await?;
             }
@@ -163,6 +169,7 @@ impl Place<'_> {
             let uuid = self.uuid(device).await?;
             // Before anything can be written to the filesystem.
             host.remove(FORMATTING)?;
+            self.note(&uuid)?;
             // Root's own, so that nothing of the node's can be written while the volume is away.
             host.make_dir(target, Access::mode(0o755))?;
             host.ensure_fstab(&self.entry(uuid))?;
@@ -191,12 +198,24 @@ impl Place<'_> {
         Ok(name.is_some_and(|name| name == self.name.as_bytes()))
     }
 
-    /// UUID of the filesystem that the volume had when a run before this one mounted it. An instance's own disk loses
-    /// its filesystem whenever the instance stops.
-    fn known_uuid(&self) -> Result<Option<String>> {
+    /// UUID of the filesystem that the volume had when a run before this one mounted it, and where that stands. An
+    /// instance's own disk loses its filesystem whenever the instance stops, but not while it runs.
+    fn known_uuid(&self) -> Result<Option<(String, &'static str)>> {
+        let (uuid, place) = match self.source {
+            Source::Ebs(id) => (self.host.fstab_uuid(id.as_str())?, "/etc/fstab"),
+            Source::InstanceStore => (self.host.read_text(SEEN)?, SEEN),
+        };
+        Ok(uuid.map(|uuid| (uuid, place)))
+    }
+
+    /// Takes note of an instance's own disk, for as long as this boot lasts.
+    fn note(&self, uuid: &str) -> Result<()> {
         match self.source {
-            Source::Ebs(id) => self.host.fstab_uuid(id.as_str()),
-            Source::InstanceStore => Ok(None),
+            Source::Ebs(_) => Ok(()),
+            Source::InstanceStore => {
+                RUN.make(self.host)?;
+                self.host.write(SEEN, uuid.as_bytes(), Access::mode(0o600))
+            }
         }
     }
 
@@ -938,6 +957,22 @@ mod tests {
         machine.prepare(&Origin::Instance).await;
         assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
         assert_eq!(machine.fstab(), line);
+    }
+
+    #[tokio::test]
+    async fn an_instance_s_own_disk_is_not_formatted_twice_in_a_boot() {
+        let mut machine = Machine::holding("");
+        machine.source = Source::InstanceStore;
+        machine.tree.file(
+            "/sys/class/block/nvme1n1/device/model",
+            "Amazon EC2 NVMe Instance Storage\n",
+        );
+        machine.tree.file(SEEN, UUID);
+        machine
+            .refuses(&format!(
+                "the instance store disk (/dev/nvme1n1) holds nothing, but {SEEN} says that it has UUID={UUID}"
+            ))
+            .await;
     }
 
     #[tokio::test]

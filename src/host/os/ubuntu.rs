@@ -1,0 +1,74 @@
+//! Ubuntu 22.04 and 24.04, as AWS's AMIs have them.
+
+use super::{CloudWatchAgent, Driver, Manager, Os, Repository, Step};
+
+/// The same for every Debian and Ubuntu
+/// (docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html).
+pub(super) const NVIDIA_TOOLKIT: Repository = Repository::Keyed {
+    key_url: "https://nvidia.github.io/libnvidia-container/gpgkey",
+    key: "/etc/apt/keyrings/nvidia-container-toolkit.asc",
+    path: "/etc/apt/sources.list.d/nvidia-container-toolkit.list",
+    text: "deb [signed-by=/etc/apt/keyrings/nvidia-container-toolkit.asc] \
+           https://nvidia.github.io/libnvidia-container/stable/deb/amd64 /\n",
+};
+
+pub(super) const UBUNTU_24_04: Os = Os {
+    name: "Ubuntu 24.04",
+    id: "ubuntu",
+    version: "24.04",
+    manager: Manager::Apt,
+    docker: &["docker.io", "docker-ce"],
+    cron: ("cron", "cron"),
+    // The AMIs carry the agent as a snap.
+    ssm_units: &[
+        "snap.amazon-ssm-agent.amazon-ssm-agent.service",
+        "amazon-ssm-agent.service",
+    ],
+    ssm_package: None,
+    cloudwatch_agent: CloudWatchAgent::Download("ubuntu"),
+    toolkit: NVIDIA_TOOLKIT,
+    driver: Driver {
+        branch: 580,
+        has_other_branches: true,
+        series_from: (0, 0),
+        // Names as in Ubuntu's index of 2026-11-22, where 580, 595 and 615 are.
+        steps: &[
+            Step::Install(&[
+                // Signed modules, built for this kernel. The meta package for the flavour would pull the newest kernel
+                // and with it a reboot.
+                &["linux-modules-nvidia-{branch}-server-open-{kernel}"],
+                &["linux-headers-{kernel}", "nvidia-dkms-{branch}-server-open"],
+            ]),
+            Step::Install(&[&[
+                "nvidia-headless-no-dkms-{branch}-server-open",
+                "nvidia-utils-{branch}-server",
+                // The edge encoder transcodes video.
+                "libnvidia-encode-{branch}-server",
+            ]]),
+            // A new kernel would come without modules, and a new library would not fit the module that is loaded
+            // (unattended-upgrades installs both).
+            Step::Hold(&[
+                "linux-{flavour}",
+                "linux-image-{flavour}",
+                "linux-headers-{flavour}",
+                "linux-modules-nvidia-{branch}-server-open-{kernel}",
+                "nvidia-dkms-{branch}-server-open",
+                "nvidia-kernel-common-{branch}-server",
+                "nvidia-compute-utils-{branch}-server",
+                "nvidia-headless-no-dkms-{branch}-server-open",
+                "nvidia-utils-{branch}-server",
+                "libnvidia-cfg1-{branch}-server",
+                "libnvidia-compute-{branch}-server",
+                "libnvidia-decode-{branch}-server",
+                "libnvidia-encode-{branch}-server",
+            ]),
+            Step::BuildModules,
+        ],
+    },
+};
+
+pub(super) const UBUNTU_22_04: Os = Os {
+    name: "Ubuntu 22.04",
+    version: "22.04",
+    ..UBUNTU_24_04
+};
