@@ -90,10 +90,12 @@ pub async fn gpus(host: &Host, name: &str) -> Result<String, String> {
     match host.docker().exec(name, &["nvidia-smi", "-L"]).await {
         Err(error) => Err(error.to_string()),
         Ok(output) if output.code == 0 && output.stdout.contains("GPU ") => {
-            // "GPU 0: Tesla T4 (UUID: GPU-…)"
-            let names = output.stdout.lines().map(|line| {
-                let name = line.split(" (UUID").next().unwrap_or(line);
-                printable(name)
+            // "GPU 0: Tesla T4 (UUID: GPU-…)", and below it "  MIG 1g.5gb     Device  0: (UUID: MIG-…)" for each part of
+            // one that is shared out.
+            let names = output.stdout.lines().filter_map(|line| {
+                let name = line.split("(UUID").next().unwrap_or(line);
+                let words: Vec<&str> = name.split_whitespace().collect();
+                (!words.is_empty()).then(|| printable(&words.join(" ")))
             });
             Ok(names.collect::<Vec<_>>().join(", "))
         }
@@ -155,6 +157,14 @@ mod tests {
         tree.tool("docker", "echo 'GPU 0: Tesla T4 (UUID: GPU-1)'");
         assert_eq!(gpus(&tree.host, "edge").await.unwrap(), "GPU 0: Tesla T4");
         assert_eq!(tree.calls(), ["docker exec edge nvidia-smi -L"]);
+        tree.tool(
+            "docker",
+            "echo 'GPU 0: A100 (UUID: GPU-1)\n  MIG 1g.5gb     Device  0: (UUID: MIG-1)'",
+        );
+        assert_eq!(
+            gpus(&tree.host, "edge").await.unwrap(),
+            "GPU 0: A100, MIG 1g.5gb Device 0:"
+        );
         tree.tool(
             "docker",
             "echo 'Failed to initialize NVML: Unknown Error'; exit 255",

@@ -321,12 +321,16 @@ async fn driver(host: &Host, config: &Config) -> Option<Answer<String>> {
     if !config.gpu {
         return None;
     }
-    let query = ["--query-gpu=name,driver_version", "--format=csv,noheader"];
-    let command = host.command("nvidia-smi").args(query);
-    let output = command.timeout(Duration::from_secs(20)).run().await;
-    Some(told(output.map(|output| {
-        crate::log::printable(&output.stdout.trim().replace('\n', "; "))
-    })))
+    let cards = host.nvidia_cards().await.and_then(|cards| {
+        let told = cards
+            .iter()
+            .map(|card| format!("{}, {}", card.name, card.driver));
+        match told.collect::<Vec<_>>().join("; ") {
+            none if none.is_empty() => Err("nvidia-smi names no GPU".into()),
+            told => Ok(told),
+        }
+    });
+    Some(cards)
 }
 
 async fn encrypted(node: &Node) -> Option<Answer<bool>> {

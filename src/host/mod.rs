@@ -5,6 +5,7 @@ pub mod disk;
 pub mod docker;
 pub mod files;
 pub mod mounts;
+pub mod nvidia;
 pub mod os;
 pub mod packages;
 pub mod pci;

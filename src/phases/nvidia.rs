@@ -12,7 +12,7 @@ use super::repository;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::host::files::Access;
-use crate::log::printable;
+use crate::host::nvidia::Card;
 use crate::node::Node;
 
 /// There while the module is loaded; its text names the version.
@@ -27,14 +27,6 @@ const BUILD: Duration = Duration::from_mins(15);
 
 /// The GPU's driver works, where the config wants a GPU.
 pub struct Nvidia(pub Arc<Node>);
-
-/// One GPU as nvidia-smi tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
-struct Card {
-    name: String,
-    driver: String,
-    persistent: bool,
-}
 
 impl Nvidia {
     /// How many GPUs the machine has; none is an error, since the config wants one.
@@ -73,35 +65,11 @@ impl Nvidia {
     }
 
     /// What the driver says of its GPUs, or why it does not answer.
-    async fn cards(&self) -> Result<std::result::Result<Vec<Card>, String>> {
+    async fn cards(&self) -> std::result::Result<Vec<Card>, String> {
         if !self.loaded() {
-            return Ok(Err("the NVIDIA driver is not loaded".into()));
+            return Err("the NVIDIA driver is not loaded".into());
         }
-        let output = self
-            .0
-            .host
-            .command("nvidia-smi")
-            .args([
-                "--query-gpu=name,driver_version,persistence_mode",
-                "--format=csv,noheader",
-            ])
-            .output()
-            .await;
-        let output = match output {
-            Ok(output) => output,
-            // Not installed, or it hangs.
-            Err(error) => return Ok(Err(error.to_string())),
-        };
-        if output.code != 0 {
-            // It tells its failures on standard output.
-            let said = printable(&format!(
-                "{} {}",
-                output.stdout.trim(),
-                output.stderr.trim()
-            ));
-            return Ok(Err(format!("nvidia-smi does not work: {said}")));
-        }
-        Ok(Ok(cards(&output.stdout)))
+        self.0.host.nvidia_cards().await
     }
 
     /// Loads the module for the running kernel; the answer is modprobe's complaint, if it has one.
@@ -166,16 +134,18 @@ impl Nvidia {
     }
 
     /// Keeps the driver's state between clients: without it each start of one takes seconds and settings are lost.
-    async fn persist(&self) -> Result<()> {
+    async fn persist(&self, cards: &[Card]) -> Result<()> {
         let host = &self.0.host;
         if host.unit_exists(PERSISTENCED) {
             host.enable_and_start(PERSISTENCED).await?;
         }
         // Ubuntu's unit starts the daemon with --no-persistence-mode.
-        host.command("nvidia-smi")
-            .arg("--persistence-mode=1")
-            .run()
-            .await?;
+        if cards.iter().any(|card| card.persistent.is_some()) {
+            host.command("nvidia-smi")
+                .arg("--persistence-mode=1")
+                .run()
+                .await?;
+        }
         Ok(())
     }
 }
@@ -193,7 +163,7 @@ impl Phase for Nvidia {
                 "the driver's installation was cut off".into(),
             ));
         }
-        Ok(match self.cards().await? {
+        Ok(match self.cards().await {
             Ok(cards) => judge(devices, &cards),
             Err(why) => State::Needed(why),
         })
@@ -203,13 +173,13 @@ impl Phase for Nvidia {
         self.devices()?;
         // An image may bring the driver; then it only has to be loaded.
         let mut complaint = self.load().await?;
-        if self.is_unfinished() || self.cards().await?.is_err() {
+        if self.is_unfinished() || self.cards().await.is_err() {
             let built = self.install().await?;
             complaint = built.or(self.load().await?);
         }
-        match self.cards().await? {
-            Ok(_) => {
-                self.persist().await?;
+        match self.cards().await {
+            Ok(cards) => {
+                self.persist(&cards).await?;
                 Ok(Applied::Finished)
             }
             // The module was built for a newer kernel, or another version of it is still loaded. The engine sees to
@@ -226,21 +196,6 @@ fn names(packages: &[String]) -> Vec<&str> {
     packages.iter().map(String::as_str).collect()
 }
 
-/// nvidia-smi's lines `Tesla T4, 580.159.03, Enabled`.
-fn cards(csv: &str) -> Vec<Card> {
-    csv.lines()
-        .filter_map(|line| {
-            let mut fields = line.rsplitn(3, ',').map(str::trim);
-            let (persistent, driver, name) = (fields.next()?, fields.next()?, fields.next()?);
-            Some(Card {
-                name: printable(name),
-                driver: printable(driver),
-                persistent: persistent == "Enabled",
-            })
-        })
-        .collect()
-}
-
 fn judge(devices: usize, cards: &[Card]) -> State {
     let Some(first) = cards.first() else {
         return State::Needed("nvidia-smi names no GPU".into());
@@ -251,7 +206,7 @@ fn judge(devices: usize, cards: &[Card]) -> State {
             cards.len()
         ));
     }
-    if cards.iter().any(|card| !card.persistent) {
+    if cards.iter().any(|card| card.persistent == Some(false)) {
         return State::Needed("persistence mode is off".into());
     }
     State::Done(format!(
@@ -272,7 +227,7 @@ mod tests {
     )]
     use super::*;
     use crate::host::testing::Tree;
-    use crate::phases::testing::{UBUNTU, config, node};
+    use crate::phases::testing::{DEBIAN, UBUNTU, config, node};
 
     fn gpu(tree: &Tree, device: &str) {
         for (name, value) in [
@@ -286,30 +241,29 @@ mod tests {
 
     #[test]
     fn judges_what_nvidia_smi_tells() {
+        let card = |persistent| Card {
+            name: "Tesla T4".into(),
+            driver: "580.159.03".into(),
+            persistent,
+        };
+        let done = State::Done("1 x Tesla T4, driver 580.159.03".into());
         let cases = [
+            (1, vec![card(Some(true))], done.clone()),
+            (1, vec![card(None)], done),
             (
                 1,
-                "Tesla T4, 580.159.03, Enabled\n",
-                State::Done("1 x Tesla T4, driver 580.159.03".into()),
-            ),
-            (
-                1,
-                "Tesla T4, 580.159.03, Disabled\n",
+                vec![card(Some(false))],
                 State::Needed("persistence mode is off".into()),
             ),
             (
                 2,
-                "A10G, 580.1, Enabled\n",
+                vec![card(Some(true))],
                 State::Needed("nvidia-smi names 1 of 2 GPUs".into()),
             ),
-            (
-                1,
-                "No devices were found\n",
-                State::Needed("nvidia-smi names no GPU".into()),
-            ),
+            (1, vec![], State::Needed("nvidia-smi names no GPU".into())),
         ];
-        for (devices, csv, state) in cases {
-            assert_eq!(judge(devices, &cards(csv)), state);
+        for (devices, cards, state) in cases {
+            assert_eq!(judge(devices, &cards), state);
         }
     }
 
@@ -331,6 +285,23 @@ mod tests {
             wanted.check().await.unwrap_err().reason(),
             "the driver cannot be installed for the Tesla V100 16 GB (p3) at 0000:00:1e.0: it is older than Turing, \
              which the open kernel modules need"
+        );
+    }
+
+    #[tokio::test]
+    async fn debian_has_one_branch_only() {
+        let tree = Tree::new();
+        gpu(&tree, "0x1eb8");
+        let mut config = config(true);
+        config.gpu_driver = Some(580);
+        let phase = Nvidia(node(&tree, DEBIAN, config));
+        let error = phase.check().await.unwrap_err();
+        assert_eq!(
+            (error.reason(), error.hint()),
+            (
+                "the config wants the NVIDIA driver 580, but Debian 12 has 535 only",
+                "Leave \"gpu_driver\" out of the config, or use another system."
+            )
         );
     }
 

@@ -128,7 +128,7 @@ fn stop_and_start(machine: &Machine) {
 }
 
 fn an_emptied_instance_store_never_gets_another_wallet_silently() {
-    let machine = with_instance_store();
+    let mut machine = with_instance_store();
     machine.run(&[]).expect(0);
     stop_and_start(&machine);
     machine.node.change(|node| node.down = true);
@@ -164,7 +164,15 @@ fn an_emptied_instance_store_never_gets_another_wallet_silently() {
         (Some(reason.as_str()), Some(hint))
     );
 
-    // Somebody who wants a new one says so.
+    // Somebody who wants a new one says so, and the node makes it.
+    let (core, key) = (
+        "/data/edgelauncher/edgecore",
+        format!("{folder}/{}", &ADDRESS[2..]),
+    );
+    machine.rule(
+        json!({"run": "docker start *", "also": true, "write": {&key: "{}"},
+                        "give": [core, format!("{core}/key"), folder, key]}),
+    );
     machine.node.change(|node| node.down = false);
     fs::remove_file(machine.path("/var/lib/bootstrap/wallet.json")).unwrap();
     machine.run(&[]).expect(0);

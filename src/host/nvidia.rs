@@ -1,0 +1,154 @@
+//! What `nvidia-smi` tells of the machine's GPUs.
+
+use std::time::Duration;
+
+use super::Host;
+use crate::log::printable;
+
+/// It exits with this where all is well but a GPU's infoROM, which it warns of between the lines (`man nvidia-smi`,
+/// "Return value").
+const INFOROM_CORRUPTED: i32 = 14;
+
+/// One GPU as nvidia-smi tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Card {
+    /// `Tesla T4`
+    pub name: String,
+    /// Version of the driver: `580.159.03`.
+    pub driver: String,
+    /// Whether the driver's persistence mode is on; `None` where the GPU has no such mode (`[N/A]`, a virtual one).
+    pub persistent: Option<bool>,
+}
+
+impl Host {
+    /// The GPUs that the driver sees, or what nvidia-smi says instead. A GPU that does not answer is an error.
+    pub async fn nvidia_cards(&self) -> Result<Vec<Card>, String> {
+        let query = [
+            "--query-gpu=name,driver_version,persistence_mode",
+            "--format=csv,noheader",
+        ];
+        let command = self.command("nvidia-smi").args(query);
+        // Not installed, or it hangs.
+        let output = command.timeout(Duration::from_secs(30)).output().await;
+        let output = output.map_err(|error| error.to_string())?;
+        if output.code != 0 && output.code != INFOROM_CORRUPTED {
+            // It tells its failures on standard output.
+            let (said, more) = (output.stdout.trim(), output.stderr.trim());
+            let said = printable(&format!("{said} {more}"));
+            return Err(format!("nvidia-smi does not work: {said}"));
+        }
+        cards(&output.stdout)
+    }
+}
+
+/// Lines such as `Tesla T4, 580.159.03, Enabled`. Where a value cannot be had it has another in brackets: `[N/A]`,
+/// `[Not Supported]`, `[Unknown Error]`, `[GPU is lost]`, or `ERR!`.
+fn cards(csv: &str) -> Result<Vec<Card>, String> {
+    let mut cards = Vec::new();
+    for line in csv.lines() {
+        let mut fields = line.rsplitn(3, ',').map(str::trim);
+        let (Some(persistence), Some(driver), Some(name)) =
+            (fields.next(), fields.next(), fields.next())
+        else {
+            // A warning, or "No devices were found".
+            continue;
+        };
+        let is_version = driver.starts_with(|c: char| c.is_ascii_digit());
+        if !is_version || name.starts_with('[') || name == "ERR!" {
+            return Err(format!("nvidia-smi says of a GPU: {}", printable(line)));
+        }
+        cards.push(Card {
+            name: printable(name),
+            driver: printable(driver),
+            persistent: match persistence {
+                "Enabled" => Some(true),
+                "Disabled" => Some(false),
+                _ => None,
+            },
+        });
+    }
+    Ok(cards)
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::host::testing::Tree;
+
+    fn card(name: &str, driver: &str, persistent: Option<bool>) -> Card {
+        Card {
+            name: name.into(),
+            driver: driver.into(),
+            persistent,
+        }
+    }
+
+    #[test]
+    fn reads_every_line_that_nvidia_smi_writes() {
+        let cases = [
+            (
+                "Tesla T4, 580.159.03, Enabled\n",
+                vec![card("Tesla T4", "580.159.03", Some(true))],
+            ),
+            (
+                "NVIDIA A10G, 535.261.03, Disabled\nNVIDIA A10G, 535.261.03, Enabled\n",
+                vec![
+                    card("NVIDIA A10G", "535.261.03", Some(false)),
+                    card("NVIDIA A10G", "535.261.03", Some(true)),
+                ],
+            ),
+            (
+                "GRID T4-4Q, 550.54, [N/A]\n",
+                vec![card("GRID T4-4Q", "550.54", None)],
+            ),
+            (
+                "Tesla M4, 470.1, [Not Supported]\n",
+                vec![card("Tesla M4", "470.1", None)],
+            ),
+            ("No devices were found\n", vec![]),
+            ("", vec![]),
+            (
+                "Tesla T4, 580.1, Enabled\nWARNING: infoROM is corrupted at gpu 0000:00:1E.0\n",
+                vec![card("Tesla T4", "580.1", Some(true))],
+            ),
+        ];
+        for (csv, wanted) in cases {
+            assert_eq!(cards(csv).unwrap(), wanted, "{csv}");
+        }
+    }
+
+    #[test]
+    fn a_gpu_that_does_not_answer_is_no_gpu() {
+        for line in [
+            "ERR!, 580.159.03, Enabled",
+            "[Unknown Error], 580.159.03, [Unknown Error]",
+            "[GPU is lost], [GPU is lost], [GPU is lost]",
+            "Tesla T4, [N/A], Enabled",
+        ] {
+            let csv = format!("Tesla T4, 580.159.03, Enabled\n{line}\n");
+            assert_eq!(
+                cards(&csv).unwrap_err(),
+                format!("nvidia-smi says of a GPU: {line}")
+            );
+        }
+    }
+
+    #[tokio::test]
+    async fn only_a_worn_inforom_is_no_failure() {
+        for (code, wanted) in [
+            (14, Ok(vec![card("Tesla T4", "580.1", Some(true))])),
+            (
+                15,
+                Err("nvidia-smi does not work: Tesla T4, 580.1, Enabled GPU is lost".to_owned()),
+            ),
+        ] {
+            let tree = Tree::new();
+            let script =
+                format!("echo Tesla T4, 580.1, Enabled; echo GPU is lost >&2; exit {code}");
+            tree.tool("nvidia-smi", &script);
+            assert_eq!(tree.host.nvidia_cards().await, wanted, "{code}");
+        }
+    }
+}
