@@ -13,13 +13,14 @@ die() {
 # Runs a command whose output matters only when it fails.
 logged() { "$@" >>"$state/prepare.log" 2>&1 || die "$1 failed; see $state/prepare.log"; }
 
-# install_packages PACKAGE… installs those that are missing, with apt.
+# install_packages PACKAGE… installs those that are missing, with apt; without root it says how.
 install_packages() {
     local missing=() package
     for package in "$@"; do
         [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == *' installed' ]] || missing+=("$package")
     done
     ((${#missing[@]})) || return 0
+    ((EUID == 0)) || die "packages are missing: sudo apt-get install --no-install-recommends ${missing[*]}"
     say "Installing ${missing[*]}"
     logged apt-get update
     logged env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"

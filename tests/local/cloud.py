@@ -8,13 +8,15 @@
 
 STATE.json names: stack, binary, assets, password ("" to leave it), tag (of the image, "" to leave it), break ("hash" or
 "object": what is wrong with the binary's parameters), late ("yes": the instance that is replaced keeps the volume until
-it is released), wanted ("ready": user-data ends before it starts bootstrap) and out, a folder that gets instance-id,
-volume-id, bucket and instance.json, which is what the metadata service tells.
+it is released), wanted ("ready": user-data ends before it starts bootstrap), gpu ("true": an instance type with one),
+address (the instance's) and out, a folder that gets instance-id, volume-id, bucket and instance.json, which is what the
+metadata service tells. AWS_ENDPOINT_URL says where the simulated AWS is.
 """
 
 import base64
 import hashlib
 import json
+import os
 import pathlib
 import sys
 from typing import Any
@@ -105,8 +107,8 @@ def deploy(state: State) -> None:
         "VpcId": subnet["VpcId"],
         "SubnetId": subnet["SubnetId"],
         "AvailabilityZone": subnet["AvailabilityZone"],
-        "InstanceType": "c6i.xlarge",
-        "Gpu": "false",
+        "InstanceType": "g4dn.xlarge" if state["gpu"] == "true" else "c6i.xlarge",
+        "Gpu": state["gpu"],
         "VolumeSize": "8",
         "BinaryKey": published["binary"],
         "BinarySha256": published["binary-sha256"],
@@ -185,6 +187,7 @@ def write(state: State, stack: dict[str, Any], bucket: str) -> None:
         "instance-type": instance["InstanceType"],
         "region": REGION,
         "availability-zone": instance["Placement"]["AvailabilityZone"],
+        "local-ipv4": state["address"],
         "role": role["RoleName"],
         "user-data": user_data,
     }
@@ -213,7 +216,7 @@ def destroy(name: str) -> None:
 
 
 def main() -> None:
-    connection.endpoint = "http://127.0.0.1:5000"
+    connection.endpoint = os.environ["AWS_ENDPOINT_URL"]
     match sys.argv[1:]:
         case ["deploy", file]:
             deploy(json.loads(pathlib.Path(file).read_text()))

@@ -1,8 +1,42 @@
-# Sourced by scripts/launch-local: one instance, from launch to stop.
-# An instance lives in $state/instances/NAME: root (the overlay that it boots from), upper (what it
-# wrote), docker and containerd (overlayfs cannot lie on overlayfs), disks (what is attached), and
-# its data volume's file, disk.img. Needs: $repo, $state, $region, cloud.sh, say, die.
-# shellcheck shell=bash disable=SC2154 # the needed variables are the driver's
+# Sourced by scripts/launch-local: an instance that boots in systemd-nspawn, and the network that it has. All of the
+# latter lies in one network namespace, so nothing on this machine's own network changes: its ports stay free, its
+# metadata service (if it is a cloud machine) stays reachable, and deleting the namespace takes everything away.
+# Of $state/instances/NAME it uses: root (the overlay that it boots from), upper (what it wrote), docker and containerd
+# (overlayfs cannot lie on overlayfs), disks (what is attached). Needs: $repo, $state, instance.sh, say, die.
+# shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with the driver
+
+readonly kind=container aws_address=10.77.0.1 machine_address=10.77.0.2
+readonly moto_at=127.0.0.1:5000 registry_at=127.0.0.1:5001 imds_at=169.254.169.254:80 tls_at=10.77.0.1:443
+# Run by local-aws after a successful AttachVolume.
+readonly attached=$repo/tests/local/attached.sh
+# One per checkout, so that two can be at work on one machine.
+namespace=bootstrap-$(cksum <<<"$repo" | cut -d ' ' -f 1)
+readonly namespace
+readonly in_cloud=(nsenter --net="/run/netns/$namespace" --)
+
+machine_needs() { host_packages+=(iproute2 mount systemd-container); }
+
+# The folder with what the root filesystem holds of this checkout.
+machine_files() {
+    mkdir -p -- "$state/files"
+    echo "$state/files"
+}
+
+network_is_up() { [[ -e /run/netns/$namespace ]]; }
+
+network_up() {
+    ip netns add "$namespace"
+    in_cloud ip link set lo up
+    in_cloud ip link add cloud type bridge
+    in_cloud ip address add 10.77.0.1/24 dev cloud
+    in_cloud ip address add 169.254.169.254/32 dev cloud
+    in_cloud ip link set cloud up
+}
+
+# The processes of the simulated AWS; only these are in the namespace.
+network_processes() { ip netns pids "$namespace"; }
+
+network_down() { ip netns delete "$namespace"; }
 
 # nspawn's own process, while the instance is up.
 machine_supervisor() {
@@ -21,18 +55,6 @@ machine_leader() {
     pgrep --parent "$nspawn" | head -n 1
 }
 
-machine_running() {
-    local directory
-    for directory in "$state"/instances/*/; do
-        directory=${directory%/}
-        if machine_supervisor "${directory##*/}" >/dev/null; then
-            echo "${directory##*/}"
-            return
-        fi
-    done
-    return 1
-}
-
 # machine_exec NAME COMMAND… runs inside, as root, with its exit status.
 machine_exec() {
     local leader
@@ -43,61 +65,28 @@ machine_exec() {
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
-# machine_launch WHAT IMAGE deploys a node's stack (WHAT is deploy), or has it go on with another instance (replace), and
-# boots that instance; IMAGE becomes the data volume's disk. How it is to be is in the driver's variables.
-machine_launch() {
-    local what=$1 image=$2 home=$state/instances/$name
-    mkdir -p -- "$home"/{root,upper/etc,work,docker,containerd,disks}
-    if [[ ! -e $image ]]; then
-        truncate --size 8G "$image"
-    fi
-    ln -sfn -- "$home" "$cloud/current"
-    # The password goes through a file that only root can read, never through an argument list.
-    (
-        umask 077
-        printf '%s\0' stack "$stack" binary "${BOOTSTRAP_BINARY:-$binaries/bootstrap}" assets "$state/assets.tar.gz" \
-            password "$password" tag "$tag" break "$break" late "$late" wanted "$wanted" out "$home" |
-            python3 -c '
-import json, sys
-words = sys.stdin.read().split("\0")[:-1]
-print(json.dumps(dict(zip(words[::2], words[1::2]))))' >"$home/launch.json"
-    )
-    tell_cloud "$what" "$home/launch.json" || die 'the simulated AWS could not be set up'
-    rm -- "$home/launch.json"
-    printf '%s\n' "$stack" >"$home/stack"
-    printf '%s\n' "$image" >"$cloud/volumes/$(<"$home/volume-id")"
-
-    printf '127.0.0.1 localhost\n10.77.0.1 %s\n' "$(aws_names "$(<"$home/bucket")")" >"$home/upper/etc/hosts"
+machine_prepare() {
+    local home=$state/instances/$1
+    mkdir -p -- "$home"/{root,upper/etc,work,docker,containerd}
+    cp -- "$home/hosts" "$home/upper/etc/hosts"
     mount -t overlay overlay -o "lowerdir=$state/rootfs,upperdir=$home/upper,workdir=$home/work" "$home/root"
-    machine_start "$name"
 }
 
-# stack_destroy NAME deletes the stack of an instance that was stopped; a restarted cloud has never heard of it.
-stack_destroy() {
-    local file=$state/instances/$1/stack
-    [[ ! -s $file ]] || ! cloud_runs || tell_cloud destroy "$(<"$file")" 2>>"$state/prepare.log" || true
-    rm -f -- "$file"
-}
+# What the instance tells while it comes up.
+machine_log() { echo "$state/instances/$1/root/var/log/cloud-init-output.log"; }
 
-# The host names that an instance reaches, all answered by local-aws; one is the bucket's.
-aws_names() {
-    local service
-    for service in ec2 s3 "$1.s3" secretsmanager monitoring cloudformation; do
-        printf '%s.%s.amazonaws.com ' "$service" "$region"
-    done
-    for service in cloudformation-waitcondition amazoncloudwatch-agent; do
-        printf '%s-%s.s3.%s.amazonaws.com ' "$service" "$region" "$region"
-    done
-    echo registry-1.docker.io
-}
+# Whether cloud-init has ended.
+machine_settled() { [[ -e $state/instances/$1/root/var/lib/cloud/instances/$(<"$state/instances/$1/instance-id")/boot-finished ]]; }
+
+# Whether bootstrap runs. A run may also go on after a reboot, in bootstrap.service.
+machine_works() { pgrep --full --exact /usr/local/bin/bootstrap >/dev/null; }
 
 machine_start() {
     local name=$1 home=$state/instances/$1
     # A systemd of the host's would otherwise have no cgroup to delegate.
     local scope=()
     [[ ! -d /run/systemd/system ]] || scope=(systemd-run --quiet --scope --property=Delegate=yes)
-    setsid nsenter --net="/run/netns/$namespace" -- "${scope[@]}" \
-        "$repo/tests/local/machine-run" "$name" "$home" "$state/packages" \
+    setsid "${in_cloud[@]}" "${scope[@]}" "$repo/tests/local/machine-run" "$name" "$home" \
         >>"$home/console.log" 2>&1 </dev/null 9>&- &
     for _ in {1..100}; do
         machine_leader "$name" >/dev/null && return

@@ -2,25 +2,30 @@
 # Needs: $repo, $state, $region, scripts/needs.sh, scripts/artifacts.sh.
 # shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with the driver
 
-readonly host_packages=(ca-certificates curl debootstrap dpkg-dev e2fsprogs gcc iproute2 mount musl-tools openssl procps
-    python3 python3-venv systemd-container util-linux)
+host_packages=(ca-certificates curl dpkg-dev e2fsprogs gcc mmdebstrap musl-tools openssl procps python3 python3-venv
+    util-linux)
 readonly target=x86_64-unknown-linux-musl
 readonly binaries=$repo/target/$target/release
 readonly aws_python=$repo/target/tools/aws/bin/python
 
 prepare() {
+    machine_needs
     install_packages "${host_packages[@]}"
     # Not installed: its package would start a service on this machine.
     once "$state/tools" fetch_registry "$state/tools.new"
     need_simulated_aws
     once "$state/ca" make_ca "$state/ca.new"
-    if [[ ! -d $state/rootfs ]] || ! cmp -s "$state/rootfs.from" <(rootfs_from); then
-        say 'Making the root filesystem (once, about two minutes)'
-        "$repo/tests/local/rootfs.sh" "$state" "$state/ca/ca.crt"
-        rootfs_from >"$state/rootfs.from"
+    local files
+    files=$(machine_files)
+    if ! cmp -s "$state/rootfs.from" <(rootfs_from "$files"); then
+        say 'Making the root filesystem (once, about a minute)'
+        rm -f -- "$state/rootfs.from"
+        "$repo/tests/local/rootfs.sh" "$kind" "$state" "$state/ca/ca.crt" "$files"
+        rootfs_from "$files" >"$state/rootfs.from"
     fi
     build
     make_agent_package
+    [[ $gpu == false ]] || make_fake_gpu
     make_assets "$state/assets.tar.gz"
 }
 
@@ -51,7 +56,8 @@ make_ca() {
         openssl req -newkey ec -pkeyopt ec_paramgen_curve:P-256 -nodes -keyout tls.key -out tls.csr \
             -subj '/CN=local AWS'
         openssl x509 -req -in tls.csr -CA ca.crt -CAkey ca.key -CAcreateserial -days 3650 -out tls.crt -extfile <(
-            echo "subjectAltName=DNS:*.$region.amazonaws.com,DNS:*.s3.$region.amazonaws.com,DNS:registry-1.docker.io"
+            printf 'subjectAltName=DNS:*.%s.amazonaws.com,DNS:*.s3.%s.amazonaws.com,DNS:registry-1.docker.io,DNS:%s\n' \
+                "$region" "$region" "${fake_gpu_hosts// /,DNS:}"
             echo 'extendedKeyUsage=serverAuth'
         )
     ) 2>>"$state/prepare.log" || die "openssl failed; see $state/prepare.log"
@@ -59,7 +65,7 @@ make_ca() {
 
 rootfs_from() {
     cat "$repo/tests/local/rootfs.sh" "$state/ca/ca.crt"
-    find "$repo/tests/local/guest" -type f -exec sha256sum {} + | sort
+    find "$repo/tests/local/guest" "$1" -type f -exec sha256sum {} + | sort
     echo "${LOCAL_SUITE:-} ${LOCAL_MIRROR:-}"
 }
 

@@ -65,7 +65,7 @@ def push(registry, repository, tag, tar, settings):
         "architecture": "amd64",
         "os": "linux",
         # Like the real image: an entrypoint, and no command.
-        "config": {"Entrypoint": ["/" + PROGRAM], "Env": ["PATH=/"], "WorkingDir": "/", **settings},
+        "config": {"Entrypoint": ["/" + PROGRAM], "Env": ["PATH=/:/usr/bin"], "WorkingDir": "/", **settings},
         "rootfs": {"type": "layers", "diff_ids": [digest(tar)]},
     }
     docker = "application/vnd.docker."

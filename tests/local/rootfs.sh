@@ -1,21 +1,24 @@
 #!/usr/bin/env bash
-# Makes, once, the root filesystem that every local instance boots a copy of, and the packages
-# that the node installs from inside it.
+# Makes, once, the root filesystem that every local instance boots a copy of, with the packages that the
+# node installs from inside it, in /var/local/packages. Needs no root.
 #
-#   rootfs.sh DIRECTORY CA.crt
+#   rootfs.sh KIND DIRECTORY CA.crt [FILES]
 #
-# DIRECTORY/rootfs is the filesystem, DIRECTORY/packages the apt repository for the guest. The guest
-# is the host's own distribution and release, from the mirror that the host itself is set up with.
-# LOCAL_MIRROR and LOCAL_SUITE name others.
+# KIND container: DIRECTORY/rootfs is the filesystem, for systemd-nspawn; this needs root.
+# KIND qemu: DIRECTORY/rootfs.img is it, DIRECTORY/vmlinuz and initrd.img its kernel.
+# The guest is the host's own distribution and release, from the mirror that the host itself is set up with.
+# LOCAL_MIRROR and LOCAL_SUITE name others. What is in the folder FILES goes into the filesystem.
 set -euo pipefail
 
 readonly here=${BASH_SOURCE[0]%/*}
-readonly into=$1 ca=$2
+readonly kind=$1 into=$2 ca=$3 files=${4:-}
 
 # Beyond what the cloud images of Debian and Ubuntu share, nothing is installed: Docker and cron are the product's work.
-readonly base=(systemd systemd-sysv dbus ca-certificates curl iproute2 e2fsprogs fdisk)
+packages=(systemd systemd-sysv dbus ca-certificates curl iproute2 e2fsprogs fdisk cloud-init gpg)
 # What the product may ask apt for.
 readonly offered=(docker.io cron xfsprogs)
+units=(systemd-networkd)
+readonly masked=(systemd-networkd-wait-online apt-daily.timer apt-daily-upgrade.timer)
 
 say() { printf '==> %s\n' "$*"; }
 
@@ -30,11 +33,6 @@ host_mirror() {
     esac
 }
 
-inside() {
-    env -i PATH=/usr/sbin:/usr/bin:/sbin:/bin HOME=/root LC_ALL=C.UTF-8 DEBIAN_FRONTEND=noninteractive \
-        chroot "$root" "$@"
-}
-
 # shellcheck source=/dev/null
 . /etc/os-release
 suite=${LOCAL_SUITE:-$VERSION_CODENAME}
@@ -43,44 +41,63 @@ mirror=${LOCAL_MIRROR:-$(host_mirror "$suite")}
     echo "apt on this machine names no mirror for $suite; set LOCAL_MIRROR to one" >&2
     exit 1
 }
-components=main
-[[ $ID != ubuntu && $mirror != *ubuntu* ]] || components=main,universe
+components=main kernel=linux-image-cloud-amd64
+if [[ $ID == ubuntu || $mirror == *ubuntu* ]]; then
+    components=main,universe kernel=linux-image-virtual
+fi
+case $kind in
+    container)
+        units+=(local-cgroups local-disks)
+        made=$into/rootfs.new
+        ;;
+    qemu)
+        packages+=("$kernel" initramfs-tools kmod udev apparmor dropbear-bin)
+        units+=(local-shell fake-gpu)
+        made=$into/rootfs.tar
+        ;;
+esac
+rm -rf -- "$into"/rootfs{,.new,.tar,.img}
 
-readonly root=$into/rootfs.new
-rm -rf -- "$root" "$into/rootfs" "$into/packages"
-mkdir -p -- "$root" "$into/packages"
+# What makes it an instance, owned by root whoever is at work here.
+tree=$(mktemp -d)
+trap 'rm -rf -- "$tree" "$tree.tar"' EXIT
+chmod 0755 "$tree"
+cp -R -- "$here/guest/common/." "$here/guest/$kind/." "$tree/"
+[[ -z $files ]] || cp -R -- "$files/." "$tree/"
+install -D -m 0644 -- "$ca" "$tree/usr/local/share/ca-certificates/local-instance.crt"
+tar --create --file "$tree.tar" --directory "$tree" --owner=0 --group=0 .
 
-say "debootstrap $suite from $mirror"
-list=$(IFS=,; echo "${base[*]}")
-debootstrap --variant=minbase --components="$components" --include="$list" "$suite" "$root" "$mirror" \
-    >"$into/debootstrap.log" 2>&1 || { tail -n 20 "$into/debootstrap.log" >&2; exit 1; }
+proxies=()
+while read -r proxy; do
+    proxies+=(--aptopt="$proxy")
+done < <(apt-config dump | grep -E '^Acquire::(http|https)::Proxy')
+list=$(IFS=,; echo "${packages[*]}")
+say "$suite from $mirror, with cloud-init, and the packages that the node will ask for"
+# shellcheck disable=SC2016 # expanded by mmdebstrap's shell
+mmdebstrap --variant=minbase --components="$components" --include="$list" "${proxies[@]}" \
+    --customize-hook="APT_CONFIG=\"\$MMDEBSTRAP_APT_CONFIG\" apt-get --yes --download-only install ${offered[*]}" \
+    --customize-hook='mkdir -p "$1/var/local/packages" && mv "$1"/var/cache/apt/archives/*.deb "$1/var/local/packages/"' \
+    --customize-hook='cd "$1/var/local/packages" && dpkg-scanpackages --multiversion . >Packages' \
+    --customize-hook='rm -rf "$1"/etc/apt/sources.list.d/*' \
+    --customize-hook="tar-in '$tree.tar' /" \
+    --customize-hook='chroot "$1" update-ca-certificates' \
+    --customize-hook="chroot \"\$1\" systemctl enable ${units[*]}" \
+    --customize-hook="chroot \"\$1\" systemctl mask ${masked[*]}" \
+    --customize-hook='rm -f "$1/etc/resolv.conf" && : >"$1/etc/machine-id"' \
+    "$suite" "$made" "$mirror" >"$into/rootfs.log" 2>&1 || { tail -n 20 "$into/rootfs.log" >&2; exit 1; }
 
-say "cloud-init, and the packages that the node will ask for"
-apt-config dump | grep -E '^Acquire::(http|https)::Proxy' >"$root/etc/apt/apt.conf.d/90host-proxy" || true
-cp -- /etc/resolv.conf /etc/hosts "$root/etc/"
-# cloud-init's install starts nothing in a chroot.
-printf '#!/bin/sh\nexit 101\n' >"$root/usr/sbin/policy-rc.d"
-chmod +x "$root/usr/sbin/policy-rc.d"
-{
-    inside apt-get update
-    inside apt-get install --yes --no-install-recommends cloud-init gpg
-    inside apt-get clean
-    inside apt-get install --yes --download-only "${offered[@]}"
-} >"$into/apt.log" 2>&1 || { tail -n 20 "$into/apt.log" >&2; exit 1; }
-mv -- "$root"/var/cache/apt/archives/*.deb "$into/packages/"
-(cd "$into/packages" && dpkg-scanpackages --multiversion . >Packages 2>>"$into/apt.log")
-
-say "the files that make it an instance"
-rm -rf -- "$root"/usr/sbin/policy-rc.d "$root"/etc/apt/apt.conf.d/90host-proxy "$root"/etc/apt/sources.list.d/* \
-    "$root"/var/lib/apt/lists/* "$root"/etc/resolv.conf "$root"/etc/machine-id
-: >"$root/etc/machine-id"
-cp -R -- "$here/guest/." "$root/"
-install -m 0644 -- "$ca" "$root/usr/local/share/ca-certificates/local-instance.crt"
-{
-    inside update-ca-certificates
-    inside systemctl enable systemd-networkd local-cgroups local-disks
-    inside systemctl mask systemd-networkd-wait-online apt-daily.timer apt-daily-upgrade.timer
-} >>"$into/apt.log" 2>&1
-inside apt-get clean
-
-mv -- "$root" "$into/rootfs"
+case $kind in
+    container) mv -- "$made" "$into/rootfs" ;;
+    qemu)
+        say "its disk's image"
+        # Without root, the owners are the archive's only under fakeroot. Large, since the product asks for room.
+        as_root=()
+        ((EUID == 0)) || as_root=(fakeroot)
+        # shellcheck disable=SC2016 # expanded by that shell
+        "${as_root[@]}" sh -euc 'cd "$1" && rm -rf tree && mkdir tree && tar --extract --file rootfs.tar --directory tree &&
+            cat tree/boot/vmlinuz-* >vmlinuz && ls tree/lib/modules >kernel-release && cat tree/boot/initrd.img-* >initrd.img &&
+            truncate --size 24G rootfs.new && mke2fs -q -t ext4 -L root -d tree rootfs.new && rm -rf tree rootfs.tar' \
+            sh "$into" >>"$into/rootfs.log" 2>&1 || { tail -n 20 "$into/rootfs.log" >&2; exit 1; }
+        mv -- "$into/rootfs.new" "$into/rootfs.img"
+        ;;
+esac

@@ -11,13 +11,14 @@
 //! and `registry` (loopback addresses), `instance` (a JSON file with what the metadata service tells,
 //! read at each request), `agent` (the .deb), `signals` and `requests` (files that get one JSON line
 //! each time), `attached`: a program that is run as `PROGRAM VOLUME DEVICE INSTANCE` after a
-//! successful `AttachVolume`, and `silent`: a file with the number of requests to S3 that still get
-//! no answer, as where there is no network yet.
+//! successful `AttachVolume`, `silent`: a file with the number of requests to S3 that still get
+//! no answer, as where there is no network yet, and `mirror`: a folder with the files of other
+//! hosts, in a folder for each host.
 
 use std::fs;
 use std::io::{self, Write};
 use std::net::{Shutdown, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Component, Path, PathBuf};
 use std::process::{Command, ExitCode};
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -33,6 +34,9 @@ use standins::signals::Signals;
 /// How the host of a wait condition handle's URL begins.
 const WAIT_CONDITION: &str = "cloudformation-waitcondition-";
 
+/// Hosts whose files lie in the mirror.
+const MIRRORED: [&str; 2] = ["deb.debian.org", "nvidia.github.io"];
+
 type Fault = Box<dyn std::error::Error + Send + Sync>;
 
 struct Local {
@@ -41,6 +45,7 @@ struct Local {
     agent: PathBuf,
     requests: PathBuf,
     attached: PathBuf,
+    mirror: PathBuf,
     silent: Mutex<PathBuf>,
     signals: Signals,
 }
@@ -70,6 +75,7 @@ fn run() -> Result<(), Fault> {
         agent: get("agent")?.into(),
         requests: get("requests")?.into(),
         attached: get("attached")?.into(),
+        mirror: get("mirror")?.into(),
         silent: Mutex::new(get("silent")?.into()),
         signals: Signals::to_file(get("signals")?.into()),
     });
@@ -110,6 +116,7 @@ impl Local {
         let host = request.host();
         let kind = match host.split(['.', '-']).next() {
             Some("registry") => "registry".into(),
+            _ if MIRRORED.contains(&host.as_str()) => "mirror".into(),
             Some("amazoncloudwatch") => "agent-package".into(),
             _ if host.starts_with(WAIT_CONDITION) => "wait-handle".into(),
             _ => kind(request),
@@ -141,11 +148,23 @@ impl Local {
                 _ => Response::text(403, ""),
             },
             "registry" => pass_on(self.registry, request),
+            "mirror" => self.mirrored(request),
             "SignalResource" => self.signals.signal_resource(request),
             "AttachVolume" => self.attach(request),
             // The Rust SDK speaks RPC v2 CBOR.
             "PutMetricData" if request.header("smithy-protocol").is_some() => metrics_taken(),
             _ => pass_on(self.moto, request),
+        }
+    }
+
+    fn mirrored(&self, request: &Request) -> Response {
+        let path = Path::new(request.path().trim_start_matches('/'));
+        let inside = path
+            .components()
+            .all(|part| matches!(part, Component::Normal(_)));
+        match fs::read(self.mirror.join(request.host()).join(path)) {
+            Ok(file) if inside => Response::new(200, "application/octet-stream", file),
+            _ => Response::text(404, ""),
         }
     }
 
