@@ -1,5 +1,7 @@
 //! `bootstrap` turns a bare EC2 instance into a healthy Theta Edge Node, and proves it.
 
+#![cfg_attr(fuzzing, no_main, allow(dead_code, unused_imports))]
+
 mod aws;
 mod cli;
 mod commands;
@@ -9,6 +11,9 @@ mod directories;
 mod edge;
 mod engine;
 mod error;
+#[cfg(any(fuzzing, test))]
+#[path = "../tests/fuzz/targets.rs"]
+mod fuzz;
 mod health;
 mod host;
 mod http;
@@ -21,6 +26,7 @@ mod report;
 mod retry;
 mod secret;
 
+#[cfg(not(fuzzing))]
 fn main() -> std::process::ExitCode {
     cli::main()
 }

@@ -138,7 +138,7 @@ fn refused(refusal: Refusal, aws: &SdkConfig, what: &str, id: &str) -> Error {
     }
 }
 
-fn volume(answer: &Element) -> Option<VolumeInfo> {
+pub fn volume(answer: &Element) -> Option<VolumeInfo> {
     let item = answer.child("volumeSet")?.child("item")?;
     let attachments = item.child("attachmentSet").map(|set| {
         set.children("item")

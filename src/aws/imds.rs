@@ -212,7 +212,7 @@ fn refused(status: u16, path: &str) -> Error {
     .transient_if(matches!(status, 408 | 429 | 500..=599))
 }
 
-fn is_instance_id(text: &str) -> bool {
+pub fn is_instance_id(text: &str) -> bool {
     text.strip_prefix("i-").is_some_and(|hex| {
         matches!(hex.len(), 8 | 17)
             && hex
@@ -244,7 +244,7 @@ fn is_zone(text: &str, region: &str) -> bool {
             .is_some_and(|rest| rest.ends_with(|last: char| last.is_ascii_lowercase()))
 }
 
-fn is_instance_type(text: &str) -> bool {
+pub fn is_instance_type(text: &str) -> bool {
     text.split_once('.')
         .is_some_and(|(family, size)| is_name(family) && is_name(size))
 }

@@ -4,12 +4,12 @@ pub mod cloudformation;
 pub mod cloudwatch;
 pub mod ec2;
 pub mod imds;
-mod query;
+pub mod query;
 mod refusal;
 pub mod s3;
 pub mod secrets;
 pub mod wait_handle;
-mod xml;
+pub mod xml;
 
 use std::time::Duration;
 

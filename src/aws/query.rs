@@ -200,7 +200,7 @@ fn read(action: &str, response: &Response) -> std::result::Result<Element, Troub
 }
 
 /// EC2 answers `<Response><Errors><Error>…`, CloudFormation `<ErrorResponse><Error>…`, S3 `<Error>…`.
-pub(super) fn refusal(status: u16, root: Option<&Element>, response: &Response) -> Refusal {
+pub fn refusal(status: u16, root: Option<&Element>, response: &Response) -> Refusal {
     let error = root.and_then(|root| root.find("Error"));
     let field = |name| error.and_then(|error| error.text_of(name));
     Refusal {

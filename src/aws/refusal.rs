@@ -15,7 +15,7 @@ const NETWORK_HINT: &str =
 
 /// A service's "no".
 #[derive(Debug)]
-pub(super) struct Refusal {
+pub struct Refusal {
     /// HTTP status.
     pub(super) status: u16,
     /// The service's error code, e.g. `AccessDenied`; empty where it gave none.
@@ -63,7 +63,7 @@ impl Refusal {
     }
 
     /// The code and the words, safe to print.
-    pub(super) fn text(&self) -> String {
+    pub fn text(&self) -> String {
         match (self.code.as_str(), self.message.as_str()) {
             ("", "") => format!("HTTP status {}", self.status),
             (code, "") => printable(code),

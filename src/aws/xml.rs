@@ -5,7 +5,7 @@ const DEEPEST: usize = 32;
 
 /// One element.
 #[derive(Debug, Default)]
-pub(super) struct Element {
+pub struct Element {
     name: String,
     text: String,
     children: Vec<Element>,
@@ -38,7 +38,7 @@ impl Element {
 }
 
 /// The root element; `None` where the text is not well-formed.
-pub(super) fn parse(mut xml: &str) -> Option<Element> {
+pub fn parse(mut xml: &str) -> Option<Element> {
     let mut open: Vec<Element> = vec![Element::default()];
     while let Some((text, rest)) = xml.split_once('<') {
         open.last_mut()?.text.push_str(&unescape(text));

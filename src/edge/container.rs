@@ -39,7 +39,8 @@ impl Container {
         Some(now.as_second() - self.started?.as_second())
     }
 
-    fn from_inspect(document: Value) -> Self {
+    /// Reads what `docker container inspect` says about one container.
+    pub fn from_inspect(document: Value) -> Self {
         let text = |path: &str| document.pointer(path).and_then(Value::as_str);
         let labels = document.pointer("/Config/Labels");
         let ports = document.pointer("/NetworkSettings/Ports");

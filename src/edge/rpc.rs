@@ -119,7 +119,7 @@ impl Client {
 }
 
 /// The `result` of an answer.
-fn result(response: &Response) -> Result<Value, Fault> {
+pub fn result(response: &Response) -> Result<Value, Fault> {
     let broken = |text: String| Err(Fault::Broken(text));
     if response.status != 200 {
         return broken(format!("HTTP status {}", response.status));
@@ -139,7 +139,7 @@ fn result(response: &Response) -> Result<Value, Fault> {
     }
 }
 
-fn status(result: &Value) -> Result<Status, Fault> {
+pub fn status(result: &Value) -> Result<Status, Fault> {
     if !result.is_object() {
         return Err(Fault::Broken("a status that is not an object".into()));
     }
@@ -152,7 +152,7 @@ fn status(result: &Value) -> Result<Status, Fault> {
     })
 }
 
-fn peers(result: &Value) -> Result<Vec<String>, Fault> {
+pub fn peers(result: &Value) -> Result<Vec<String>, Fault> {
     match result.get("peers") {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(peers)) => Ok(peers

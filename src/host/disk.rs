@@ -13,6 +13,8 @@ pub use filesystem::Kind;
 pub use probe::Contents;
 #[cfg(test)]
 pub use probe::Finding;
+#[cfg(any(fuzzing, test))]
+pub use probe::parse_wipefs;
 
 use super::Host;
 use crate::error::{Error, Result};

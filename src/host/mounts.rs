@@ -119,7 +119,7 @@ impl fmt::Display for FstabEntry {
 
 impl FstabEntry {
     /// The new text of fstab, or `None` where nothing is to be changed.
-    fn edit(&self, text: &[u8]) -> Result<Option<Vec<u8>>> {
+    pub fn edit(&self, text: &[u8]) -> Result<Option<Vec<u8>>> {
         let wanted = self.to_string();
         let mut edited = Vec::new();
         let mut written = false;
@@ -181,7 +181,7 @@ fn same(field: &str, target: &str) -> bool {
 }
 
 /// `36 35 98:0 /mnt1 /mnt2 rw,noatime master:1 - ext3 /dev/root rw,errors=continue` (proc_pid_mountinfo(5)).
-fn parse_mount(line: &str) -> Option<Mount> {
+pub fn parse_mount(line: &str) -> Option<Mount> {
     let mut fields = line.split_ascii_whitespace();
     let device = fields.nth(2)?.to_owned();
     let root = unescape(fields.next()?);

@@ -43,7 +43,7 @@ impl Host {
 
 /// Lines such as `Tesla T4, 580.159.03, Enabled`. Where a value cannot be had it has another in brackets: `[N/A]`,
 /// `[Not Supported]`, `[Unknown Error]`, `[GPU is lost]`, or `ERR!`.
-fn cards(csv: &str) -> Result<Vec<Card>, String> {
+pub fn cards(csv: &str) -> Result<Vec<Card>, String> {
     let mut cards = Vec::new();
     for line in csv.lines() {
         let mut fields = line.rsplitn(3, ',').map(str::trim);

@@ -148,7 +148,7 @@ impl Host {
     }
 }
 
-fn recognise(text: &str, path: &str) -> Result<&'static Os> {
+pub fn recognise(text: &str, path: &str) -> Result<&'static Os> {
     let value = |key: &str| -> Result<String> {
         let mut found = String::new();
         for (index, line) in text.lines().enumerate() {

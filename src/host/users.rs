@@ -124,7 +124,7 @@ async fn change(tool: Command) -> Result<()> {
 }
 
 /// `name:password:uid:gid:comment:home:shell`
-fn parse_account(line: &str) -> Option<Account> {
+pub fn parse_account(line: &str) -> Option<Account> {
     let mut fields = line.split(':');
     Some(Account {
         name: fields.next()?.to_owned(),
@@ -134,7 +134,7 @@ fn parse_account(line: &str) -> Option<Account> {
 }
 
 /// `name:password:gid:member,member`
-fn parse_group(line: &str) -> Option<Group> {
+pub fn parse_group(line: &str) -> Option<Group> {
     let mut fields = line.split(':');
     Some(Group {
         name: fields.next()?.to_owned(),

@@ -171,7 +171,7 @@ fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
 }
 
 /// The archive's files, in memory: they are bounded and few.
-fn read(archive: impl Read) -> Result<BTreeMap<String, Vec<u8>>> {
+pub fn read(archive: impl Read) -> Result<BTreeMap<String, Vec<u8>>> {
     let fault = |what: String| Error::new(format!("the assets archive {what}"), MAKE);
     // Headers count too, or an archive of nothing but names would be read for ever.
     let bounded = Bounded {

@@ -151,7 +151,7 @@ fn parsed(current: Option<&str>) -> Result<Map<String, Value>> {
 
 /// The text that daemon.json should have, where it differs from the current one: containers' logs bounded, unless an
 /// administrator has chosen otherwise; all else kept.
-fn merged(current: Option<&str>) -> Result<Option<String>> {
+pub fn merged(current: Option<&str>) -> Result<Option<String>> {
     let mut config = parsed(current)?;
     let before = config.clone();
     let driver = config

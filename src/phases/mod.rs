@@ -17,6 +17,10 @@ mod testing;
 mod user;
 mod volume;
 
+#[cfg(any(fuzzing, test))]
+pub use assets::read as read_archive;
+#[cfg(any(fuzzing, test))]
+pub use docker::merged as daemon_json;
 pub use signal::{report_broken_config, report_failure};
 
 use std::sync::Arc;

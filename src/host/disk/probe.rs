@@ -344,7 +344,7 @@ fn is_unfinished(superblock: &[u8]) -> bool {
 }
 
 /// Older versions print nothing at all where there is no signature.
-fn parse_wipefs(json: &str) -> serde_json::Result<Vec<Finding>> {
+pub fn parse_wipefs(json: &str) -> serde_json::Result<Vec<Finding>> {
     #[derive(Deserialize)]
     struct Answer {
         signatures: Vec<Signature>,

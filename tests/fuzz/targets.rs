@@ -1,0 +1,337 @@
+//! Every parser of what comes from outside, as a fuzz target; a part of the program where it is tested or fuzzed.
+//!
+//! A target takes any bytes. It must neither panic nor hang nor take much memory, and what comes out of it must keep
+//! what the rest of the program relies on: no control character in what is shown to people, no name that leads
+//! elsewhere, an edit that needs no second one. `scripts/fuzz` searches for bytes that break this (libFuzzer);
+//! `tests/fuzz/corpus/TARGET` holds those that lead to all the places which it has found, and every file there is a test.
+
+#![allow(clippy::panic, clippy::expect_used)]
+
+use serde_json::Value;
+
+use crate::aws::{ec2, imds, query, xml};
+use crate::config::{Config, render};
+use crate::edge::container::Container;
+use crate::edge::image::ImageFacts;
+use crate::edge::{Spec, rpc, trouble};
+use crate::engine::journal::Journal;
+use crate::error::Error;
+use crate::health::progress::Progress;
+use crate::host::disk::parse_wipefs;
+use crate::host::mounts::{FstabEntry, parse_mount};
+use crate::host::nvidia::cards;
+use crate::host::os::recognise;
+use crate::host::users::{parse_account, parse_group};
+use crate::http::Response;
+use crate::log::printable;
+use crate::phases::{daemon_json, read_archive};
+use crate::report::{svg, text};
+use crate::secret::Secret;
+
+/// A name, and what is done with the bytes.
+type Target = (&'static str, fn(&[u8]));
+
+/// All of them.
+#[rustfmt::skip]
+pub const TARGETS: [Target; 15] = [
+    ("archive", archive),
+    ("accounts", accounts),
+    ("config", config),
+    ("daemon_json", docker_config),
+    ("fstab", fstab),
+    ("imds", metadata),
+    ("inspect", inspect),
+    ("journal", journal),
+    ("mounts", mounts),
+    ("nvidia_smi", nvidia_smi),
+    ("os_release", os_release),
+    ("redaction", redaction),
+    ("rpc", json_rpc),
+    ("spec", spec),
+    ("wipefs", wipefs),
+];
+
+/// Our own spec, for the arguments that a config leads to.
+const EDGE: &[u8] = include_bytes!("../../cloudformation/assets/edge.json");
+
+/// What is quoted to people is one line and steers no terminal.
+fn shown(text: &str) {
+    let bad = text.chars().find(|c| c.is_control());
+    assert_eq!(bad, None, "{text:?}");
+}
+
+fn told(error: &Error) {
+    shown(error.reason());
+    shown(error.hint());
+    assert!(!error.hint().is_empty(), "no hint: {}", error.reason());
+}
+
+fn archive(data: &[u8]) {
+    match read_archive(data) {
+        Ok(files) => {
+            for name in files.keys() {
+                let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+                assert!(
+                    name.chars().all(is_plain) && !name.starts_with('.'),
+                    "{name:?}"
+                );
+            }
+            let total: usize = files.values().map(Vec::len).sum();
+            assert!(total <= 32 << 20, "{total} bytes");
+        }
+        Err(error) => told(&error),
+    }
+}
+
+fn accounts(data: &[u8]) {
+    for line in String::from_utf8_lossy(data).lines() {
+        let _ = parse_account(line);
+        let _ = parse_group(line);
+    }
+}
+
+fn config(data: &[u8]) {
+    let Ok(text) = std::str::from_utf8(data) else {
+        return;
+    };
+    match Config::load(text) {
+        Err(problems) => {
+            assert!(!problems.is_empty());
+            render(&problems).lines().for_each(shown);
+        }
+        Ok(config) => {
+            // Whatever the table lets through becomes arguments of a command.
+            let spec = Spec::parse(EDGE, &config.edge.network).expect("our own spec");
+            let image = ImageFacts {
+                id: "sha256:0".into(),
+                argv: vec!["/start".into()],
+            };
+            spec.wanted(&config, &image)
+                .argv
+                .iter()
+                .for_each(|word| shown(word));
+        }
+    }
+}
+
+fn docker_config(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    match daemon_json(Some(&text)) {
+        Err(error) => told(&error),
+        Ok(None) => {}
+        Ok(Some(merged)) => {
+            let again = daemon_json(Some(&merged)).expect("what we wrote");
+            assert_eq!(again, None, "a second edit");
+        }
+    }
+}
+
+fn fstab(data: &[u8]) {
+    let entry = FstabEntry {
+        uuid: "5ca1ab1e-0000-4000-8000-00000000da7a".into(),
+        target: "/data".into(),
+        filesystem: "ext4".into(),
+        volume: Some("vol-0123456789abcdef0".into()),
+    };
+    match entry.edit(data) {
+        Err(error) => told(&error),
+        Ok(None) => {}
+        Ok(Some(edited)) => {
+            assert_eq!(
+                entry.edit(&edited).expect("what we wrote"),
+                None,
+                "a second edit"
+            );
+            for line in data.split(|byte| *byte == b'\n') {
+                let is_ours = line.windows(11).any(|part| part == b"x-bootstrap");
+                let is_kept = edited.split(|byte| *byte == b'\n').any(|kept| kept == line);
+                assert!(is_ours || is_kept, "a line is lost: {line:?}");
+            }
+        }
+    }
+}
+
+/// What the metadata service says of the instance, one answer a line; then what AWS's Query APIs say.
+fn metadata(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    for line in text.lines() {
+        for is_valid in [
+            imds::is_instance_id,
+            imds::is_region,
+            imds::is_instance_type,
+        ] {
+            if is_valid(line) {
+                shown(line);
+                assert!(!line.contains(['/', ' ', '?', '@']), "{line:?}");
+            }
+        }
+    }
+    let root = xml::parse(&text);
+    if let Some(root) = &root {
+        let _ = ec2::volume(root);
+    }
+    let response = Response {
+        status: 400,
+        body: data.to_vec(),
+    };
+    shown(&query::refusal(400, root.as_ref(), &response).text());
+}
+
+fn inspect(data: &[u8]) {
+    let Ok(document) = serde_json::from_slice::<Value>(data) else {
+        return;
+    };
+    if let Err(error) = ImageFacts::from_inspect(&document) {
+        told(&error);
+    }
+    let container = Container::from_inspect(document);
+    shown(&container.status);
+    let _ = container.age(jiff::Timestamp::UNIX_EPOCH);
+}
+
+fn journal(data: &[u8]) {
+    let now = jiff::Timestamp::UNIX_EPOCH;
+    match Journal::parse(data) {
+        Err(error) => told(&error),
+        Ok(journal) => {
+            let _ = text::summary(&journal);
+            let _ = text::timeline(&journal, 80, now);
+            assert!(svg::chart(&journal, now).starts_with("<svg"));
+            let bytes = serde_json::to_vec(&journal).expect("a journal");
+            assert_eq!(Journal::parse(&bytes).expect("what we wrote"), journal);
+        }
+    }
+    let _ = serde_json::from_slice::<Progress>(data);
+}
+
+fn mounts(data: &[u8]) {
+    for line in String::from_utf8_lossy(data).lines() {
+        let _ = parse_mount(line);
+    }
+}
+
+fn nvidia_smi(data: &[u8]) {
+    match cards(&String::from_utf8_lossy(data)) {
+        Err(said) => shown(&said),
+        Ok(cards) => {
+            for card in cards {
+                shown(&card.name);
+                shown(&card.driver);
+            }
+        }
+    }
+}
+
+fn os_release(data: &[u8]) {
+    if let Err(error) = recognise(&String::from_utf8_lossy(data), "/etc/os-release") {
+        told(&error);
+    }
+}
+
+/// The first line is the password, the rest is the log.
+fn redaction(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let Some((password, log)) = text.split_once('\n') else {
+        return;
+    };
+    let secret = Secret::new(password.as_bytes().to_vec());
+    let quoted = trouble::last_lines(log, Some(&secret));
+    shown(&quoted);
+    if let Some(error) = trouble::known(log) {
+        told(&error);
+    }
+    // One that shares letters with what is put in its place, or with what is said around it, proves nothing.
+    let password = printable(password);
+    let own = "[redacted] its log ends: is empty | …\\u{}";
+    if !password.is_empty() && !password.contains(|c: char| own.contains(c)) {
+        assert!(!quoted.contains(&password), "{quoted:?} tells {password:?}");
+    }
+}
+
+fn json_rpc(data: &[u8]) {
+    let response = Response {
+        status: 200,
+        body: data.to_vec(),
+    };
+    match rpc::result(&response) {
+        Err(fault) => shown(&fault.to_string()),
+        Ok(result) => {
+            if let Ok(status) = rpc::status(&result) {
+                status
+                    .address
+                    .iter()
+                    .chain(&status.chain)
+                    .for_each(|text| shown(text));
+            }
+            if let Ok(peers) = rpc::peers(&result) {
+                assert!(peers.len() <= 1_000);
+                for peer in peers {
+                    shown(&peer);
+                }
+            }
+        }
+    }
+}
+
+fn spec(data: &[u8]) {
+    match Spec::parse(data, "mainnet") {
+        Err(error) => told(&error),
+        Ok(spec) => {
+            let below = |path: &str| !path.split('/').any(|part| part == ".." || part.is_empty());
+            assert!(below(&spec.data.source) && below(&spec.keys), "{spec:?}");
+            shown(&spec.name);
+        }
+    }
+}
+
+fn wipefs(data: &[u8]) {
+    if let Ok(found) = parse_wipefs(&String::from_utf8_lossy(data)) {
+        for finding in found {
+            shown(&finding.to_string());
+        }
+    }
+}
+
+#[cfg(fuzzing)]
+mod search {
+    use std::sync::OnceLock;
+
+    use super::TARGETS;
+
+    /// The target that `FUZZ_TARGET` names.
+    static CHOSEN: OnceLock<fn(&[u8])> = OnceLock::new();
+
+    libfuzzer_sys::fuzz_target!(|data: &[u8]| {
+        let target = CHOSEN.get_or_init(|| {
+            let name = std::env::var("FUZZ_TARGET").expect("FUZZ_TARGET names a target");
+            let found = TARGETS.iter().find(|(known, _)| *known == name);
+            found.expect("there is no such target").1
+        });
+        target(data);
+    });
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs;
+    use std::path::Path;
+
+    use super::TARGETS;
+
+    #[test]
+    fn every_file_of_the_corpora_is_taken() {
+        let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+        for (name, target) in TARGETS {
+            let files = fs::read_dir(corpora.join(name)).expect("a corpus");
+            let mut count = 0;
+            for file in files {
+                let path = file.expect("an entry").path();
+                let bytes = fs::read(&path).expect("a file");
+                let taken = std::panic::catch_unwind(|| target(&bytes));
+                assert!(taken.is_ok(), "{}", path.display());
+                count += 1;
+            }
+            assert!(count > 0, "{name} has no corpus");
+        }
+    }
+}
