@@ -8,7 +8,6 @@
 mod end;
 mod power;
 pub mod tally;
-mod trace;
 
 use std::collections::BTreeMap;
 use std::str::FromStr;
@@ -18,9 +17,9 @@ use libtest_mimic::Trial;
 
 use self::end::End;
 use self::power::Disk;
-use self::trace::{Traced, Victim, Witness};
 use crate::faults::{compare_data, data, look_for_the_password};
 use crate::machine::Machine;
+use crate::trace::{self, Nobody, Traced, Victim, Witness};
 
 /// What a run of the tests does by itself.
 const KILLS: u64 = 24;
@@ -169,13 +168,6 @@ fn stage(name: &str) -> Machine {
     machine.configure(|config| config["deadline_seconds"] = 43_200.into());
     data::put_volume(&mut machine, data::files(FILES));
     machine
-}
-
-struct Nobody;
-
-impl Witness for Nobody {
-    fn before(&mut self, _: &trace::Call) {}
-    fn after(&mut self, _: &trace::Call) {}
 }
 
 fn traced(

@@ -27,7 +27,9 @@ mod packages;
 mod runs;
 mod secret;
 mod shared;
+mod soak;
 mod system;
+mod trace;
 mod verify;
 mod volume;
 mod whole_machines;
@@ -54,6 +56,7 @@ const THEMES: &[&[Test]] = &[
     verify::TESTS,
     metrics::TESTS,
     output::TESTS,
+    soak::TESTS,
 ];
 
 fn main() -> ExitCode {

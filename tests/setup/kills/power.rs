@@ -10,7 +10,7 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
-use super::trace::{Call, Witness};
+use crate::trace::{Call, Witness};
 
 /// A disk, and what of it a power cut would take.
 pub struct Disk {

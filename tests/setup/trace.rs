@@ -60,6 +60,14 @@ pub trait Witness {
     fn after(&mut self, call: &Call);
 }
 
+/// Hears nothing.
+pub struct Nobody;
+
+impl Witness for Nobody {
+    fn before(&mut self, _: &Call) {}
+    fn after(&mut self, _: &Call) {}
+}
+
 /// How a run went.
 #[derive(Debug)]
 pub struct Traced {
@@ -67,6 +75,10 @@ pub struct Traced {
     pub calls: u64,
     /// The exit code, where the program came to its end.
     pub code: Option<i32>,
+    /// The most memory that it had, in KiB, where it came to its end.
+    pub peak: u64,
+    /// How many files and sockets it had open then.
+    pub open: usize,
 }
 
 /// Runs `command` with its output in `said`; at call number `end.0`, before it is made, `end.1` is killed.
@@ -86,6 +98,8 @@ pub fn run(
         traced: Traced {
             calls: 0,
             code: None,
+            peak: 0,
+            open: 0,
         },
     };
     while let Ok(status) = waitpid(None, Some(WaitPidFlag::__WALL | WaitPidFlag::__WNOTHREAD)) {
@@ -183,6 +197,11 @@ impl Tracer {
                 witness.after(&call);
             }
             return;
+        }
+        let is_last = registers.orig_rax.cast_signed() == libc::SYS_exit_group;
+        if is_last && is_own {
+            self.traced.peak = peak(pid);
+            self.traced.open = fs::read_dir(format!("/proc/{pid}/fd")).map_or(0, Iterator::count);
         }
         let Some(call) = read(pid, &registers) else {
             return;
@@ -295,6 +314,14 @@ fn read(pid: Pid, registers: &libc::user_regs_struct) -> Option<Call> {
         | libc::SYS_exit_group => Some(Call::Other),
         _ => None,
     }
+}
+
+/// The most memory that a process has had so far, in KiB (`VmHWM`, proc_pid_status(5)).
+fn peak(pid: Pid) -> u64 {
+    let status = fs::read_to_string(format!("/proc/{pid}/status")).unwrap_or_default();
+    let line = status.lines().find_map(|line| line.strip_prefix("VmHWM:"));
+    let number = line.and_then(|line| line.split_whitespace().next()?.parse().ok());
+    number.unwrap_or_default()
 }
 
 /// What a descriptor leads to: a path, or the kernel's name for something else (`socket:[…]`).
