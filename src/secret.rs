@@ -1,7 +1,7 @@
 //! A secret that cannot be printed by accident; memory that is wiped when it is freed, and that nobody else sees.
 //!
-//! Wiping reaches every copy on the heap, those that the AWS SDK, HTTP, TLS and JSON make on the way included. It does not
-//! reach registers, the stack, and what the kernel holds: socket buffers, and the tmpfs where the secret belongs.
+//! Wiping reaches every copy on the heap, those that the AWS SDK, HTTP, TLS and JSON make on the way included. It does
+//! not reach registers, the stack, and what the kernel holds: socket buffers, and the tmpfs where the secret belongs.
 
 use std::alloc::System;
 

@@ -20,6 +20,8 @@ pub const TESTS: &[Test] = &[
 const WARM: usize = 3;
 /// What a file may grow by: a height or a time with a digit more.
 const DIGITS: u64 = 64;
+/// Connections that a tick may be closing when it ends.
+const CLOSING: u64 = 4;
 
 fn number(variable: &str, otherwise: usize) -> usize {
     let named = std::env::var(variable).ok();
@@ -88,10 +90,8 @@ fn nothing_piles_up() {
         [first, last].map(|half| half.iter().copied().max().unwrap())
     };
     let [first, last] = halves(&open);
-    assert!(
-        0 < first && last <= first,
-        "{first} files open, later {last}"
-    );
+    assert!(0 < first);
+    assert!(last <= first + CLOSING, "{first} files open, later {last}");
     let [first, last] = halves(&peaks);
     assert!(last <= first + first / 10, "{first} KiB, later {last} KiB");
     println!(
