@@ -14,6 +14,7 @@ use standins::aws;
 use standins::http::Response;
 
 use super::data;
+use crate::disk::RootDisk;
 use crate::machine::{INSTANCE, Machine, SECRET, Started, sha256};
 
 const ARCHIVE: &str = "theta-assets/assets.tar.gz";
@@ -98,6 +99,15 @@ pub enum Fault {
 pub enum Trouble {
     Full,
     ReadOnly,
+}
+
+impl Trouble {
+    fn befall(self, disk: &RootDisk) {
+        match self {
+            Self::Full => disk.fill(),
+            Self::ReadOnly => disk.lock(),
+        }
+    }
 }
 
 /// What AWS says instead; status 0 ends the connection without a word.
@@ -240,14 +250,7 @@ impl Fault {
                 })
             }
             Self::Signal { signal } => {
-                let signal = match signal.as_str() {
-                    "TERM" => Signal::TERM,
-                    "INT" => Signal::INT,
-                    "HUP" => Signal::HUP,
-                    "KILL" => Signal::KILL,
-                    other => panic!("no signal {other}"),
-                };
-                run.expect("a signal comes meanwhile").signal(signal);
+                run.expect("a signal comes meanwhile").signal(named(signal));
                 nothing()
             }
             Self::Attached { attached } => {
@@ -264,11 +267,7 @@ impl Fault {
                 Box::new(|machine| machine.internet.mend())
             }
             Self::RootDisk { root_disk } => {
-                let disk = machine.own_disk();
-                match root_disk {
-                    Trouble::Full => disk.fill(),
-                    Trouble::ReadOnly => disk.lock(),
-                }
+                root_disk.befall(machine.own_disk());
                 Box::new(Machine::leave_disk)
             }
             Self::Clock { clock } => {
@@ -348,6 +347,16 @@ impl Fault {
             chown(&path, Some(before.uid()), Some(before.gid())).unwrap();
             fs::set_permissions(&path, before.permissions()).unwrap();
         })
+    }
+}
+
+fn named(signal: &str) -> Signal {
+    match signal {
+        "TERM" => Signal::TERM,
+        "INT" => Signal::INT,
+        "HUP" => Signal::HUP,
+        "KILL" => Signal::KILL,
+        other => panic!("no signal {other}"),
     }
 }
 
