@@ -240,9 +240,9 @@ fn redaction(data: &[u8]) {
     if let Some(error) = trouble::known(log) {
         told(&error);
     }
-    // One that shares letters with what is put in its place, or with what is said around it, proves nothing.
+    // One that shares letters with what is put in its place, is said around it, or escapes something, proves nothing.
     let password = printable(password);
-    let own = "[redacted] its log ends: is empty | …\\u{}";
+    let own = "[redacted] its log ends: is empty | …\\u{0123456789abcdef}";
     if !password.is_empty() && !password.contains(|c: char| own.contains(c)) {
         assert!(!quoted.contains(&password), "{quoted:?} tells {password:?}");
     }
