@@ -17,9 +17,35 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
-/// What `launch-local` keeps.
+/// What `launch-local` keeps of its containers.
 fn state() -> PathBuf {
     repository().join("target/local")
+}
+
+/// Where an instance boots.
+#[derive(Clone, Copy, Debug)]
+enum Place {
+    Container,
+    Qemu,
+}
+
+impl Place {
+    /// What `launch-local` keeps of the instances there.
+    fn state(self) -> PathBuf {
+        match self {
+            Self::Container => state(),
+            Self::Qemu => repository().join("target/qemu"),
+        }
+    }
+
+    fn launch_local(self) -> Command {
+        let mut command = launch_local();
+        command.args(match self {
+            Self::Container => [].as_slice(),
+            Self::Qemu => &["--qemu"],
+        });
+        command
+    }
 }
 
 /// The binary that the instance runs.
@@ -66,17 +92,34 @@ pub fn scratch(name: &str) -> PathBuf {
 /// A launch to come.
 pub struct Launch {
     name: String,
+    place: Place,
     command: Command,
 }
 
 impl Launch {
     pub fn new(name: &str) -> Self {
-        let mut command = launch_local();
+        Self::at(Place::Container, name)
+    }
+
+    /// One that boots in QEMU.
+    pub fn in_qemu(name: &str) -> Self {
+        Self::at(Place::Qemu, name)
+    }
+
+    fn at(place: Place, name: &str) -> Self {
+        let mut command = place.launch_local();
         command.args(["--keep", "--name", name]);
         Self {
             name: name.into(),
+            place,
             command,
         }
+    }
+
+    /// An instance type with a GPU, whose driver is fake.
+    pub fn fake_gpu(mut self) -> Self {
+        self.command.arg("--fake-gpu");
+        self
     }
 
     pub fn password(mut self, password: &str) -> Self {
@@ -129,7 +172,10 @@ impl Launch {
     /// Launches; panics with the whole output where `launch-local` fails.
     pub fn run(mut self) -> (Instance, String) {
         let Ended { code, output } = finish(&mut self.command);
-        let instance = Instance { name: self.name };
+        let instance = Instance {
+            name: self.name,
+            place: self.place,
+        };
         assert_eq!(code, 0, "{output}");
         (instance, output)
     }
@@ -138,14 +184,20 @@ impl Launch {
 /// An instance that is up.
 pub struct Instance {
     name: String,
+    place: Place,
 }
 
 impl Instance {
     /// A fact that `launch-local` keeps about the instance.
     fn fact(&self, name: &str) -> String {
-        let file = state().join("instances").join(&self.name).join(name);
-        let fact = std::fs::read_to_string(file).unwrap();
+        let fact = std::fs::read_to_string(self.file(name)).unwrap();
         fact.trim().to_owned()
+    }
+
+    /// A file that `launch-local` keeps of the instance.
+    pub fn file(&self, name: &str) -> PathBuf {
+        let instances = self.place.state().join("instances");
+        instances.join(&self.name).join(name)
     }
 
     pub fn id(&self) -> String {
@@ -166,12 +218,13 @@ impl Instance {
 
     /// Stops this one; what stands in for AWS goes on.
     pub fn stop(self) {
-        let Ended { code, output } = finish(launch_local().args(["--stop", &self.name]));
+        let stop = ["--stop", &self.name];
+        let Ended { code, output } = finish(self.place.launch_local().args(stop));
         assert_eq!(code, 0, "{output}");
     }
 
     fn command(&self, script: &str) -> Command {
-        let mut command = launch_local();
+        let mut command = self.place.launch_local();
         command.args(["--enter", &self.name, "--", "bash", "-c", script]);
         command
     }
@@ -227,7 +280,7 @@ impl Instance {
     /// What `CloudFormation` would have received from this instance, oldest first.
     pub fn signals(&self) -> Vec<Value> {
         let id = self.id();
-        records("signals")
+        records(self.place, "signals")
             .into_iter()
             .filter(|signal| signal["UniqueId"] == id.as_str())
             .collect()
@@ -235,8 +288,17 @@ impl Instance {
 
     /// Reboots, and waits until the new boot has run everything that starts at boot.
     pub fn reboot(&self) {
-        let Ended { code, output } = finish(launch_local().args(["--reboot", &self.name]));
-        assert_eq!(code, 0, "{output}");
+        self.up_again("--reboot");
+    }
+
+    /// Powers it off and on, its disks in another order on the bus, and waits until everything that starts at boot has run.
+    pub fn restart_with_disks_in_another_order(&self) {
+        self.up_again("--restart");
+    }
+
+    fn up_again(&self, how: &str) {
+        let again = finish(self.place.launch_local().args([how, &self.name]));
+        assert_eq!(again.code, 0, "{}", again.output);
         // systemd may not listen yet.
         let patience = Instant::now() + Duration::from_mins(5);
         loop {
@@ -253,8 +315,7 @@ impl Instance {
     /// caught there: on a busy machine a short phase may be over too soon.
     pub fn kill_in(&self, phase: &str) -> bool {
         // Watched from outside, in a tight loop: some phases last a few milliseconds.
-        let root = state().join("instances").join(&self.name).join("root");
-        let journal = root.join("var/lib/bootstrap/journal.json");
+        let journal = self.file("root/var/lib/bootstrap/journal.json");
         let read = || -> Value {
             let text = std::fs::read(&journal).unwrap_or_default();
             serde_json::from_slice(&text).unwrap_or_default()
@@ -301,8 +362,9 @@ fn the_run() -> Option<Pid> {
 }
 
 /// What the stand-ins have recorded, oldest first.
-fn records(of: &str) -> Vec<Value> {
-    let file = state().join("cloud").join(of).with_extension("jsonl");
+fn records(place: Place, of: &str) -> Vec<Value> {
+    let file = place.state().join("cloud").join(of);
+    let file = file.with_extension("jsonl");
     let lines = std::fs::read_to_string(file).unwrap_or_default();
     let lines = lines.lines();
     lines
@@ -312,7 +374,7 @@ fn records(of: &str) -> Vec<Value> {
 
 /// How many requests to the bucket were left without an answer.
 pub fn unanswered(bucket: &str) -> usize {
-    let requests = records("requests");
+    let requests = records(Place::Container, "requests");
     let ours = |host: &str| host.split('.').next() == Some(bucket);
     requests
         .iter()
@@ -320,9 +382,18 @@ pub fn unanswered(bucket: &str) -> usize {
         .count()
 }
 
-/// Stops whatever is up.
+/// Stops whatever is up in containers.
 pub fn stop_everything() {
-    let Ended { code, output } = finish(launch_local().args(["--stop", "--all"]));
+    stop_all_of(Place::Container);
+}
+
+/// Stops whatever is up in QEMU.
+pub fn stop_qemu() {
+    stop_all_of(Place::Qemu);
+}
+
+fn stop_all_of(place: Place) {
+    let Ended { code, output } = finish(place.launch_local().args(["--stop", "--all"]));
     assert_eq!(code, 0, "{output}");
 }
 

@@ -16,6 +16,7 @@ mod drills;
 mod launch;
 mod node;
 mod operators;
+mod qemu;
 mod shared;
 mod stub;
 
@@ -23,7 +24,7 @@ use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use launch::stop_everything;
+use launch::{stop_everything, stop_qemu};
 
 /// The tests by name, in the order in which they run.
 macro_rules! tests {
@@ -57,6 +58,9 @@ fn main() -> ExitCode {
         operators::a_new_node_takes_over_a_backed_up_key,
         disks::foreign_contents_are_refused_and_unchanged,
         disks::killed_in_each_phase_the_next_run_heals,
+        qemu::a_driver_that_loads_only_after_a_reboot_gets_one_and_the_run_goes_on,
+        qemu::the_volume_is_found_under_another_name,
+        qemu::a_second_disk_is_never_touched,
     ];
     let trials = tests
         .into_iter()
@@ -77,6 +81,7 @@ fn main() -> ExitCode {
     let conclusion = libtest_mimic::run(&arguments, trials);
     if root {
         stop_everything();
+        stop_qemu();
     }
     conclusion.exit_code()
 }

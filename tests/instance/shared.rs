@@ -9,16 +9,24 @@ pub struct Shared {
     pub address: String,
 }
 
-static SHARED: Mutex<Shared> = Mutex::new(Shared {
-    instance: None,
-    address: String::new(),
-});
+static SHARED: Mutex<Shared> = Mutex::new(Shared::NONE);
+static QEMU: Mutex<Shared> = Mutex::new(Shared::NONE);
 
 pub fn shared() -> MutexGuard<'static, Shared> {
     SHARED.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
+/// The node that boots in QEMU.
+pub fn qemu_node() -> MutexGuard<'static, Shared> {
+    QEMU.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Shared {
+    const NONE: Self = Self {
+        instance: None,
+        address: String::new(),
+    };
+
     /// The node that an earlier test brought up.
     pub fn instance(&self) -> &Instance {
         self.instance.as_ref().expect("a node that runs")
