@@ -1,0 +1,137 @@
+"""The largest archive that the product takes, from an S3 that is 20 ms away, beside s5cmd and the AWS CLI.
+
+The product is run as `bootstrap --phase assets`, its checks of the machine included; the archive then holds a file that
+is too large, so the node's own assets stay as they are.
+"""
+
+import gzip
+import hashlib
+import io
+import json
+import random
+import subprocess
+import tarfile
+
+import instance
+
+MOST = 64 * 1024 * 1024
+OBJECT = instance.HOME / "root/opt/bench/object"
+ENDPOINT = "http://127.0.0.1:9000"
+REFUSED = "8388608 is the most"
+
+
+def archive():
+    """Just under 64 MiB that cannot be packed any smaller."""
+    content = random.Random(1).randbytes(MOST - 256 * 1024)
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=0, mtime=0) as file, tarfile.open(
+        fileobj=file, mode="w"
+    ) as tar:
+        member = tarfile.TarInfo("large")
+        member.size = len(content)
+        tar.addfile(member, io.BytesIO(content))
+    return packed.getvalue()
+
+
+def configure(data):
+    """The node's own config, with this archive, and without a stack that would be told of the failure."""
+    config = json.loads(instance.run("cat", "/etc/bootstrap/config.json"))
+    del config["stack"]
+    config["assets"] = {"bucket": "far", "key": "archive.tar.gz", "sha256": hashlib.sha256(data).hexdigest()}
+    instance.run("sh", "-c", "cat >/run/bench.json", given=json.dumps(config))
+
+
+def take(quick):
+    """CPU, wall and memory of each."""
+    data = archive()
+    OBJECT.write_bytes(data)
+    configure(data)
+    server = subprocess.Popen(
+        [
+            instance.REPOSITORY / "scripts/launch-local",
+            "--enter",
+            instance.NAME,
+            "--",
+            "python3",
+            "/opt/bench/s3_server.py",
+            "/opt/bench/object",
+        ],
+        stdin=subprocess.DEVNULL,
+    )
+    try:
+        instance.run(
+            "curl",
+            "--silent",
+            "--head",
+            "--retry",
+            "50",
+            "--retry-delay",
+            "1",
+            "--retry-connrefused",
+            "--output",
+            "/dev/null",
+            ENDPOINT,
+        )
+        ours = [
+            "env",
+            f"AWS_ENDPOINT_URL_S3={ENDPOINT}",
+            "/usr/local/bin/bootstrap",
+            "--config",
+            "/run/bench.json",
+            "--phase",
+            "assets",
+        ]
+        said = instance.run(*ours, codes=[1])
+        if REFUSED not in said:
+            raise SystemExit(f"the archive was not refused for what it holds:\n{said}")
+        anonymous = ["--endpoint-url", ENDPOINT, "--no-sign-request"]
+        cold = ["sh", "-c", 'rm -f /opt/bench/fetched; exec "$@"', "sh"]
+        source, to = "s3://far/archive.tar.gz", "/opt/bench/fetched"
+        return {
+            "size": len(data),
+            **instance.measure(
+                3 if quick else 9,
+                bootstrap={"argv": ours, "codes": [1]},
+                s5cmd={"argv": [*cold, "/opt/bench/python/s5cmd/bin/s5cmd", *anonymous, "cp", source, to]},
+                aws_cli={"argv": [*cold, "aws", *anonymous, "s3", "cp", source, to]},
+            ),
+        }
+    finally:
+        # The child ends with the instance's own process of that name.
+        instance.run("pkill", "--full", "/opt/bench/s3_server.py", codes=[0, 1])
+        server.wait(10)
+        instance.run("rm", "-f", "/opt/bench/object", "/opt/bench/fetched")
+
+
+def rows(figures):
+    """The table's rows."""
+    ours, theirs, cli = figures["bootstrap"], figures["s5cmd"], figures["aws_cli"]
+    size = f"{figures['size'] / 1e6:.0f} MB"
+    ratio = ours["wall"] / theirs["wall"]
+    so = f"{1 / ratio:.1f} times faster" if ratio <= 1 else f"{ratio:.1f} times as long"
+    return [
+        (
+            f"fetching {size} from an S3 that is 20 ms away, its SHA-256 checked",
+            f"{ours['wall']:.2f} s",
+            f"s5cmd, unchecked: {theirs['wall']:.2f} s",
+            so,
+            "no slower",
+            ratio <= 1,
+        ),
+        (
+            "the same",
+            f"{ours['wall']:.2f} s",
+            f"AWS CLI: {cli['wall']:.2f} s",
+            f"{cli['wall'] / ours['wall']:.1f} times faster",
+            "",
+            None,
+        ),
+        (
+            "its peak memory",
+            f"{ours['peak']:.0f} MiB",
+            f"s5cmd: {theirs['peak']:.0f} MiB; AWS CLI: {cli['peak']:.0f} MiB",
+            "",
+            "under 48 MB",
+            ours["peak"] * 1.048576 < 48,
+        ),
+    ]
