@@ -86,11 +86,17 @@ impl Host {
         let configure =
             self.command("dpkg")
                 .args(["--force-confdef", "--force-confold", "--configure", "-a"]);
-        if quietly(configure).output().await?.code == 0 {
+        let configured = quietly(configure).output().await?;
+        if configured.code == 0 {
             return Ok(());
         }
         // What they depend on may not have been unpacked yet.
-        self.succeed(self.apt(&["--fix-broken", "install"])).await
+        let fixed = self.apt(&["--fix-broken", "install"]).output().await?;
+        if fixed.code == 0 {
+            return Ok(());
+        }
+        // dpkg names the package that is to blame, apt does not.
+        self.judge(&configured)
     }
 
     /// Runs what changes the installed packages.
