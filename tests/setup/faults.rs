@@ -14,7 +14,7 @@ use std::collections::BTreeMap;
 use libtest_mimic::Trial;
 use serde_json::{Value, json};
 
-use self::inject::Undo;
+use self::inject::{Fault, Undo};
 use self::row::{Row, Start, table};
 use crate::machine::{Ended, INSTANCE, Machine};
 use crate::shared::masked as masked_by_machine;
@@ -118,6 +118,12 @@ fn run(machine: &mut Machine, row: &Row, undos: &mut Vec<Undo>) -> Ended {
         undos.push(fault.inject(machine, Some(&started)));
     }
     machine.ungate();
+    if row.meanwhile.iter().any(Fault::ends_the_run) {
+        // The tool must not end first.
+        let ended = started.wait();
+        drop(waiting);
+        return ended;
+    }
     drop(waiting);
     started.wait()
 }

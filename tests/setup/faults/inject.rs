@@ -173,6 +173,11 @@ fn nothing() -> Undo {
 }
 
 impl Fault {
+    /// Whether the run ends by it, whatever the tools do.
+    pub fn ends_the_run(&self) -> bool {
+        matches!(self, Self::Signal { .. })
+    }
+
     /// Lets it come over the machine; `run` is the run that is under way, if one is.
     pub fn inject(&self, machine: &mut Machine, run: Option<&Started>) -> Undo {
         match self {
