@@ -11,7 +11,7 @@ use serde_json::Value;
 
 use crate::Test;
 use crate::machine::Machine;
-use crate::shared::{masked, side_by_side};
+use crate::shared::{compare_golden, masked, side_by_side};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
@@ -48,17 +48,7 @@ fn the_driver_is_installed_by_exactly_these_commands() {
     });
     let mut text = format!("# Written by drivers.rs. OPTIONS is {APT}\n");
     text.extend(told.into_inner().unwrap());
-    let golden = file("drivers.commands");
-    if std::env::var_os("BLESS").is_some() {
-        fs::write(golden, text).unwrap();
-    } else {
-        let wanted = fs::read_to_string(&golden).unwrap_or_default();
-        assert!(
-            wanted == text,
-            "{} differs; found:\n{text}",
-            golden.display()
-        );
-    }
+    compare_golden(&file("drivers.commands"), &text);
 }
 
 /// One system and kernel: the GPUs for which the same happens are told of together.

@@ -266,6 +266,32 @@ impl Real {
                 .then_some(())
         });
     }
+
+    /// A run comes to this call while another holds the lock, waits, and ends well.
+    fn waits(&self, lock: &str, call: &str) {
+        self.machine.write(lock, "");
+        let held = self.lock(lock);
+        let phases = ["preflight", "nvidia", "docker"];
+        let arguments: Vec<&str> = phases.iter().flat_map(|name| ["--phase", name]).collect();
+        let run = self.machine.start(&arguments);
+        self.wait_for(call);
+        drop(held);
+        run.wait().expect(0);
+    }
+
+    /// Cuts a run off while docker's script that comes `before` or `after` unpacking is at work; the next run makes up for it.
+    fn is_mended(&self, step: &str) {
+        let gate = self.gate(step);
+        let run = self.machine.start(&[]);
+        // As long as this is held the script waits.
+        let waiting = gate.arrived();
+        run.cut_off();
+        drop(waiting);
+        fs::remove_file(&gate.0).unwrap();
+        assert!(!self.machine.path("/etc/docker-is-set-up").exists());
+        self.machine.run(&[]).expect(0);
+        assert!(self.machine.path("/etc/docker-is-set-up").exists());
+    }
 }
 
 /// The agent's package and the toolkit's repository, which come from elsewhere.
@@ -687,19 +713,8 @@ fn real_dnf_says_what_it_cannot_have() {
 fn real_dnf_waits_for_a_lock_and_a_mirror() {
     let real = Real::new(AMAZON);
     real.mirror.refuse("/system/docker-", 2);
-    real.machine.write("/var/lib/rpm/.rpm.lock", "");
-    let lock = real.lock("/var/lib/rpm/.rpm.lock");
-    let run = real.machine.start(&[
-        "--phase",
-        "preflight",
-        "--phase",
-        "nvidia",
-        "--phase",
-        "docker",
-    ]);
-    real.wait_for("dnf -y --setopt=install_weak_deps=False install nvidia-release");
-    drop(lock);
-    run.wait().expect(0);
+    let waits = "dnf -y --setopt=install_weak_deps=False install nvidia-release";
+    real.waits("/var/lib/rpm/.rpm.lock", waits);
     assert!(
         real.packages()
             .contains(&"docker 25.0.8-1.amzn2023.0.4".to_owned())
@@ -708,14 +723,7 @@ fn real_dnf_waits_for_a_lock_and_a_mirror() {
 
 fn real_dnf_cut_off_is_mended() {
     let real = Real::new(AMAZON);
-    let gate = real.gate("after");
-    let run = real.machine.start(&[]);
-    gate.arrived();
-    run.cut_off();
-    fs::remove_file(&gate.0).unwrap();
-    assert!(!real.machine.path("/etc/docker-is-set-up").exists());
-    real.machine.run(&[]).expect(0);
-    assert!(real.machine.path("/etc/docker-is-set-up").exists());
+    real.is_mended("after");
     assert_eq!(real.packages(), ON_AMAZON);
 }
 
@@ -811,19 +819,8 @@ fn real_apt_says_what_it_cannot_have() {
 fn real_apt_waits_for_a_lock_and_a_mirror() {
     let real = Real::new(UBUNTU);
     real.mirror.refuse("/system/docker.io", 2);
-    real.machine.write("/var/lib/dpkg/lock-frontend", "");
-    let lock = real.lock("/var/lib/dpkg/lock-frontend");
-    let run = real.machine.start(&[
-        "--phase",
-        "preflight",
-        "--phase",
-        "nvidia",
-        "--phase",
-        "docker",
-    ]);
-    real.wait_for("--no-install-recommends linux-modules-nvidia");
-    drop(lock);
-    run.wait().expect(0);
+    let waits = "--no-install-recommends linux-modules-nvidia";
+    real.waits("/var/lib/dpkg/lock-frontend", waits);
     assert!(
         real.packages()
             .contains(&"docker.io 29.1.3-0ubuntu1".to_owned())
@@ -833,14 +830,7 @@ fn real_apt_waits_for_a_lock_and_a_mirror() {
 fn real_apt_cut_off_is_mended() {
     for step in ["before", "after"] {
         let real = Real::new(UBUNTU);
-        let gate = real.gate(step);
-        let run = real.machine.start(&[]);
-        gate.arrived();
-        run.cut_off();
-        fs::remove_file(&gate.0).unwrap();
-        assert!(!real.machine.path("/etc/docker-is-set-up").exists());
-        real.machine.run(&[]).expect(0);
-        assert!(real.machine.path("/etc/docker-is-set-up").exists());
+        real.is_mended(step);
         assert_eq!(real.packages(), ON_UBUNTU);
     }
 }

@@ -1,5 +1,8 @@
 //! What several themes use: the phases, a healthy machine, and what a failure must look like.
 
+use std::fs;
+use std::path::Path;
+
 use serde_json::json;
 
 use crate::machine::{INSTANCE, Machine};
@@ -100,4 +103,32 @@ fn with_number(text: &str, number: &str, name: &str) -> String {
 /// `text` as it stands inside a JSON string.
 pub fn json_text(text: &str) -> String {
     json!(text).to_string().trim_matches('"').to_owned()
+}
+
+/// The text is that of the golden file, which `BLESS=1` writes.
+#[track_caller]
+pub fn compare_golden(golden: &Path, text: &str) {
+    if std::env::var_os("BLESS").is_some() {
+        fs::write(golden, text).unwrap();
+    } else {
+        let wanted = fs::read_to_string(golden).unwrap_or_default();
+        assert!(
+            wanted == text,
+            "{}:\n{}",
+            golden.display(),
+            difference(&wanted, text)
+        );
+    }
+}
+
+fn difference(wanted: &str, found: &str) -> String {
+    let lines = |text: &str, other: &str, mark: &str| -> Vec<String> {
+        let only = text
+            .lines()
+            .filter(|line| !other.lines().any(|l| l == *line));
+        only.map(|line| format!("{mark} {line}")).collect()
+    };
+    [lines(wanted, found, "-"), lines(found, wanted, "+")]
+        .concat()
+        .join("\n")
 }

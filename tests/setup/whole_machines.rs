@@ -8,7 +8,7 @@ use serde_json::{Value, json};
 
 use crate::Test;
 use crate::machine::{ADDRESS, INSTANCE, Machine, machines};
-use crate::shared::{PHASES, masked};
+use crate::shared::{PHASES, compare_golden, masked};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
@@ -128,27 +128,5 @@ fn compare_commands(machine: &Machine, name: &str) {
     assert_eq!(logged, seen);
 
     let golden = machines().join(format!("{name}.commands"));
-    if std::env::var_os("BLESS").is_some() {
-        fs::write(golden, text).unwrap();
-    } else {
-        let wanted = fs::read_to_string(&golden).unwrap_or_default();
-        assert!(
-            wanted == text,
-            "{}:\n{}",
-            golden.display(),
-            difference(&wanted, &text)
-        );
-    }
-}
-
-fn difference(wanted: &str, found: &str) -> String {
-    let lines = |text: &str, other: &str, mark: &str| -> Vec<String> {
-        let only = text
-            .lines()
-            .filter(|line| !other.lines().any(|l| l == *line));
-        only.map(|line| format!("{mark} {line}")).collect()
-    };
-    [lines(wanted, found, "-"), lines(found, wanted, "+")]
-        .concat()
-        .join("\n")
+    compare_golden(&golden, &text);
 }

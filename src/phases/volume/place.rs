@@ -445,6 +445,17 @@ mod tests {
     }
 
     impl Machine {
+        /// One whose only disk is the instance's own, blank.
+        fn with_its_own_disk() -> Self {
+            let mut machine = Self::holding("");
+            machine.source = Source::InstanceStore;
+            machine.tree.file(
+                "/sys/class/block/nvme1n1/device/model",
+                "Amazon EC2 NVMe Instance Storage\n",
+            );
+            machine
+        }
+
         fn holding(signatures: &str) -> Self {
             let tree = Tree::new();
             let device = tree.disk("nvme1n1", "259:3", 1 << 30);
@@ -944,12 +955,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_instance_s_own_disk_may_be_blank_again() {
-        let mut machine = Machine::holding("");
-        machine.source = Source::InstanceStore;
-        machine.tree.file(
-            "/sys/class/block/nvme1n1/device/model",
-            "Amazon EC2 NVMe Instance Storage\n",
-        );
+        let machine = Machine::with_its_own_disk();
         let line = LINE.replace("=vol-0abc1234", "");
         machine
             .tree
@@ -961,12 +967,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_instance_s_own_disk_is_not_formatted_twice_in_a_boot() {
-        let mut machine = Machine::holding("");
-        machine.source = Source::InstanceStore;
-        machine.tree.file(
-            "/sys/class/block/nvme1n1/device/model",
-            "Amazon EC2 NVMe Instance Storage\n",
-        );
+        let machine = Machine::with_its_own_disk();
         machine.tree.file(SEEN, UUID);
         machine
             .refuses(&format!(
