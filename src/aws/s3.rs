@@ -1,7 +1,7 @@
 //! S3: one checked download.
 
 use std::fs::File;
-use std::io::Write as _;
+use std::io::{self, Seek as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
@@ -11,7 +11,6 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::{Builder, ResponseChecksumValidation};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
-use tempfile::NamedTempFile;
 use tokio::sync::Mutex;
 
 use super::query::policy;
@@ -26,19 +25,20 @@ const LARGEST: u64 = 64 * 1024 * 1024;
 /// A download that brings no byte for this long is taken up again.
 const STALLED: Duration = Duration::from_secs(30);
 
+const DISK: &str = "check that the root disk has space and is not read-only";
 const UPLOAD: &str = "upload the archive by hand (`aws s3 cp assets.tar.gz s3://BUCKET/KEY`), then set assets.bucket, assets.key and assets.sha256 (`sha256sum assets.tar.gz`) in the config";
 
-/// Fetches `s3://bucket/key` to `to`, which appears only whole and with this SHA-256 (lower-case hex).
+/// Fetches `s3://bucket/key`, which must have this SHA-256 (lower-case hex), into a file without a name in `folder`: it is
+/// gone when it is closed, however the run ends, so its bytes need not reach the disk.
 ///
-/// A connection that breaks is taken up where it stopped, as long as the object is the same. The temporary file lies
-/// beside `to`; a killed run leaves it there.
+/// A connection that breaks is taken up where it stopped, as long as the object is the same.
 pub async fn download(
     aws: &SdkConfig,
     bucket: &str,
     key: &str,
     sha256: &str,
-    to: &Path,
-) -> Result<()> {
+    folder: &Path,
+) -> Result<File> {
     let source = Source {
         client: client(aws),
         region: aws.region().map_or("", AsRef::as_ref),
@@ -46,13 +46,12 @@ pub async fn download(
         key,
         name: crate::log::printable(&format!("s3://{bucket}/{key}")),
     };
-    let folder = to.parent().unwrap_or(Path::new("/"));
     let partial = Mutex::new(Partial::new(folder)?);
     retry(policy(aws), &source.name, || async {
         partial.lock().await.proceed(&source).await
     })
     .await?;
-    partial.into_inner().finish(&source.name, sha256, to)
+    partial.into_inner().finish(&source.name, sha256)
 }
 
 /// Path-style names only where an endpoint is named: `bucket.localhost` seldom resolves.
@@ -75,7 +74,7 @@ struct Source<'a> {
 }
 
 struct Partial {
-    file: NamedTempFile,
+    file: File,
     hasher: Hasher,
     length: u64,
     etag: Option<String>,
@@ -83,13 +82,10 @@ struct Partial {
 
 impl Partial {
     fn new(folder: &Path) -> Result<Self> {
-        let file = tempfile::Builder::new()
-            .prefix(".download-")
-            .tempfile_in(folder)
-            .or_fail(
-                || format!("cannot make a temporary file in {}", folder.display()),
-                "check that the root disk has space and is not read-only",
-            )?;
+        let file = tempfile::tempfile_in(folder).or_fail(
+            || format!("cannot make a temporary file in {}", folder.display()),
+            DISK,
+        )?;
         Ok(Self {
             file,
             hasher: Hasher::default(),
@@ -99,15 +95,17 @@ impl Partial {
     }
 
     fn restart(&mut self) -> Result<()> {
-        let file = self.file.as_file_mut();
-        truncate(file).or_fail(
-            || "cannot empty the temporary file of a download",
-            "check that the root disk has space and is not read-only",
-        )?;
+        self.empty()
+            .or_fail(|| "cannot empty the temporary file of a download", DISK)?;
         self.hasher = Hasher::default();
         self.length = 0;
         self.etag = None;
         Ok(())
+    }
+
+    fn empty(&mut self) -> io::Result<()> {
+        self.file.set_len(0)?;
+        self.file.rewind()
     }
 
     async fn proceed(&mut self, source: &Source<'_>) -> Result<()> {
@@ -184,10 +182,9 @@ impl Partial {
             if self.length > LARGEST {
                 return Err(too_large());
             }
-            self.file.write_all(&chunk).or_fail(
-                || format!("cannot write {name} to {}", self.file.path().display()),
-                "check that the root disk has space and is not read-only",
-            )?;
+            self.file
+                .write_all(&chunk)
+                .or_fail(|| format!("cannot write {name} to the disk"), DISK)?;
             self.hasher.update(&chunk);
         }
         match wanted {
@@ -198,7 +195,7 @@ impl Partial {
         }
     }
 
-    fn finish(self, name: &str, sha256: &str, to: &Path) -> Result<()> {
+    fn finish(mut self, name: &str, sha256: &str) -> Result<File> {
         if self.length == 0 {
             return Err(Error::new(format!("{name} is empty (0 bytes)"), UPLOAD));
         }
@@ -209,22 +206,11 @@ impl Partial {
                 UPLOAD,
             ));
         }
-        let keep = || -> std::io::Result<()> {
-            self.file.as_file().sync_all()?;
-            self.file.persist(to)?;
-            File::open(to.parent().unwrap_or(Path::new("/")))?.sync_all()
-        };
-        keep().or_fail(
-            || format!("cannot keep {name} as {}", to.display()),
-            "check that the root disk has space and is not read-only",
-        )
+        self.file
+            .rewind()
+            .or_fail(|| format!("cannot read {name} back from the disk"), DISK)?;
+        Ok(self.file)
     }
-}
-
-fn truncate(file: &mut File) -> std::io::Result<()> {
-    use std::io::Seek as _;
-    file.set_len(0)?;
-    file.rewind()
 }
 
 impl Source<'_> {
@@ -283,32 +269,22 @@ mod tests {
         clippy::panic,
         clippy::indexing_slicing
     )]
+    use std::io::Read as _;
+
     use super::*;
     use crate::aws::tests::config;
     use crate::digest::sha256;
     use crate::http::stand_in::{Received, Reply, Server, serve};
 
-    async fn fetch(server: &Server, sha256: &str) -> (Result<()>, Vec<(String, Vec<u8>)>) {
+    /// What comes of a download, which leaves nothing in its folder.
+    async fn fetch(server: &Server, sha256: &str) -> Result<Vec<u8>> {
         let folder = tempfile::tempdir().unwrap();
-        let result = download(
-            &config(&server.url).await,
-            "b",
-            "a/k.tgz",
-            sha256,
-            &folder.path().join("k.tgz"),
-        )
-        .await;
-        let files = std::fs::read_dir(folder.path())
-            .unwrap()
-            .map(|file| {
-                let file = file.unwrap();
-                (
-                    file.file_name().into_string().unwrap(),
-                    std::fs::read(file.path()).unwrap(),
-                )
-            })
-            .collect();
-        (result, files)
+        let aws = config(&server.url).await;
+        let result = download(&aws, "b", "a/k.tgz", sha256, folder.path()).await;
+        assert_eq!(std::fs::read_dir(folder.path()).unwrap().count(), 0);
+        let mut bytes = Vec::new();
+        result?.read_to_end(&mut bytes).unwrap();
+        Ok(bytes)
     }
 
     fn bytes() -> Vec<u8> {
@@ -343,9 +319,7 @@ mod tests {
     async fn a_cut_download_goes_on_where_it_stopped() {
         let content = bytes();
         let server = stingy(content.clone(), "\"v1\"", 40_000);
-        let (result, files) = fetch(&server, &sha256(&content)).await;
-        result.unwrap();
-        assert_eq!(files, [("k.tgz".to_owned(), content)]);
+        assert_eq!(fetch(&server, &sha256(&content)).await.unwrap(), content);
         let requests = server.received();
         let ranges: Vec<_> = requests
             .iter()
@@ -365,7 +339,7 @@ mod tests {
     #[tokio::test]
     async fn a_server_that_always_cuts_is_given_up_and_leaves_nothing() {
         let server = stingy(bytes(), "\"v1\"", 10);
-        let (result, files) = fetch(&server, "00").await;
+        let result = fetch(&server, "00").await;
         let error = result.unwrap_err();
         assert!(
             error
@@ -375,7 +349,6 @@ mod tests {
         );
         assert!(error.is_transient());
         assert_eq!(server.received().len(), 4);
-        assert!(files.is_empty());
     }
 
     #[tokio::test]
@@ -393,9 +366,7 @@ mod tests {
                 _ => Reply::new(200, copy.clone()).header("ETag", "\"new\""),
             }
         });
-        let (result, files) = fetch(&server, &sha256(&content)).await;
-        result.unwrap();
-        assert_eq!(files, [("k.tgz".to_owned(), content)]);
+        assert_eq!(fetch(&server, &sha256(&content)).await.unwrap(), content);
     }
 
     #[tokio::test]
@@ -438,11 +409,10 @@ mod tests {
             ),
         ] {
             let server = serve(move |_| Reply::new(reply.0, reply.1));
-            let (result, files) = fetch(&server, &ours).await;
+            let result = fetch(&server, &ours).await;
             let error = result.unwrap_err();
             assert_eq!(error.reason(), reason);
             assert!(!error.is_transient());
-            assert!(files.is_empty());
             assert_eq!(server.received().len(), 1, "{reason}");
         }
     }
@@ -456,7 +426,7 @@ mod tests {
             )
             .header("x-amz-bucket-region", "eu-west-1")
         });
-        let (result, _) = fetch(&server, "00").await;
+        let result = fetch(&server, "00").await;
         let error = result.unwrap_err();
         assert_eq!(
             (error.reason(), error.hint()),
@@ -475,7 +445,7 @@ mod tests {
                 "<Error><Code>SlowDown</Code><Message>Reduce</Message></Error>",
             )
         });
-        let (result, files) = fetch(&server, "00").await;
+        let result = fetch(&server, "00").await;
         let error = result.unwrap_err();
         assert_eq!(
             error.reason(),
@@ -486,7 +456,7 @@ mod tests {
             error.hint(),
             "AWS is busy or in trouble; try again in a few minutes"
         );
-        assert!(error.is_transient() && files.is_empty());
+        assert!(error.is_transient());
         assert!(server.received().len() >= 4);
     }
 
@@ -495,11 +465,10 @@ mod tests {
         let server = serve(|_| {
             Reply::raw(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 67108865\r\n\r\n")
         });
-        let (result, files) = fetch(&server, "00").await;
+        let result = fetch(&server, "00").await;
         assert_eq!(
             result.unwrap_err().reason(),
             "s3://b/a/k.tgz is larger than 67108864 bytes"
         );
-        assert!(files.is_empty());
     }
 }

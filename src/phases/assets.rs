@@ -56,14 +56,13 @@ impl Phase for Assets {
             .prefix(WORK)
             .tempdir_in(&home)
             .or_fail(|| format!("cannot make a folder in {HOME}"), DISK)?;
-        let archive = work.path().join("archive.tar.gz");
         let aws = self.0.aws().await?;
-        s3::download(aws, &wanted.bucket, &wanted.key, &wanted.sha256, &archive).await?;
-        let fresh = work.path().join("fresh");
+        let folder = work.path();
         let archive =
-            File::open(&archive).or_fail(|| "cannot read the downloaded archive", DISK)?;
+            s3::download(aws, &wanted.bucket, &wanted.key, &wanted.sha256, folder).await?;
+        let fresh = folder.join("fresh");
         unpack(archive, &fresh, &wanted.sha256)?;
-        swap(&fresh, &host.path(FOLDER), &work.path().join("old"))
+        swap(&fresh, &host.path(FOLDER), &folder.join("old"))
             .and_then(|()| File::open(&home)?.sync_all())
             .or_fail(|| format!("cannot move the assets to {FOLDER}"), DISK)?;
         Ok(Applied::Finished)
