@@ -2,6 +2,7 @@
 
 use tokio::sync::OnceCell;
 
+use crate::aws::ec2::describe_volume;
 use crate::aws::imds::{Identity, Imds};
 use crate::config::{Config, VolumeKind};
 use crate::error::Result;
@@ -17,6 +18,7 @@ pub struct Node {
     pub imds: Imds,
     identity: OnceCell<Identity>,
     aws: OnceCell<aws_config::SdkConfig>,
+    encrypted: OnceCell<bool>,
 }
 
 impl Node {
@@ -28,6 +30,7 @@ impl Node {
             imds,
             identity: OnceCell::new(),
             aws: OnceCell::new(),
+            encrypted: OnceCell::new(),
         }
     }
 
@@ -57,5 +60,11 @@ impl Node {
         self.aws
             .get_or_try_init(|| async { Ok(crate::aws::sdk_config(self.region().await?).await) })
             .await
+    }
+
+    /// Whether the EBS volume `id`, the config's, is encrypted, which never changes; asked of EC2 once.
+    pub async fn is_encrypted(&self, id: &str) -> Result<bool> {
+        let ask = async || Ok(describe_volume(self.aws().await?, id).await?.encrypted);
+        self.encrypted.get_or_try_init(ask).await.copied()
     }
 }

@@ -10,7 +10,6 @@ use serde_json::Value;
 use super::probes::{Live, live};
 use super::progress::Progress;
 use super::{CRON_FILE, TIMER, TIMER_FILE};
-use crate::aws::ec2;
 use crate::config::{Config, Schedule, VolumeKind};
 use crate::edge::keys::{self, KeyFolder};
 use crate::edge::rpc::{Client, Fault};
@@ -28,8 +27,8 @@ use crate::secret::Secret;
 const AWS_PATIENCE: Duration = Duration::from_secs(10);
 
 /// Blocks come every 6 seconds or so: how often, and how long in between, to look for the next one.
-const HEIGHT_LOOKS: u32 = 6;
-const HEIGHT_PAUSE: Duration = Duration::from_secs(2);
+const HEIGHT_LOOKS: u32 = 16;
+const HEIGHT_PAUSE: Duration = Duration::from_millis(750);
 
 /// A value, or why it could not be had.
 pub type Answer<T> = std::result::Result<T, String>;
@@ -338,11 +337,12 @@ async fn encrypted(node: &Node) -> Option<Answer<bool>> {
     if node.config.volume.kind != VolumeKind::Ebs {
         return None;
     }
-    let ask = async { ec2::describe_volume(node.aws().await?, id).await };
-    Some(match tokio::time::timeout(AWS_PATIENCE, ask).await {
-        Ok(answer) => told(answer.map(|volume| volume.encrypted)),
-        Err(_) => Err(format!("no answer within {} s", AWS_PATIENCE.as_secs())),
-    })
+    Some(
+        match tokio::time::timeout(AWS_PATIENCE, node.is_encrypted(id)).await {
+            Ok(answer) => told(answer),
+            Err(_) => Err(format!("no answer within {} s", AWS_PATIENCE.as_secs())),
+        },
+    )
 }
 
 async fn scheduled_since(host: &Host, config: &Config) -> Result<Option<i64>> {

@@ -25,7 +25,7 @@ pub const TIMER: &str = "bootstrap-metrics.timer";
 pub const TIMER_FILE: &str = "/etc/systemd/system/bootstrap-metrics.timer";
 
 /// Pause between two looks while waiting.
-const PAUSE: Duration = Duration::from_secs(5);
+const PAUSE: Duration = Duration::from_millis(750);
 
 /// Looks at everything once. Changes nothing.
 pub async fn verify(node: &Node) -> Report {

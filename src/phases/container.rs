@@ -20,8 +20,8 @@ use crate::node::Node;
 
 /// How long a started container is watched: a wrong password shows within seconds.
 const WATCH: Watch = Watch {
-    looks: 15,
-    pause: Duration::from_secs(1),
+    looks: 30,
+    pause: Duration::from_millis(500),
 };
 
 /// See [`Phase`]; the container that [`Spec`] and config want.
@@ -282,7 +282,7 @@ impl Work<'_> {
                 return Ok(());
             }
             // The launcher can live on although its core has given up.
-            if look % 5 == 0 || look == self.watch.looks {
+            if look % 10 == 0 || look == self.watch.looks {
                 let log = self
                     .host
                     .docker()

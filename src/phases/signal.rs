@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 use serde::{Deserialize, Serialize};
 use tokio::time::Instant;
 
@@ -29,8 +29,9 @@ const RECORD: &str = "/var/lib/bootstrap/signalled.json";
 
 /// How long the node may take to become good; the phase's own deadline is a little later.
 const PATIENCE: Patience = Patience {
-    pause: Duration::from_secs(10),
-    same: 9,
+    pause: Duration::from_millis(750),
+    looks: 9,
+    same: Duration::from_secs(90),
     limit: Duration::from_mins(18),
 };
 
@@ -184,9 +185,10 @@ fn is_good(verdict: Verdict) -> bool {
 struct Patience {
     /// Between two looks.
     pause: Duration,
-    /// Looks in a row at which the same checks may fail. A node that is just starting fails some, but not for long;
-    /// a wrong password or a container that cannot start fails the same ones for ever.
-    same: u32,
+    /// At how many looks in a row, at least, and for how long the same checks may fail. A node that is just starting fails
+    /// some, but not for long; a wrong password or a container that cannot start fails the same ones for ever.
+    looks: u32,
+    same: Duration,
     /// In all.
     limit: Duration,
 }
@@ -199,6 +201,7 @@ async fn settle<F: Future<Output = Report>>(
     let until = Instant::now() + crate::pace::of(patience.limit);
     let mut failing: Vec<&'static str> = Vec::new();
     let mut looks = 0;
+    let mut since = Instant::now();
     loop {
         let report = look().await;
         if is_good(report.verdict) {
@@ -210,9 +213,11 @@ async fn settle<F: Future<Output = Report>>(
         } else {
             failing = names;
             looks = 1;
+            since = Instant::now();
             tracing::info!("{}", verdict_line(&report));
         }
-        if looks >= patience.same || Instant::now() + crate::pace::of(patience.pause) > until {
+        let stuck = looks >= patience.looks && since.elapsed() >= crate::pace::of(patience.same);
+        if stuck || Instant::now() + crate::pace::of(patience.pause) > until {
             let hint = report.failing().find_map(|check| check.hint.clone());
             return Err(Error::new(
                 verdict_line(&report),
@@ -404,7 +409,8 @@ mod tests {
     async fn settled(limit: Duration, reports: Vec<Report>) -> (Result<Report>, usize) {
         let patience = Patience {
             pause: Duration::ZERO,
-            same: 3,
+            looks: 3,
+            same: Duration::ZERO,
             limit,
         };
         let mut looks = 0;
