@@ -124,7 +124,7 @@ async fn publish(node: &Node) -> Result<Outcome> {
         let region = progress.identity.as_ref().map(|known| known.region.clone());
         let aws = match region {
             // The cached region spares the metadata service; config and instance agree on it.
-            Some(region) => crate::aws::sdk_config(region).await,
+            Some(region) => crate::aws::sdk_config(region, &node.imds),
             None => node.aws().await?.clone(),
         };
         put_metrics(&aws, &node.config.metrics.namespace, metrics?).await

@@ -1,9 +1,11 @@
 //! What every phase works with: the config, the machine, the cloud; resolved once, shared by all.
 
+use aws_types::SdkConfig;
 use tokio::sync::OnceCell;
 
 use crate::aws::ec2::describe_volume;
 use crate::aws::imds::{Identity, Imds};
+use crate::aws::sdk_config;
 use crate::config::{Config, VolumeKind};
 use crate::error::Result;
 use crate::host::Host;
@@ -17,7 +19,7 @@ pub struct Node {
     /// The metadata service.
     pub imds: Imds,
     identity: OnceCell<Identity>,
-    aws: OnceCell<aws_config::SdkConfig>,
+    aws: OnceCell<SdkConfig>,
     encrypted: OnceCell<bool>,
 }
 
@@ -56,9 +58,9 @@ impl Node {
     }
 
     /// What every AWS client is made from: region, credentials, TLS, timeouts, retries.
-    pub async fn aws(&self) -> Result<&aws_config::SdkConfig> {
+    pub async fn aws(&self) -> Result<&SdkConfig> {
         self.aws
-            .get_or_try_init(|| async { Ok(crate::aws::sdk_config(self.region().await?).await) })
+            .get_or_try_init(async || Ok(sdk_config(self.region().await?, &self.imds)))
             .await
     }
 

@@ -1,6 +1,6 @@
 //! CloudFormation's SignalResource. It has no field for a reason: that goes to the wait handle.
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 
 use super::Delivery;
 use super::query::{Service, call};

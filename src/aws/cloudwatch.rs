@@ -1,8 +1,8 @@
 //! CloudWatch: the node's own metrics.
 
-use aws_config::SdkConfig;
 use aws_sdk_cloudwatch::Client;
 use aws_sdk_cloudwatch::types::{Dimension, MetricDatum, StandardUnit};
+use aws_types::SdkConfig;
 
 use super::refusal::{Trouble, trouble};
 use crate::error::Result;

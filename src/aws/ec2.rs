@@ -1,6 +1,6 @@
 //! EC2: what is known about a volume, and attaching it.
 
-use aws_config::SdkConfig;
+use aws_types::SdkConfig;
 
 use super::query::{Service, call};
 use super::refusal::Refusal;

@@ -1,5 +1,7 @@
 //! The instance metadata service, version 2 only.
 
+use std::fmt;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::sync::Mutex;
@@ -40,7 +42,14 @@ pub struct Identity {
 pub struct Imds {
     endpoint: String,
     policy: Policy,
-    token: Mutex<Option<String>>,
+    token: Arc<Mutex<Option<String>>>,
+}
+
+/// Without the token.
+impl fmt::Debug for Imds {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(out, "Imds({})", self.endpoint)
+    }
 }
 
 impl Imds {
@@ -58,7 +67,16 @@ impl Imds {
         Self {
             endpoint: endpoint.trim_end_matches('/').into(),
             policy,
-            token: Mutex::new(None),
+            token: Arc::default(),
+        }
+    }
+
+    /// The same service and session, asked as patiently as `policy` says.
+    pub fn asked_like(&self, policy: Policy) -> Self {
+        Self {
+            endpoint: self.endpoint.clone(),
+            policy,
+            token: Arc::clone(&self.token),
         }
     }
 

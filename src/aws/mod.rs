@@ -2,6 +2,7 @@
 
 pub mod cloudformation;
 pub mod cloudwatch;
+mod credentials;
 pub mod ec2;
 pub mod imds;
 pub mod query;
@@ -13,10 +14,16 @@ pub mod xml;
 
 use std::time::Duration;
 
-use aws_config::retry::RetryConfig;
-use aws_config::timeout::TimeoutConfig;
-use aws_config::{BehaviorVersion, Region, SdkConfig};
+use aws_credential_types::provider::SharedCredentialsProvider;
+use aws_sdk_s3::config::retry::RetryConfig;
+use aws_sdk_s3::config::timeout::TimeoutConfig;
+use aws_sdk_s3::config::{BehaviorVersion, IdentityCache, Region};
 use aws_smithy_http_client::tls;
+use aws_types::SdkConfig;
+use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
+
+use self::imds::Imds;
+use crate::retry::Policy;
 
 /// What became of a signal to CloudFormation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,16 +34,32 @@ pub enum Delivery {
     NobodyWaits,
 }
 
-/// What every client is made from: `region`, the standard credential chain (environment, then the instance's role),
-/// one TLS stack, timeouts, retries. Asks nothing yet. `AWS_ENDPOINT_URL…` is honoured.
-pub async fn sdk_config(region: String) -> SdkConfig {
+/// How patiently the metadata service is asked for credentials; each call to AWS has its own tries.
+const CREDENTIALS: Policy = Policy {
+    attempts: 4,
+    first_pause: Duration::from_millis(500),
+    longest_pause: Duration::from_secs(2),
+};
+
+/// What every client is made from: `region`, credentials (the environment's, or those of the instance's role), one TLS
+/// stack, timeouts, retries. Asks nothing yet. `AWS_ENDPOINT_URL…` is honoured.
+///
+/// Not made by aws-config: what else it looks at (profiles, containers, single sign-on, web identities) no node has, and
+/// it made a fifteenth of the binary.
+pub fn sdk_config(region: String, imds: &Imds) -> SdkConfig {
     let http = aws_smithy_http_client::Builder::new()
         .tls_provider(tls::Provider::Rustls(
             tls::rustls_provider::CryptoMode::Ring,
         ))
         .build_https();
-    aws_config::defaults(BehaviorVersion::latest())
+    let credentials = credentials::Provider::new(imds.asked_like(CREDENTIALS));
+    let mut config = SdkConfig::builder()
+        .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))
+        .credentials_provider(SharedCredentialsProvider::new(credentials))
+        // The provider has its own.
+        .identity_cache(IdentityCache::no_cache())
+        .service_config(Endpoints)
         .http_client(http)
         // The SDK sets no time limit of its own on reading an answer or on a whole attempt.
         .timeout_config(
@@ -50,9 +73,28 @@ pub async fn sdk_config(region: String) -> SdkConfig {
             RetryConfig::standard()
                 .with_max_attempts(4)
                 .with_initial_backoff(crate::pace::of(Duration::from_secs(1))),
-        )
-        .load()
-        .await
+        );
+    config.set_endpoint_url(endpoint(""));
+    config.build()
+}
+
+/// Each service's own endpoint, as the environment has it.
+#[derive(Debug)]
+struct Endpoints;
+
+impl LoadServiceConfig for Endpoints {
+    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
+        (key.env() == "AWS_ENDPOINT_URL")
+            .then(|| endpoint(&format!("_{}", key.service_id())))
+            .flatten()
+    }
+}
+
+/// `AWS_ENDPOINT_URL`, or with a service's name behind it.
+fn endpoint(service: &str) -> Option<String> {
+    let service = service.to_uppercase().replace(' ', "_");
+    let url = std::env::var(format!("AWS_ENDPOINT_URL{service}")).ok();
+    url.filter(|url| !url.is_empty())
 }
 
 #[cfg(test)]
@@ -68,12 +110,11 @@ pub(crate) mod tests {
             None,
             "test",
         );
-        let provider = aws_credential_types::provider::SharedCredentialsProvider::new(credentials);
-        sdk_config("us-east-1".into())
-            .await
+        let imds = Imds::at("http://127.0.0.1:1", CREDENTIALS);
+        sdk_config("us-east-1".into(), &imds)
             .into_builder()
             .endpoint_url(url)
-            .credentials_provider(provider)
+            .credentials_provider(SharedCredentialsProvider::new(credentials))
             .retry_config(
                 RetryConfig::standard()
                     .with_max_attempts(4)

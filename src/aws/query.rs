@@ -2,12 +2,12 @@
 
 use std::time::{Duration, SystemTime};
 
-use aws_config::SdkConfig;
-use aws_config::retry::RetryConfig;
 use aws_credential_types::Credentials;
 use aws_credential_types::provider::ProvideCredentials;
+use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SigningSettings, sign};
 use aws_sigv4::sign::v4;
+use aws_types::SdkConfig;
 
 use super::refusal::{CREDENTIALS_HINT, Refusal, Trouble};
 use super::xml::{self, Element};
@@ -332,7 +332,7 @@ mod tests {
             ("cn-north-1", "https://ec2.cn-north-1.amazonaws.com.cn/"),
         ] {
             let aws = SdkConfig::builder()
-                .region(aws_config::Region::new(region))
+                .region(aws_sdk_s3::config::Region::new(region))
                 .build();
             assert_eq!(endpoint(&aws, &EC2, None).unwrap(), url);
         }

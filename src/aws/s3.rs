@@ -5,12 +5,12 @@ use std::io::{self, Seek as _, Write as _};
 use std::path::Path;
 use std::time::Duration;
 
-use aws_config::SdkConfig;
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::{Builder, ResponseChecksumValidation};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_types::SdkConfig;
 use tokio::sync::Mutex;
 
 use super::query::policy;

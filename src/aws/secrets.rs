@@ -1,7 +1,7 @@
 //! Secrets Manager: the wallet password. Nothing here prints, logs or quotes it.
 
-use aws_config::SdkConfig;
 use aws_sdk_secretsmanager::Client;
+use aws_types::SdkConfig;
 use zeroize::Zeroize as _;
 
 use super::refusal::{Refusal, Trouble, trouble};
