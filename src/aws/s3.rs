@@ -169,10 +169,12 @@ impl Partial {
             return Err(too_large());
         }
         let mut body = answer.body;
+        let mut written = Default::default();
         loop {
-            let chunk = tokio::time::timeout(STALLED, body.next())
-                .await
-                .map_err(|_| cut(format!("no byte for {} s", STALLED.as_secs())))?;
+            // One piece is hashed while the next one comes.
+            let next = tokio::time::timeout(STALLED, body.next());
+            let (chunk, ()) = tokio::join!(next, self.hash(written));
+            let chunk = chunk.map_err(|_| cut(format!("no byte for {} s", STALLED.as_secs())))?;
             let Some(chunk) = chunk else { break };
             let chunk = chunk.map_err(|error| {
                 let wanted = wanted.map_or("unknown many".into(), |wanted| wanted.to_string());
@@ -185,7 +187,7 @@ impl Partial {
             self.file
                 .write_all(&chunk)
                 .or_fail(|| format!("cannot write {name} to the disk"), DISK)?;
-            self.hasher.update(&chunk);
+            written = chunk;
         }
         match wanted {
             Some(wanted) if wanted != self.length => {
@@ -193,6 +195,16 @@ impl Partial {
             }
             _ => Ok(()),
         }
+    }
+
+    /// In a thread of its own: SHA-256 takes as long as receiving does. One that panics has another hash in the end.
+    async fn hash(&mut self, bytes: impl AsRef<[u8]> + Send + 'static) {
+        let mut hasher = std::mem::take(&mut self.hasher);
+        let hashed = tokio::task::spawn_blocking(move || {
+            hasher.update(bytes.as_ref());
+            hasher
+        });
+        self.hasher = hashed.await.unwrap_or_default();
     }
 
     fn finish(mut self, name: &str, sha256: &str) -> Result<File> {
