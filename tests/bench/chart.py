@@ -1,4 +1,4 @@
-"""Line charts as SVG, for light and dark pages."""
+"""Line charts and timelines as SVG, for light and dark pages."""
 
 import math
 from xml.sax.saxutils import escape
@@ -57,4 +57,30 @@ def chart(title, across, up, series):
             f'<text x="{WIDTH - RIGHT - 4}" y="{TOP + 14 + 18 * number}" text-anchor="end" fill="{colour}">'
             f"{escape(name)}</text>"
         )
+    return "\n".join([*parts, "</svg>", ""])
+
+
+def timeline(title, steps):
+    """`steps` are (name, start, end), in seconds; each has a line of its own."""
+    row, left, top = 24, 210, 36
+    most = max(end for _, _, end in steps)
+    step = next(step for step in [1, 2, 5, 10, 20, 60, 120, 300, 600] if most / step <= 10)
+    x = lambda seconds: left + seconds / most * (WIDTH - left - 60)
+    bottom = top + row * len(steps)
+    parts = [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 30}"',
+        ' font-family="sans-serif" font-size="12">',
+        f'<rect width="{WIDTH}" height="{bottom + 30}" fill="#fff"/>',
+        f'<text x="16" y="20" font-size="14" font-weight="bold">{escape(title)}</text>',
+    ]
+    for tick in range(0, int(most) + 1, step):
+        parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{bottom}" stroke="#ddd"/>')
+        parts.append(f'<text x="{x(tick):.1f}" y="{bottom + 18}" text-anchor="middle">{tick} s</text>')
+    for number, (name, start, end) in enumerate(steps):
+        y = top + row * number
+        parts += [
+            f'<text x="{left - 10}" y="{y + 16}" text-anchor="end">{escape(name)}</text>',
+            f'<rect x="{x(start):.1f}" y="{y + 4}" width="{max(x(end) - x(start), 1):.1f}" height="16" fill="{COLOURS[0]}"/>',
+            f'<text x="{x(end) + 5:.1f}" y="{y + 16}">{end - start:.1f}</text>',
+        ]
     return "\n".join([*parts, "</svg>", ""])
