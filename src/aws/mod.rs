@@ -1,5 +1,6 @@
 //! AWS: the metadata service, S3, Secrets Manager, CloudWatch, the signed Query calls, the wait handle.
 
+mod bounds;
 pub mod cloudformation;
 pub mod cloudwatch;
 mod credentials;
@@ -60,7 +61,7 @@ pub fn sdk_config(region: String, imds: &Imds) -> SdkConfig {
         // The provider has its own.
         .identity_cache(IdentityCache::no_cache())
         .service_config(Endpoints)
-        .http_client(http)
+        .http_client(bounds::bounded(http))
         // The SDK sets no time limit of its own on reading an answer or on a whole attempt.
         .timeout_config(
             TimeoutConfig::builder()

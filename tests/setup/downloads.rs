@@ -1,17 +1,22 @@
-//! What is downloaded: that only what is signed and trusted is used. All else that goes wrong is in the fault table.
+//! What is downloaded: that only what is signed and trusted is used, and that no answer fills the memory. All else that
+//! goes wrong is in the fault table.
 
 use std::fs;
 
 use serde_json::json;
+use standins::aws::Fault;
+use standins::http::Response;
 
 use crate::Test;
 use crate::machine::Machine;
-use crate::shared::expect_failure;
+use crate::shared::{expect_failure, healthy};
+use crate::trace::{self, Nobody};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
     ("a_package_with_a_bad_signature_is_not_installed", a_package_with_a_bad_signature_is_not_installed),
     ("a_certificate_that_is_not_trusted_is_met_once", a_certificate_that_is_not_trusted_is_met_once),
+    ("an_answer_without_an_end_takes_no_memory", an_answer_without_an_end_takes_no_memory),
 ];
 
 fn a_package_with_a_bad_signature_is_not_installed() {
@@ -77,4 +82,66 @@ fn a_certificate_that_is_not_trusted_is_met_once() {
         "Check the clock (`timedatectl`), the CA certificates, and whether a proxy ends TLS on the way, then run bootstrap again.",
     );
     assert_eq!(machine.phase("cloudwatch-agent")["attempts"], 1);
+}
+
+fn an_answer_without_an_end_takes_no_memory() {
+    // A TiB is announced, and this much comes at each attempt.
+    const SENT: usize = 64 << 20;
+    // In KiB, for what is read of an answer, its copies and the room that they grow in.
+    const MORE: u64 = 16 << 10;
+    let mut machine = healthy("debian-12");
+    machine.pace = 1000;
+    machine.configure(|config| config["deadline_seconds"] = 43_200.into());
+    let gone = "/opt/bootstrap/assets/edge.json";
+    let edge = machine.read(gone);
+    let secret = &["--phase", "secret", "--force"][..];
+    let assets = &["--phase", "assets"][..];
+    for (kind, status, arguments, said) in [
+        (
+            "GetSecretValue",
+            200,
+            secret,
+            "something that AWS does not say",
+        ),
+        ("GetSecretValue", 400, secret, "refused (HTTP status 400)"),
+        ("GetSecretValue", 503, secret, "refused (HTTP status 503)"),
+        ("GetObject", 200, assets, "is larger than 67108864 bytes"),
+        (
+            "GetObject",
+            403,
+            assets,
+            "may not be read (HTTP status 403)",
+        ),
+        ("GetObject", 503, assets, "refused (HTTP status 503)"),
+        (
+            "PutMetricData",
+            200,
+            &["metrics"],
+            "something that AWS does not say",
+        ),
+    ] {
+        let peak = |code| {
+            if arguments == assets {
+                fs::remove_file(machine.path(gone)).unwrap();
+            }
+            let output = machine.beside("said");
+            let traced = trace::run(&machine.command(arguments), &output, None, &mut Nobody);
+            let output = fs::read_to_string(output).unwrap();
+            assert_eq!(traced.code, Some(code), "{kind} {status}: {output}");
+            (traced.peak, output)
+        };
+        let (before, _) = peak(0);
+        let endless = Response::new(status, "", vec![b' '; SENT]);
+        let endless = endless.with("Content-Length", (1_u64 << 40).to_string());
+        let fault = Fault::Answer(endless);
+        machine.aws.state().fail(kind, u32::MAX, fault);
+        let (after, output) = peak(1);
+        assert!(output.contains(said), "{kind} {status}: {output}");
+        assert!(
+            after < before + MORE,
+            "{kind} {status}: {before} KiB, then {after}"
+        );
+        machine.aws.state().mend();
+        machine.write(gone, &edge);
+    }
 }

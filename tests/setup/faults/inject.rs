@@ -119,6 +119,9 @@ pub struct Answer {
     headers: HashMap<String, String>,
     #[serde(default)]
     body: String,
+    /// So many MiB of blanks behind it, of many more that are announced.
+    #[serde(default)]
+    mebibytes: usize,
 }
 
 /// An archive: what is in it, or its bytes.
@@ -158,7 +161,11 @@ pub struct Ec2 {
 
 impl Answer {
     fn response(&self) -> Response {
-        let bare = Response::new(self.status, "", self.body.as_str());
+        let mut bare = Response::new(self.status, "", self.body.as_str());
+        if self.mebibytes > 0 {
+            bare.body.resize(self.mebibytes << 20, b' ');
+            bare = bare.with("Content-Length", "1099511627776");
+        }
         let headers = self.headers.iter();
         headers.fold(bare, |response, (name, value)| response.with(name, value))
     }

@@ -1,0 +1,38 @@
+//! How much of an answer the SDK reads into memory: it has no bound of its own.
+
+use aws_sdk_s3::config::http::HttpRequest;
+use aws_sdk_s3::config::{HttpClient as _, SharedHttpClient};
+use aws_sdk_s3::primitives::SdkBody;
+use aws_smithy_runtime_api::client::http::{
+    HttpConnector, HttpConnectorFuture, SharedHttpConnector, http_client_fn,
+};
+use http_body_util::Limited;
+
+/// In bytes. A secret has 65,536 at most; errors and the other answers are smaller.
+const LARGEST: usize = 1024 * 1024;
+
+/// `client`, but an answer that goes on beyond [`LARGEST`] breaks off there, and is none. An object is handed on as it
+/// comes: whoever asked for it has a bound for it.
+pub(super) fn bounded(client: SharedHttpClient) -> SharedHttpClient {
+    http_client_fn(move |settings, components| {
+        SharedHttpConnector::new(Bounded(client.http_connector(settings, components)))
+    })
+}
+
+#[derive(Debug)]
+struct Bounded(SharedHttpConnector);
+
+impl HttpConnector for Bounded {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        // The SDK's own mark of the operation.
+        let is_for_object = request.uri().contains("x-id=GetObject");
+        let answer = self.0.call(request);
+        HttpConnectorFuture::new(async move {
+            let answer = answer.await?;
+            if is_for_object && answer.status().is_success() {
+                return Ok(answer);
+            }
+            Ok(answer.map(|body| SdkBody::from_body_1_x(Limited::new(body, LARGEST))))
+        })
+    }
+}
