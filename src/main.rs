@@ -24,6 +24,7 @@ mod pace;
 mod phases;
 mod report;
 mod retry;
+mod rights;
 mod secret;
 
 #[cfg(not(fuzzing))]

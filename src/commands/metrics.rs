@@ -4,9 +4,11 @@ use std::path::Path;
 
 use super::{Exit, Output, block_on, fail, host, node, say};
 use crate::metrics::{self, Outcome};
+use crate::rights::only_look;
 
 /// One tick. Quiet where all is well: cron would mail every line.
 pub fn tick(config: &Path, dry_run: bool, output: Output) -> Exit {
+    only_look();
     let host = host();
     output.log_beside_answer(&host);
     let node = match node(config, host) {

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Exit, Output, block_on, fail, host, node, say};
 use crate::health::{self, Verdict};
+use crate::rights::only_look;
 
 /// Checks the node's health, by these groups of checks alone where there are any; with `wait`, until it is healthy or
 /// that long has passed.
@@ -15,6 +16,7 @@ pub fn verify(
     wait: Option<Duration>,
     output: Output,
 ) -> Exit {
+    only_look();
     let host = host();
     output.log_beside_answer(&host);
     let node = match node(config, host) {

@@ -438,7 +438,15 @@ impl Machine {
 
     /// Forgets the calls so far.
     pub fn forget_calls(&self) {
-        let _ = fs::remove_file(self.tools().join("calls.log"));
+        for log in ["calls.log", "rights.log"] {
+            let _ = fs::remove_file(self.tools().join(log));
+        }
+    }
+
+    /// What each tool so far was allowed to do.
+    pub fn rights(&self) -> Vec<String> {
+        let log = fs::read_to_string(self.tools().join("rights.log")).unwrap_or_default();
+        log.lines().map(str::to_owned).collect()
     }
 
     /// The calls that change something.

@@ -24,6 +24,7 @@ mod machine;
 mod metrics;
 mod output;
 mod packages;
+mod rights;
 mod runs;
 mod secret;
 mod shared;
@@ -55,6 +56,7 @@ const THEMES: &[&[Test]] = &[
     container::TESTS,
     verify::TESTS,
     metrics::TESTS,
+    rights::TESTS,
     output::TESTS,
     soak::TESTS,
 ];

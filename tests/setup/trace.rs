@@ -240,7 +240,7 @@ impl Call {
     fn changes_a_machine(&self) -> bool {
         match self {
             Self::Open { path, .. } | Self::Write(path) => {
-                let notes = ["calls.log", "environment.log"];
+                let notes = ["calls.log", "environment.log", "rights.log"];
                 !notes.iter().any(|name| path.ends_with(name))
             }
             Self::Rename { .. } | Self::Remove(_) | Self::Make(_) => true,

@@ -1,7 +1,8 @@
 //! Every system tool of a test machine, played by one program that is linked under the tools' names.
 //!
-//! The links lie in one folder beside `rules.json`. Each call is appended to `calls.log` and its environment to
-//! `environment.log`; the first rule that matches the call answers it. A call that no rule matches exits with 97, so
+//! The links lie in one folder beside `rules.json`. Each call is appended to `calls.log`, its environment to
+//! `environment.log`, and its rights (the kernel's `NoNewPrivs` and capabilities) to `rights.log`; the first rule that
+//! matches the call answers it. A call that no rule matches exits with 97, so
 //! that a test sees it. Facts of the machine ("docker is installed") are files in the folder `facts`; rules ask for
 //! them, change them, and keep text in them. The machine's root directory (`BOOTSTRAP_ROOT`) is written `ROOT` in
 //! patterns and in `calls.log`.
@@ -101,6 +102,7 @@ impl Call {
         self.log("calls.log", &self.line)?;
         let environment: Vec<String> = std::env::vars().map(|(k, v)| format!("{k}={v}")).collect();
         self.log("environment.log", &environment.join("\n"))?;
+        self.log("rights.log", &rights()?)?;
         let rules = told(fs::read_to_string(self.folder.join("rules.json")))?;
         let rules: Vec<Value> = serde_json::from_str(&rules).map_err(|error| error.to_string())?;
         for rule in &rules {
@@ -261,6 +263,16 @@ impl Call {
         let number: usize = name.parse().ok()?;
         captures.get(number.checked_sub(1)?).cloned()
     }
+}
+
+/// What this process may do and hand on: the lines of proc_pid_status(5) that say so, in one.
+fn rights() -> Result<String> {
+    let status = told(fs::read_to_string("/proc/self/status"))?;
+    let named = ["CapEff:", "CapBnd:", "NoNewPrivs:"];
+    let lines = status
+        .lines()
+        .filter(|line| named.iter().any(|name| line.starts_with(name)));
+    Ok(lines.collect::<Vec<_>>().join(" ").replace('\t', " "))
 }
 
 fn texts(list: &Value) -> impl Iterator<Item = &str> {
