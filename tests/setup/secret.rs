@@ -6,15 +6,20 @@ use std::os::unix::fs::{FileExt, MetadataExt, PermissionsExt, chown};
 use std::os::unix::process::{CommandExt, ExitStatusExt};
 use std::process::Command;
 
+use nix::sys::ptrace;
+use nix::sys::signal::Signal::SIGABRT;
+use nix::sys::signal::kill;
+use nix::unistd::Pid;
 use rustix::process::{Resource, Rlimit, Signal, setrlimit};
-
 use serde_json::json;
 use standins::aws::Fault;
 use standins::http::Response;
 
 use crate::Test;
+use crate::faults::look_for_the_password;
 use crate::machine::{Gate, Machine, PASSWORD, SECRET, Started};
 use crate::shared::{expect_failure, expect_failure_signals, json_text, side_by_side};
+use crate::trace::{self, Call, Witness};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
@@ -23,6 +28,7 @@ pub const TESTS: &[Test] = &[
     ("the_password_is_found_nowhere", the_password_is_found_nowhere),
     ("the_password_does_not_stay_in_memory", the_password_does_not_stay_in_memory),
     ("a_crash_dumps_no_core", a_crash_dumps_no_core),
+    ("who_dies_with_the_password_tells_nothing", who_dies_with_the_password_tells_nothing),
 ];
 
 fn denied(kind: &str) -> Response {
@@ -130,11 +136,7 @@ fn the_password_does_not_stay_in_memory() {
 }
 
 fn a_crash_dumps_no_core() {
-    let unlimited = Rlimit {
-        current: None,
-        maximum: None,
-    };
-    setrlimit(Resource::Core, unlimited).unwrap();
+    allow_core_dumps();
     let folder = tempfile::tempdir().unwrap();
     let place = folder.path();
     fs::set_permissions(place, fs::Permissions::from_mode(0o755)).unwrap();
@@ -177,6 +179,93 @@ fn a_crash_dumps_no_core() {
     let ended = shim.crash(Signal::SEGV);
     assert_eq!(ended.signal(), Some(Signal::SEGV.as_raw()));
     assert!(!ended.core_dumped());
+}
+
+fn who_dies_with_the_password_tells_nothing() {
+    allow_core_dumps();
+    for death in [Death::Abort, Death::Panic] {
+        let mut machine = Machine::new("debian-12");
+        machine.pace = 100;
+        // Divided by the pace, this is minutes.
+        machine.configure(|config| config["deadline_seconds"] = 43_200.into());
+        let mut command = machine.command(&["-v"]);
+        command.env("RUST_BACKTRACE", "full");
+        let said = machine.beside("said");
+        let mut moment = Moment(Some(death));
+        let traced = trace::run(&command, &said, None, &mut moment);
+        let said = fs::read_to_string(said).unwrap();
+        assert!(moment.0.is_none(), "it never held the password: {said}");
+        match death {
+            Death::Abort => {
+                assert_eq!(traced.signal, Some((SIGABRT, false)), "a core dump");
+            }
+            Death::Panic => {
+                assert_eq!(traced.code, Some(1), "{said}");
+                let length = PASSWORD.len();
+                let reason = format!(
+                    "the program made a mistake and panicked: range start index 1048576 out of range for slice of \
+                     length {length}"
+                );
+                let hint = "report it with the log and the program's version";
+                expect_failure(&machine, "secret", &reason, hint);
+                expect_failure_signals(&machine, &format!("secret: {reason}. {hint}"));
+                assert!(said.contains("stack backtrace:"), "{said}");
+            }
+        }
+        look_for_the_password(&machine, &said);
+        machine.run(&[]).expect(0);
+    }
+}
+
+/// How it ends.
+#[derive(Clone, Copy)]
+enum Death {
+    /// By the signal that a failing assertion of C, or a failing allocation, ends in.
+    Abort,
+    /// In the middle of writing: the kernel claims to have written a MiB, and the rest of the password is looked for
+    /// behind that.
+    Panic,
+}
+
+/// Comes over the program while it writes the password.
+struct Moment(Option<Death>);
+
+impl Witness for Moment {
+    fn before(&mut self, thread: Pid, call: &Call) {
+        if !writes_the_password(call) || self.0.is_none() {
+            return;
+        }
+        let memory = memory(thread.as_raw().cast_unsigned());
+        assert_ne!(places(&memory, b"canary-7Qm2"), [""; 0]);
+        if let Some(Death::Abort) = self.0 {
+            self.0 = None;
+            kill(thread, SIGABRT).unwrap();
+        }
+    }
+
+    fn after(&mut self, thread: Pid, call: &Call) {
+        if let Some(Death::Panic) = self.0
+            && writes_the_password(call)
+        {
+            self.0 = None;
+            let mut registers = ptrace::getregs(thread).unwrap();
+            registers.rax = 1 << 20;
+            ptrace::setregs(thread, registers).unwrap();
+        }
+    }
+}
+
+fn writes_the_password(call: &Call) -> bool {
+    matches!(call, Call::Write(path) if path.to_string_lossy().contains("/.wallet-password."))
+}
+
+/// For whatever this process starts.
+fn allow_core_dumps() {
+    let unlimited = Rlimit {
+        current: None,
+        maximum: None,
+    };
+    setrlimit(Resource::Core, unlimited).unwrap();
 }
 
 /// All that a process has written to its memory, each part with its name.

@@ -54,18 +54,18 @@ pub enum Call {
 
 /// What hears of the program's own calls.
 pub trait Witness {
-    /// The call is about to be made.
-    fn before(&mut self, call: &Call);
+    /// The call is about to be made by this thread, which stands still.
+    fn before(&mut self, thread: Pid, call: &Call);
     /// It was made, and did what it should.
-    fn after(&mut self, call: &Call);
+    fn after(&mut self, thread: Pid, call: &Call);
 }
 
 /// Hears nothing.
 pub struct Nobody;
 
 impl Witness for Nobody {
-    fn before(&mut self, _: &Call) {}
-    fn after(&mut self, _: &Call) {}
+    fn before(&mut self, _: Pid, _: &Call) {}
+    fn after(&mut self, _: Pid, _: &Call) {}
 }
 
 /// How a run went.
@@ -75,6 +75,8 @@ pub struct Traced {
     pub calls: u64,
     /// The exit code, where the program came to its end.
     pub code: Option<i32>,
+    /// The signal that ended it, and whether that left a core dump.
+    pub signal: Option<(Signal, bool)>,
     /// The most memory that it had, in KiB, where it came to its end.
     pub peak: u64,
     /// How many files and sockets it had open then.
@@ -98,6 +100,7 @@ pub fn run(
         traced: Traced {
             calls: 0,
             code: None,
+            signal: None,
             peak: 0,
             open: 0,
         },
@@ -158,8 +161,11 @@ impl Tracer {
                 }
                 return;
             }
-            WaitStatus::Signaled(pid, ..) => {
+            WaitStatus::Signaled(pid, signal, dumped) => {
                 self.threads.remove(&pid);
+                if pid == self.program {
+                    self.traced.signal = Some((signal, dumped));
+                }
                 return;
             }
             WaitStatus::PtraceSyscall(pid) => {
@@ -194,7 +200,7 @@ impl Tracer {
                 && result >= 0
                 && !self.is_over
             {
-                witness.after(&call);
+                witness.after(pid, &call);
             }
             return;
         }
@@ -219,7 +225,7 @@ impl Tracer {
             return;
         }
         if is_own {
-            witness.before(&call);
+            witness.before(pid, &call);
         } else if call.changes_a_machine() {
             self.busy.insert(pid);
         }

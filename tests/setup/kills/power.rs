@@ -10,6 +10,8 @@ use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown};
 use std::path::{Path, PathBuf};
 
+use nix::unistd::Pid;
+
 use crate::trace::{Call, Witness};
 
 /// A disk, and what of it a power cut would take.
@@ -153,7 +155,7 @@ impl Disk {
 }
 
 impl Witness for Disk {
-    fn before(&mut self, call: &Call) {
+    fn before(&mut self, _: Pid, call: &Call) {
         match call {
             Call::Open { path, empties } if self.has(path) => {
                 if !path.exists() {
@@ -186,7 +188,7 @@ impl Witness for Disk {
         }
     }
 
-    fn after(&mut self, call: &Call) {
+    fn after(&mut self, _: Pid, call: &Call) {
         if let Call::Sync(path) = call {
             self.contents.remove(path);
             self.names.retain(|name| {
