@@ -36,6 +36,10 @@ WantedBy=timers.target
 ";
 
 /// Exit code 3 says that another tick still runs.
+///
+/// It looks, publishes, and writes its state, lock and log. What it gives up by itself (`rights`) it does not get here
+/// either. The GPU's devices stay in reach, so there is no `PrivateDevices=` and no `ProtectClock=`; their driver's
+/// libraries may want memory that can be written and executed.
 const SERVICE_UNIT: &str = "\
 # Written by bootstrap (phase metrics-cron).
 [Unit]
@@ -45,6 +49,26 @@ Description=Edge node metrics
 Type=oneshot
 ExecStart=/usr/local/bin/bootstrap metrics
 SuccessExitStatus=3
+ExecStartPre=+/bin/mkdir -p -m 0711 /run/bootstrap
+CapabilityBoundingSet=CAP_DAC_READ_SEARCH
+LockPersonality=yes
+NoNewPrivileges=yes
+PrivateTmp=yes
+ProtectControlGroups=yes
+ProtectHome=yes
+ProtectHostname=yes
+ProtectKernelLogs=yes
+ProtectKernelModules=yes
+ProtectKernelTunables=yes
+ProtectSystem=strict
+ReadWritePaths=-/run/bootstrap /var/lib/bootstrap /var/log
+RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX
+RestrictNamespaces=yes
+RestrictRealtime=yes
+RestrictSUIDSGID=yes
+SystemCallArchitectures=native
+SystemCallErrorNumber=EPERM
+SystemCallFilter=@system-service
 ";
 
 const UNITS: [(&str, &str); 2] = [(SERVICE_FILE, SERVICE_UNIT), (TIMER_FILE, TIMER_UNIT)];

@@ -28,6 +28,12 @@ const UNIT_FILE: &str = "/etc/systemd/system/bootstrap.service";
 /// Ends with 4 when a reboot is under way. It has no time limit of its own: the run has (`deadline_seconds`).
 /// After a boot only this run can start the container, so it tries again until the cause of a failure is gone; a wrong
 /// config (2) waits for a person.
+///
+/// What it starts has no more rights than itself, and that includes the scripts of any package: they need all that is
+/// not taken away here, or may. `ping` and the like, which have capabilities of their own, would not even start without
+/// them. Rebooting is left to systemd. Also out of question: a mount namespace, in which the volume would be mounted for
+/// nobody else (Protect…, Private…); a choice of devices, since the volume's comes later (`ProtectClock=`, too, makes
+/// one).
 const UNIT_TEXT: &str = "\
 [Unit]
 Description=Bring this machine to the state of a Theta edge node
@@ -43,6 +49,13 @@ TimeoutStartSec=infinity
 Restart=on-failure
 RestartSec=5min
 RestartPreventExitStatus=2
+CapabilityBoundingSet=~CAP_AUDIT_CONTROL CAP_AUDIT_READ CAP_BLOCK_SUSPEND CAP_BPF CAP_CHECKPOINT_RESTORE CAP_IPC_LOCK
+CapabilityBoundingSet=~CAP_IPC_OWNER CAP_LEASE CAP_LINUX_IMMUTABLE CAP_MAC_OVERRIDE CAP_NET_BROADCAST CAP_PERFMON
+CapabilityBoundingSet=~CAP_SYSLOG CAP_SYS_BOOT CAP_SYS_NICE CAP_SYS_PACCT CAP_SYS_RAWIO CAP_SYS_TIME CAP_SYS_TTY_CONFIG
+CapabilityBoundingSet=~CAP_WAKE_ALARM
+LockPersonality=yes
+RestrictRealtime=yes
+SystemCallArchitectures=native
 
 [Install]
 WantedBy=multi-user.target

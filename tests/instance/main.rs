@@ -45,6 +45,7 @@ fn main() -> ExitCode {
         node::the_release_binary_is_small_and_static,
         node::a_second_run_changes_nothing,
         node::the_password_is_found_nowhere,
+        node::the_units_do_their_work_with_the_rights_that_they_have,
         node::a_reboot_ends_healthy_with_the_same_address,
         drills::a_replaced_instance_waits_for_the_volume_and_has_the_same_address,
         drills::an_upgraded_node_has_the_new_image_and_the_same_address,

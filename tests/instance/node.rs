@@ -157,6 +157,66 @@ pub fn the_password_is_found_nowhere() {
     }
 }
 
+pub fn the_units_do_their_work_with_the_rights_that_they_have() {
+    let shared = shared();
+    let instance = shared.instance();
+    let verified = |units: &str| {
+        let verified = instance.try_run(&format!("systemd-analyze verify {units}"));
+        assert_eq!((verified.code, verified.output.trim()), (0, ""), "{units}");
+    };
+    let may = |unit: &str| {
+        let show = format!("systemctl show {unit} --property CapabilityBoundingSet --value");
+        instance.run(&show)
+    };
+
+    verified("bootstrap.service");
+    let rights = may("bootstrap.service");
+    assert!(rights.contains("cap_sys_admin"), "{rights}");
+    for taken in ["cap_sys_time", "cap_sys_rawio", "cap_sys_boot"] {
+        assert!(!rights.contains(taken), "{rights}");
+    }
+    // What takes rights: mounting, files of others, and a package's own scripts.
+    instance.run(
+        "docker rm --force edgelauncher && umount /data && rm -r /run/bootstrap/secrets && \
+         DEBIAN_FRONTEND=noninteractive apt-get -y purge cron",
+    );
+    let run = instance.try_run("systemctl start bootstrap.service");
+    assert_eq!(
+        run.code,
+        0,
+        "{}",
+        instance.run("journalctl --no-pager --unit bootstrap")
+    );
+    // Mounted for everybody.
+    assert_eq!(
+        instance.run("findmnt --noheadings --output FSTYPE /data"),
+        "ext4"
+    );
+    let verify = instance.try_run("bootstrap verify --wait 3m");
+    assert_eq!(verify.code, 0, "{}", verify.output);
+    assert_eq!(instance.address(), shared.address);
+
+    // The tick by a timer, whose unit has a sandbox; also where it comes first after a boot.
+    instance.run(
+        "cp -p /etc/bootstrap/config.json /run/config.json && \
+         sed -i 's/\"schedule\": \"cron\"/\"schedule\": \"systemd-timer\"/' /etc/bootstrap/config.json && \
+         bootstrap --phase metrics-cron && systemctl stop bootstrap-metrics.timer",
+    );
+    verified("bootstrap-metrics.service bootstrap-metrics.timer");
+    assert_eq!(may("bootstrap-metrics.service"), "cap_dac_read_search");
+    instance.run("systemd-analyze security --no-pager --threshold=30 bootstrap-metrics.service");
+    let tick = "rm -f /var/lib/bootstrap/metrics.json && systemctl start bootstrap-metrics.service && \
+                grep -o '\"up\":true' /var/lib/bootstrap/metrics.json";
+    assert_eq!(instance.run(tick), "\"up\":true");
+    instance.run("mv /run/bootstrap /run/bootstrap.away");
+    assert_eq!(instance.run(tick), "\"up\":true");
+    instance.run(
+        "rm -r /run/bootstrap && mv /run/bootstrap.away /run/bootstrap && \
+         cp -p /run/config.json /etc/bootstrap/config.json && bootstrap --phase metrics-cron && \
+         test -e /etc/cron.d/bootstrap-metrics",
+    );
+}
+
 pub fn a_reboot_ends_healthy_with_the_same_address() {
     let shared = shared();
     let instance = shared.instance();
