@@ -12,6 +12,7 @@ pub struct Error {
     hint: String,
     cause: Option<anyhow::Error>,
     transient: bool,
+    throttled: bool,
 }
 
 /// `Result` with the program's own error.
@@ -25,6 +26,7 @@ impl Error {
             hint: hint.into(),
             cause: None,
             transient: false,
+            throttled: false,
         }
     }
 
@@ -44,6 +46,12 @@ impl Error {
     pub fn transient_if(mut self, passing: bool) -> Self {
         self.transient |= passing;
         self
+    }
+
+    /// Marks the failure as AWS's word that too many ask at once, where `busy`: the retry helper waits it out.
+    pub fn throttled_if(mut self, busy: bool) -> Self {
+        self.throttled |= busy;
+        self.transient_if(busy)
     }
 
     /// What went wrong, in one line.
@@ -68,6 +76,11 @@ impl Error {
     /// Whether trying the same thing again can help.
     pub fn is_transient(&self) -> bool {
         self.transient
+    }
+
+    /// Whether AWS only asks for patience.
+    pub fn is_throttled(&self) -> bool {
+        self.throttled
     }
 }
 

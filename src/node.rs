@@ -36,6 +36,13 @@ impl Node {
         }
     }
 
+    /// The same node with clients that are made from this.
+    #[cfg(test)]
+    pub fn with_aws(mut self, aws: SdkConfig) -> Self {
+        self.aws = OnceCell::new_with(Some(aws));
+        self
+    }
+
     /// Who the instance is; asked of the metadata service once.
     pub async fn identity(&self) -> Result<&Identity> {
         self.identity.get_or_try_init(|| self.imds.identity()).await
@@ -68,5 +75,43 @@ impl Node {
     pub async fn is_encrypted(&self, id: &str) -> Result<bool> {
         let ask = async || Ok(describe_volume(self.aws().await?, id).await?.encrypted);
         self.encrypted.get_or_try_init(ask).await.copied()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use std::time::Duration;
+
+    use super::*;
+    use crate::aws::tests::config;
+    use crate::http::stand_in::script;
+    use crate::retry::Policy;
+
+    #[tokio::test]
+    async fn ec2_is_asked_once_whether_the_volume_is_encrypted() {
+        const ITEM: &str = "<R><volumeSet><item><availabilityZone>a</availabilityZone><status>in-use</status>\
+                            <encrypted>true</encrypted></item></volumeSet></R>";
+        const DENIED: &str = "<Response><Errors><Error><Code>UnauthorizedOperation</Code></Error></Errors></Response>";
+        let server = script(vec![(403, DENIED), (200, ITEM), (500, "not asked")]);
+        let text = format!(
+            r#"{{"volume": {{"id": "vol-0abc1234"}}, "secret": {{"arn": "s"}},
+                "assets": {{"bucket": "assets", "key": "a", "sha256": "{}"}}}}"#,
+            "a".repeat(64)
+        );
+        let once = Policy {
+            attempts: 1,
+            first_pause: Duration::ZERO,
+            longest_pause: Duration::ZERO,
+        };
+        let imds = Imds::at("http://127.0.0.1:9", once);
+        let node = Node::new(Config::load(&text).unwrap(), Host::at("/nowhere"), imds);
+        let node = node.with_aws(config(&server.url).await);
+        // A refusal is no answer that is kept.
+        assert!(node.is_encrypted("vol-0abc1234").await.is_err());
+        for _ in 0..3 {
+            assert!(node.is_encrypted("vol-0abc1234").await.unwrap());
+        }
+        assert_eq!(server.received().len(), 2);
     }
 }

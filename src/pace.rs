@@ -21,6 +21,11 @@ pub fn of(wait: Duration) -> Duration {
     wait / FASTER.get().copied().unwrap_or(1)
 }
 
+/// What a wait that lasts `wait` at this pace lasts in the world: for a time that a library was told with [`of`].
+pub fn in_the_world(wait: Duration) -> Duration {
+    wait.saturating_mul(FASTER.get().copied().unwrap_or(1))
+}
+
 /// Waits for `length`, at this pace.
 pub async fn pause(length: Duration) {
     tokio::time::sleep(of(length)).await;

@@ -1,7 +1,11 @@
 //! The one retry helper: bounded, with jitter, and only for failures that say they are transient.
+//!
+//! Throttling is no failure of the one who asks: it is waited out for as long as the caller has time, which is for
+//! phases until their deadline. How long it takes depends on how many others ask.
 
 use std::time::Duration;
 
+use crate::engine::doing;
 use crate::error::Result;
 
 /// How often and how patiently to try.
@@ -18,7 +22,7 @@ pub struct Policy {
 impl Policy {
     /// The pause after failure number `failures` (1 for the first), with up to half of it taken off at random so
     /// that nodes started together do not try together.
-    fn pause(&self, failures: u32) -> Duration {
+    pub fn pause(&self, failures: u32) -> Duration {
         let doubled = self
             .first_pause
             .saturating_mul(2u32.saturating_pow(failures.saturating_sub(1)));
@@ -26,9 +30,19 @@ impl Policy {
             .min(self.longest_pause)
             .mul_f64(1.0 - fastrand::f64() / 2.0)
     }
+
+    /// The pause after having been throttled so many times. It begins longer, and any part of it can be taken off:
+    /// those who are turned away at the same moment come back evenly spread, not in waves.
+    fn throttled_pause(&self, times: u32) -> Duration {
+        self.first_pause
+            .saturating_mul(2u32.saturating_pow(times.saturating_add(1)))
+            .min(self.longest_pause)
+            .mul_f64(fastrand::f64())
+    }
 }
 
-/// Repeats `operation` while it fails transiently and `policy` allows; the last failure is the answer.
+/// Repeats `operation` while it fails transiently and `policy` allows; the last failure is the answer. Being throttled
+/// counts as no failure and has no limit: the caller's time has one.
 ///
 /// Not `AsyncFnMut`: the compiler cannot prove such a closure's future `Send`, which phases need (rust-lang/rust#110338).
 pub async fn retry<T, F: Future<Output = Result<T>>>(
@@ -36,9 +50,19 @@ pub async fn retry<T, F: Future<Output = Result<T>>>(
     what: &str,
     mut operation: impl FnMut() -> F,
 ) -> Result<T> {
-    let mut failures = 0;
+    let (mut failures, mut throttled) = (0, 0);
     loop {
         match operation().await {
+            Err(error) if error.is_throttled() => {
+                throttled += 1;
+                let pause = policy.throttled_pause(throttled);
+                doing(&format!("AWS is throttling {what}; waiting for a turn"));
+                tracing::info!(
+                    "{what}: {error}; asking again in {:.1} s",
+                    pause.as_secs_f64()
+                );
+                crate::pace::pause(pause).await;
+            }
             Err(error) if error.is_transient() && failures + 1 < policy.attempts => {
                 failures += 1;
                 let pause = policy.pause(failures);
@@ -57,6 +81,7 @@ pub async fn retry<T, F: Future<Output = Result<T>>>(
 
 #[cfg(test)]
 mod tests {
+    #![allow(clippy::indexing_slicing)]
     use super::*;
     use crate::error::Error;
 
@@ -90,6 +115,60 @@ mod tests {
     #[tokio::test]
     async fn never_repeats_a_final_failure() {
         assert_eq!(tries(false, 2).await, (1, false));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn throttling_is_waited_out_and_uses_up_no_try() {
+        let mut tried = 0;
+        let answer = retry(QUICK, "test", || {
+            tried += 1;
+            let error = Error::new("no", "none").throttled_if(tried % 10 != 0);
+            std::future::ready(match tried {
+                25 => Ok(()),
+                _ => Err(error.transient()),
+            })
+        });
+        // Failures 10 and 20 are of the three tries that there are.
+        assert!(answer.await.is_ok());
+        assert_eq!(tried, 25);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn those_who_are_throttled_together_come_back_spread_out() {
+        fastrand::seed(1);
+        let policy = Policy {
+            attempts: 1,
+            first_pause: Duration::from_secs(1),
+            longest_pause: Duration::from_secs(20),
+        };
+        let began = tokio::time::Instant::now();
+        let caller = || async move {
+            let mut tries = Vec::new();
+            let operation = || {
+                tries.push(began.elapsed().as_secs());
+                let busy = tries.len() < 9;
+                std::future::ready(if busy {
+                    Err(Error::new("no", "none").throttled_if(true))
+                } else {
+                    Ok(())
+                })
+            };
+            assert!(retry(policy, "test", operation).await.is_ok());
+            tries
+        };
+        let callers: tokio::task::JoinSet<_> = (0..400).map(|_| caller()).collect();
+        let mut in_second = std::collections::BTreeMap::new();
+        for tries in callers.join_all().await {
+            for second in &tries[1..] {
+                *in_second.entry(*second).or_insert(0) += 1;
+            }
+        }
+        // At first within four seconds, then within eight …
+        assert!(
+            in_second.values().all(|tries| *tries < 160),
+            "{in_second:?}"
+        );
+        assert!(in_second.len() > 60, "{in_second:?}");
     }
 
     #[test]

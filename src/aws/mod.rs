@@ -73,7 +73,8 @@ pub fn sdk_config(region: String, imds: &Imds) -> SdkConfig {
         .retry_config(
             RetryConfig::standard()
                 .with_max_attempts(4)
-                .with_initial_backoff(crate::pace::of(Duration::from_secs(1))),
+                .with_initial_backoff(crate::pace::of(Duration::from_secs(1)))
+                .with_max_backoff(crate::pace::of(Duration::from_secs(20))),
         );
     config.set_endpoint_url(endpoint(""));
     config.build()

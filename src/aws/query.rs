@@ -13,6 +13,7 @@ use super::refusal::{CREDENTIALS_HINT, Refusal, Trouble};
 use super::xml::{self, Element};
 use crate::error::{Error, OrFail, Result};
 use crate::http::{Request, Response};
+use crate::pace;
 use crate::retry::{Policy, retry};
 
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
@@ -27,7 +28,8 @@ pub(super) struct Service {
     pub(super) variable: &'static str,
 }
 
-/// Calls `action` with `parameters`; the root element of its answer. Passing trouble is retried as `aws` says.
+/// Calls `action` with `parameters`; the root element of its answer. Passing trouble is retried as `aws` says;
+/// throttling is waited out, for as long as the caller waits.
 pub(super) async fn call(
     aws: &SdkConfig,
     service: &Service,
@@ -41,7 +43,8 @@ pub(super) async fn call(
         match read(action, &response) {
             Ok(root) => Ok(Ok(root)),
             Err(Trouble::Refused(refusal)) if refusal.is_transient() => {
-                Err(refusal.into_error(action, action))
+                let busy = refusal.is_throttled();
+                Err(refusal.into_error(action, action).throttled_if(busy))
             }
             Err(Trouble::Refused(refusal)) => Ok(Err(refusal)),
             Err(Trouble::Silent(error)) => Err(error),
@@ -58,8 +61,8 @@ pub(super) fn policy(aws: &SdkConfig) -> Policy {
         .unwrap_or_else(RetryConfig::standard);
     Policy {
         attempts: config.max_attempts(),
-        first_pause: config.initial_backoff(),
-        longest_pause: config.max_backoff(),
+        first_pause: pace::in_the_world(config.initial_backoff()),
+        longest_pause: pace::in_the_world(config.max_backoff()),
     }
 }
 
@@ -275,14 +278,17 @@ mod tests {
     #[tokio::test]
     async fn passing_trouble_is_retried_and_the_rest_is_an_answer() {
         let throttled = "<Response><Errors><Error><Code>RequestLimitExceeded</Code><Message>slow</Message></Error></Errors></Response>";
-        let server = script(vec![(400, throttled), (503, "oops"), (200, "<R/>")]);
+        // Throttled far more often than trouble is tried again.
+        let mut script_of_many = vec![(503, throttled); 20];
+        script_of_many.extend([(503, "oops"), (400, throttled), (200, "<R/>")]);
+        let server = script(script_of_many);
         assert!(
             call(&config(&server.url).await, &EC2, "Do", &[])
                 .await
                 .unwrap()
                 .is_ok()
         );
-        assert_eq!(server.received().len(), 3);
+        assert_eq!(server.received().len(), 23);
 
         let server = script(vec![(503, "oops")]);
         let error = call(&config(&server.url).await, &EC2, "Do", &[])

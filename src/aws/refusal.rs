@@ -33,9 +33,9 @@ pub(super) enum Trouble {
 }
 
 impl Refusal {
-    /// Whether it passes by itself: throttling, or the service's own trouble.
-    pub(super) fn is_transient(&self) -> bool {
-        const PASSING: [&str; 11] = [
+    /// Whether the service only asks for patience: too many calls at once, of this node or of others.
+    pub(super) fn is_throttled(&self) -> bool {
+        const THROTTLED: [&str; 7] = [
             "Throttling",
             "ThrottlingException",
             "ThrottledException",
@@ -43,12 +43,19 @@ impl Refusal {
             "RequestLimitExceeded",
             "SlowDown",
             "TooManyRequestsException",
+        ];
+        self.status == 429 || THROTTLED.contains(&self.code.as_str())
+    }
+
+    /// Whether it passes by itself: throttling, or the service's own trouble.
+    pub(super) fn is_transient(&self) -> bool {
+        const PASSING: [&str; 4] = [
             "ServiceUnavailable",
             "Unavailable",
             "InternalError",
             "InternalFailure",
         ];
-        self.status >= 500 || self.status == 429 || PASSING.contains(&self.code.as_str())
+        self.status >= 500 || self.is_throttled() || PASSING.contains(&self.code.as_str())
     }
 
     /// Whether the role lacks a permission.

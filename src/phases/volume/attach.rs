@@ -11,11 +11,18 @@ use crate::error::{Error, Result};
 use crate::host::disk::{Device, VolumeId};
 use crate::node::Node;
 use crate::pace;
+use crate::retry::Policy;
 
-/// How often EC2 is asked while waiting, in looks at the machine, which are a second apart.
-const LOOKS_PER_QUESTION: u32 = 5;
-/// How often a wait is told of, in questions.
-const QUESTIONS_PER_LINE: u32 = 6;
+/// How long between two looks at the machine while waiting: they cost nothing.
+const LOOK: Duration = Duration::from_millis(250);
+
+/// How long between two questions to EC2 while waiting: all the account's nodes share what it answers. A device that
+/// was just attached is nearly always here before the first.
+const QUESTIONS: Policy = Policy {
+    attempts: u32::MAX,
+    first_pause: Duration::from_secs(16),
+    longest_pause: Duration::from_secs(30),
+};
 
 /// What keeps the volume for so long keeps it for good; the phase's own deadline is a minute later.
 const PATIENCE: Duration = Duration::from_mins(14);
@@ -43,19 +50,17 @@ pub(super) async fn device(node: &Node, id: &VolumeId, known: &VolumeInfo) -> Re
             Step::Wait(_) if Instant::now() > until => return Err(never(id, &known, identity)),
             Step::Wait(why) => {
                 doing(&why);
-                if questions % QUESTIONS_PER_LINE == 0 && questions > 0 {
+                if questions > 0 {
                     tracing::info!("still {why}");
                 }
             }
         }
-        for _ in 0..LOOKS_PER_QUESTION {
-            pace::pause(Duration::from_secs(1)).await;
-            if node.host.volume_device(id)?.is_some() {
-                break;
-            }
+        questions += 1;
+        let again = Instant::now() + pace::of(QUESTIONS.pause(questions));
+        while Instant::now() < again && node.host.volume_device(id)?.is_none() {
+            pace::pause(LOOK).await;
         }
         known = describe_volume(node.aws().await?, id.as_str()).await?;
-        questions += 1;
     }
 }
 
