@@ -11,6 +11,9 @@ mod directories;
 mod edge;
 mod engine;
 mod error;
+#[cfg(test)]
+#[path = "../tests/bench/fleet/mod.rs"]
+mod fleet;
 #[cfg(any(fuzzing, test))]
 #[path = "../tests/fuzz/targets.rs"]
 mod fuzz;

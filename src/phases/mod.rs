@@ -21,7 +21,11 @@ mod volume;
 pub use assets::read as read_archive;
 #[cfg(any(fuzzing, test))]
 pub use docker::merged as daemon_json;
+#[cfg(test)]
+pub use signal::deliver as signal_success;
 pub use signal::{report_broken_config, report_failure};
+#[cfg(test)]
+pub use volume::obtain as obtain_volume;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -105,6 +105,17 @@ impl Phase for Signal {
     }
 }
 
+/// The part of the phase that tells the stack, for a node that is good.
+#[cfg(test)]
+pub async fn deliver(node: &Node) -> Result<()> {
+    let instance = &node.identity().await?.instance_id;
+    let aws = node.aws().await?;
+    match waiting(node) {
+        Some(stack) => deliver_success(aws, stack, instance, "{}", DELIVERY).await,
+        None => Ok(()),
+    }
+}
+
 /// Takes note of the key on the disk, which the node makes at its first start.
 async fn remember_wallet(node: &Node) -> Result<()> {
     let folder = Spec::require(&node.host, &node.config)?.key_folder(&node.config);

@@ -78,6 +78,13 @@ impl Phase for Volume {
     }
 }
 
+/// The part of the phase that asks EC2, for a machine that has no disks.
+#[cfg(test)]
+pub async fn obtain(node: &Arc<Node>) -> Result<()> {
+    let source = Source::wanted(&node.config.volume)?;
+    Volume(Arc::clone(node)).obtain(&source).await.map(drop)
+}
+
 /// Where the disk comes from.
 #[derive(Debug, PartialEq, Eq)]
 enum Source {
