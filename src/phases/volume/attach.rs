@@ -20,7 +20,7 @@ const LOOK: Duration = Duration::from_millis(250);
 /// was just attached is nearly always here before the first.
 const QUESTIONS: Policy = Policy {
     attempts: u32::MAX,
-    first_pause: Duration::from_secs(16),
+    first_pause: Duration::from_secs(20),
     longest_pause: Duration::from_secs(30),
 };
 

@@ -108,10 +108,7 @@ fn node(order: &Order, number: usize) -> Node {
     let root = order.root.join(number.to_string());
     std::fs::create_dir_all(&root).unwrap();
     let name = super::name(number);
-    let (url, me) = (
-        &order.url,
-        (rustix::process::getuid(), rustix::process::getgid()),
-    );
+    let url = &order.url;
     let config = json!({
         "gpu": false,
         "volume": {"id": volume(number)},
@@ -119,9 +116,11 @@ fn node(order: &Order, number: usize) -> Node {
         "secret": {"arn": name},
         "assets": {"bucket": "assets", "key": name, "sha256": order.archive},
         "stack": {"name": "fleet", "resource": "Group", "wait_handle": format!("{url}/wait-handle/{name}")},
-        "user": {"uid": me.0.as_raw().max(1), "gid": me.1.as_raw().max(1)},
     });
-    let config = Config::load(&config.to_string()).unwrap();
+    let mut config = Config::load(&config.to_string()).unwrap();
+    // Whoever runs this, root too.
+    config.user.uid = rustix::process::getuid().as_raw();
+    config.user.gid = rustix::process::getgid().as_raw();
     let patient = Policy {
         attempts: 40,
         first_pause: Duration::from_millis(500),
