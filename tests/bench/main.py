@@ -13,7 +13,8 @@ import time
 import instance
 import page
 
-# In this order: first what needs a node whose only run is that of user-data, then what needs one at rest. Each module has `take(quick)`, which measures, and `rows(figures)`.
+# In this order: first what needs a node whose only run is that of user-data, then what needs one at rest. Each module has
+# `take(quick)`, which measures, and `rows(figures)`.
 ROWS = [
     "start_to_healthy",
     "metrics_tick",
@@ -23,6 +24,7 @@ ROWS = [
     "cold_run",
     "binary_size",
     "builds",
+    "fleet",
 ]
 # Those that look at a running node.
 INSIDE = {"start_to_healthy", "metrics_tick", "start_and_plan", "nothing_to_do", "fetch"}
