@@ -1,24 +1,17 @@
 """How long a developer waits for cargo: the first build of everything, and one after a change."""
 
 import shutil
-import subprocess
 import time
 
 import instance
 
 PLACE = instance.REPOSITORY / "target/bench/build"
-# The build is for whoever owns the checkout, not for root.
-CARGO = 'repo=$1 state=$1/target/bench; . "$1/scripts/needs.sh"; shift; cargo_as_caller "$@"'
 
 
 def cargo(*arguments):
     """Wall seconds of one cargo."""
     began = time.monotonic()
-    subprocess.run(
-        ["bash", "-c", CARGO, "bash", instance.REPOSITORY, "env", f"CARGO_TARGET_DIR={PLACE}", "cargo", *arguments],
-        check=True,
-        cwd=instance.REPOSITORY,
-    )
+    instance.as_caller('cargo_as_caller "$@"', "env", f"CARGO_TARGET_DIR={PLACE}", "cargo", *arguments)
     return time.monotonic() - began
 
 

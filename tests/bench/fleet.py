@@ -13,15 +13,9 @@ NODES = 1000
 
 
 def program():
-    """The program of tests, built by whom the checkout belongs to."""
-    script = ". scripts/needs.sh; need_cargo; build_tests --profile fleet --package bootstrap --bin bootstrap"
-    built = subprocess.run(
-        ["bash", "-euc", script],
-        cwd=instance.REPOSITORY,
-        env=os.environ | {"repo": str(instance.REPOSITORY), "state": str(instance.REPOSITORY / "target/bench")},
-        stdout=subprocess.PIPE,
-        check=True,
-        text=True,
+    """The program of tests."""
+    built = instance.as_caller(
+        "build_tests --profile fleet --package bootstrap --bin bootstrap", stdout=subprocess.PIPE
     )
     return built.stdout.split()[-1]
 

@@ -1,6 +1,7 @@
 """The local instance on which most is measured, by scripts/launch-local."""
 
 import json
+import os
 import pathlib
 import subprocess
 
@@ -38,6 +39,18 @@ def driver(*arguments):
     )
     if done.returncode:
         raise SystemExit(f"scripts/launch-local {' '.join(arguments)} failed:\n{done.stdout}")
+
+
+def as_caller(script, *arguments, **how):
+    """Runs Bash with what scripts/needs.sh has: cargo is for whoever owns the checkout, not for root."""
+    return subprocess.run(
+        ["bash", "-euc", f". scripts/needs.sh; need_cargo; {script}", "bash", *arguments],
+        cwd=REPOSITORY,
+        env=os.environ | {"repo": str(REPOSITORY), "state": str(REPOSITORY / "target/bench")},
+        check=True,
+        text=True,
+        **how,
+    )
 
 
 def run(*command, codes=(0,), given=""):
