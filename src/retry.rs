@@ -35,7 +35,7 @@ impl Policy {
     /// those who are turned away at the same moment come back evenly spread, not in waves.
     fn throttled_pause(&self, times: u32) -> Duration {
         self.first_pause
-            .saturating_mul(2u32.saturating_pow(times.saturating_add(1)))
+            .saturating_mul(2u32.saturating_pow(times.saturating_add(2)))
             .min(self.longest_pause)
             .mul_f64(fastrand::f64())
     }
@@ -163,9 +163,9 @@ mod tests {
                 *in_second.entry(*second).or_insert(0) += 1;
             }
         }
-        // At first within four seconds, then within eight …
+        // At first within eight seconds, then within sixteen …
         assert!(
-            in_second.values().all(|tries| *tries < 160),
+            in_second.values().all(|tries| *tries < 110),
             "{in_second:?}"
         );
         assert!(in_second.len() > 60, "{in_second:?}");
