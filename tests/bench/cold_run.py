@@ -68,7 +68,7 @@ def rows(figures):
                 "the same",
                 f"{wall:.1f} s",
                 f"`--jobs 1`: {alone:.1f} s",
-                f"{100 * (1 - wall / alone):.0f} % saved",
+                f"{100 * (1 - wall / alone):.0f} % saved" if wall < 0.99 * alone else "nothing saved",
                 "",
                 None,
             )
