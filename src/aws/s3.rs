@@ -169,7 +169,7 @@ impl Partial {
             return Err(too_large());
         }
         let mut body = answer.body;
-        let mut written = Default::default();
+        let mut written = None;
         loop {
             // One piece is hashed while the next one comes.
             let next = tokio::time::timeout(STALLED, body.next());
@@ -187,7 +187,7 @@ impl Partial {
             self.file
                 .write_all(&chunk)
                 .or_fail(|| format!("cannot write {name} to the disk"), DISK)?;
-            written = chunk;
+            written = Some(chunk);
         }
         match wanted {
             Some(wanted) if wanted != self.length => {
@@ -198,13 +198,14 @@ impl Partial {
     }
 
     /// In a thread of its own: SHA-256 takes as long as receiving does. One that panics has another hash in the end.
-    async fn hash(&mut self, bytes: impl AsRef<[u8]> + Send + 'static) {
+    async fn hash(&mut self, bytes: Option<impl AsRef<[u8]> + Send + 'static>) {
+        let Some(bytes) = bytes else { return };
         let mut hasher = std::mem::take(&mut self.hasher);
-        let hashed = tokio::task::spawn_blocking(move || {
+        let work = tokio::task::spawn_blocking(move || {
             hasher.update(bytes.as_ref());
             hasher
         });
-        self.hasher = hashed.await.unwrap_or_default();
+        self.hasher = work.await.unwrap_or_default();
     }
 
     fn finish(mut self, name: &str, sha256: &str) -> Result<File> {
