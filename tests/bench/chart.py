@@ -28,16 +28,23 @@ class Logarithmic(Axis):
         return (math.log10(value) - self.least) / (self.most - self.least)
 
 
+def opening(title, left, height):
+    """How each picture begins."""
+    return [
+        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {height}"',
+        ' font-family="sans-serif" font-size="12">',
+        f'<rect width="{WIDTH}" height="{height}" fill="#fff"/>',
+        f'<text x="{left}" y="20" font-size="14" font-weight="bold">{escape(title)}</text>',
+    ]
+
+
 def chart(title, across, up, series):
     """`series` gives, by name, points (x, y); `across` and `up` are axes."""
     inner_width, inner_height = WIDTH - LEFT - RIGHT, HEIGHT - TOP - BOTTOM
     x = lambda value: LEFT + across.place(value) * inner_width
     y = lambda value: HEIGHT - BOTTOM - up.place(value) * inner_height
     parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {HEIGHT}"',
-        ' font-family="sans-serif" font-size="12">',
-        f'<rect width="{WIDTH}" height="{HEIGHT}" fill="#fff"/>',
-        f'<text x="{LEFT}" y="20" font-size="14" font-weight="bold">{escape(title)}</text>',
+        *opening(title, LEFT, HEIGHT),
         f'<text x="{LEFT + inner_width / 2:.0f}" y="{HEIGHT - 12}" text-anchor="middle">{escape(across.label)}</text>',
         f'<text transform="translate(16 {TOP + inner_height / 2:.0f}) rotate(-90)" text-anchor="middle">',
         f"{escape(up.label)}</text>",
@@ -67,12 +74,7 @@ def timeline(title, steps):
     step = next(step for step in [1, 2, 5, 10, 20, 60, 120, 300, 600] if most / step <= 10)
     x = lambda seconds: left + seconds / most * (WIDTH - left - 60)
     bottom = top + row * len(steps)
-    parts = [
-        f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 {WIDTH} {bottom + 30}"',
-        ' font-family="sans-serif" font-size="12">',
-        f'<rect width="{WIDTH}" height="{bottom + 30}" fill="#fff"/>',
-        f'<text x="16" y="20" font-size="14" font-weight="bold">{escape(title)}</text>',
-    ]
+    parts = opening(title, 16, bottom + 30)
     for tick in range(0, int(most) + 1, step):
         parts.append(f'<line x1="{x(tick):.1f}" x2="{x(tick):.1f}" y1="{top}" y2="{bottom}" stroke="#ddd"/>')
         parts.append(f'<text x="{x(tick):.1f}" y="{bottom + 18}" text-anchor="middle">{tick} s</text>')

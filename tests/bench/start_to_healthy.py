@@ -37,14 +37,20 @@ def take(quick):
     steps = [["systemd, until cloud-init", 0, starts[0]]]
     steps += [[stage, start, end] for stage, start, end in zip(STAGES, starts, ends)]
     steps += [["user-data: fetching bootstrap", starts[-1], after(status["run"]["started"])]]
-    steps += [[phase["name"], after(phase["started"]), after(phase["ended"])] for phase in status["phases"] if phase["started"]]
+    ran = [phase for phase in status["phases"] if phase["started"]]
+    steps += [[phase["name"], after(phase["started"]), after(phase["ended"])] for phase in ran]
     return {"steps": steps}
+
+
+def healthy_after(steps):
+    """Seconds until all is done."""
+    return max(end for _, _, end in steps)
 
 
 def rows(figures):
     """The table's rows."""
     steps = figures["steps"]
-    healthy = max(end for _, _, end in steps)
+    healthy = healthy_after(steps)
     alone = sum(end - start for _, start, end in steps) + SLEEP
     return [
         (
@@ -61,5 +67,5 @@ def rows(figures):
 def plots(figures):
     """The steps, one below the other."""
     steps = figures["steps"]
-    healthy = max(end for _, _, end in steps)
+    healthy = healthy_after(steps)
     return {"start_to_healthy.svg": timeline(f"From the instance's start to a healthy node: {healthy:.1f} s", steps)}
