@@ -1,6 +1,7 @@
 //! SHA-256, as the lower-case hex that configs, manifests and labels hold.
 
 use std::fmt::Write as _;
+use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
@@ -23,6 +24,35 @@ impl Hasher {
                 let _ = write!(hex, "{byte:02x}");
                 hex
             })
+    }
+}
+
+/// Reads on, and keeps the SHA-256 of what has been read.
+pub struct Hashing<R> {
+    inner: R,
+    hasher: Hasher,
+}
+
+impl<R> Hashing<R> {
+    /// Of `inner`, from where it stands.
+    pub fn new(inner: R) -> Self {
+        Self {
+            inner,
+            hasher: Hasher::default(),
+        }
+    }
+
+    /// 64 lower-case hex digits.
+    pub fn hex(self) -> String {
+        self.hasher.hex()
+    }
+}
+
+impl<R: Read> Read for Hashing<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let count = self.inner.read(buffer)?;
+        self.hasher.update(buffer.get(..count).unwrap_or_default());
+        Ok(count)
     }
 }
 

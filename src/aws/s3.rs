@@ -20,7 +20,7 @@ use crate::error::{Error, OrFail, Result};
 use crate::retry::retry;
 
 /// Largest object that is taken, in bytes.
-const LARGEST: u64 = 64 * 1024 * 1024;
+const LARGEST: u64 = 1024 * 1024 * 1024;
 
 /// A download that brings no byte for this long is taken up again.
 const STALLED: Duration = Duration::from_secs(30);
@@ -151,7 +151,7 @@ impl Partial {
         let too_large = || {
             Error::new(
                 format!("{name} is larger than {LARGEST} bytes"),
-                "set assets.bucket and assets.key in the config to the assets archive, which is small",
+                "set assets.bucket and assets.key in the config to the assets archive",
             )
         };
         let cut = |detail: String| {
@@ -476,12 +476,14 @@ mod tests {
     #[tokio::test]
     async fn an_object_that_is_too_large_is_not_read() {
         let server = serve(|_| {
-            Reply::raw(b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 67108865\r\n\r\n")
+            Reply::raw(
+                b"HTTP/1.1 200 OK\r\nConnection: close\r\nContent-Length: 1073741825\r\n\r\n",
+            )
         });
         let result = fetch(&server, "00").await;
         assert_eq!(
             result.unwrap_err().reason(),
-            "s3://b/a/k.tgz is larger than 67108864 bytes"
+            "s3://b/a/k.tgz is larger than 1073741824 bytes"
         );
     }
 }

@@ -1,12 +1,15 @@
 //! The one atomic write, and reading that tells absence from failure.
 
 use std::fs::{self, File, Metadata, Permissions};
-use std::io::{self, ErrorKind, Write};
+use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown, lchown};
 use std::path::Path;
 
 use super::Host;
 use crate::error::{Error, Result};
+
+/// Largest file that is read whole, in bytes: configs and records, which are far smaller.
+const LARGEST: u64 = 16 * 1024 * 1024;
 
 /// Owner and mode of a file to be written.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,10 +37,17 @@ impl Access {
 }
 
 impl Host {
-    /// The file's bytes, or `None` where it does not exist.
+    /// The file's bytes, or `None` where it does not exist. A file of more than 16 MiB is an error.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        match fs::read(self.path(path)) {
-            Ok(bytes) => Ok(Some(bytes)),
+        let mut bytes = Vec::new();
+        let read = File::open(self.path(path))
+            .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+        match read {
+            Ok(_) if bytes.len() as u64 > LARGEST => Err(Error::new(
+                format!("{path} is larger than {LARGEST} bytes"),
+                format!("look at {path} and restore it"),
+            )),
+            Ok(_) => Ok(Some(bytes)),
             Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
             Err(error) => Err(failure("read", path, error)),
         }
@@ -295,6 +305,12 @@ mod tests {
         assert_eq!(error.reason(), "cannot read /etc");
         let error = tree.host.read("/etc/bad/below").unwrap_err();
         assert_eq!(error.reason(), "cannot read /etc/bad/below");
+        let large = File::create(tree.host.path("/etc/large")).unwrap();
+        large.set_len(LARGEST).unwrap();
+        assert!(tree.host.read("/etc/large").unwrap().is_some());
+        large.set_len(LARGEST + 1).unwrap();
+        let error = tree.host.read("/etc/large").unwrap_err();
+        assert_eq!(error.reason(), "/etc/large is larger than 16777216 bytes");
     }
 
     #[test]

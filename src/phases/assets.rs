@@ -1,8 +1,9 @@
 //! Phase `assets`: the archive from S3, checked, unpacked as a whole or not at all.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::cell::{Cell, RefCell};
+use std::collections::BTreeSet;
 use std::fs::{self, File};
-use std::io::{self, Read, Write as _};
+use std::io::{self, ErrorKind, Read};
 use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::sync::Arc;
@@ -13,7 +14,7 @@ use rustix::fs::{CWD, RenameFlags, renameat_with};
 use tar::EntryType;
 
 use crate::aws::s3;
-use crate::digest::sha256;
+use crate::digest::Hashing;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
@@ -31,8 +32,12 @@ const WORK: &str = ".assets-";
 const MANIFEST: &str = ".sha256";
 
 const MOST_FILES: usize = 64;
-const LARGEST_FILE: u64 = 8 * 1024 * 1024;
-const LARGEST: u64 = 32 * 1024 * 1024;
+
+/// What all files together may take, in bytes.
+const LARGEST: u64 = 1024 * 1024 * 1024;
+
+/// What may stand before one file's content, in bytes: an extended header is read into memory.
+const LARGEST_HEADER: u64 = 64 * 1024;
 
 const MAKE: &str = "make the archive again (`tar -C cloudformation/assets -czf assets.tar.gz .`), upload it (`aws s3 cp`), then set assets.key and assets.sha256 in the config";
 const DISK: &str = "check that the root disk has space and is not read-only";
@@ -89,8 +94,7 @@ fn state(host: &Host, wanted: &str) -> Result<State> {
                 "the manifest of the assets is damaged".into(),
             ));
         };
-        let bytes = host.read(&format!("{FOLDER}/{name}"))?;
-        if bytes.is_none_or(|bytes| sha256(&bytes) != hash) {
+        if hash_of(host, name)?.is_none_or(|found| found != hash) {
             return Ok(State::Needed(format!(
                 "{FOLDER}/{name} is not as it was unpacked"
             )));
@@ -117,6 +121,25 @@ fn state(host: &Host, wanted: &str) -> Result<State> {
         known.len() - 1,
         short(wanted)
     )))
+}
+
+/// The SHA-256 of a file of the assets, which may be a large one; `None` where it does not exist.
+fn hash_of(host: &Host, name: &str) -> Result<Option<String>> {
+    let path = format!("{FOLDER}/{name}");
+    let hash = File::open(host.path(&path)).and_then(|file| copy(file, &mut io::sink()));
+    match hash {
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        hash => hash
+            .map(Some)
+            .or_fail(|| format!("cannot read {path}"), DISK),
+    }
+}
+
+/// Copies all of it; its SHA-256.
+fn copy(from: impl Read, to: &mut impl io::Write) -> io::Result<String> {
+    let mut from = Hashing::new(from);
+    io::copy(&mut from, to)?;
+    Ok(from.hex())
 }
 
 fn short(hash: &str) -> String {
@@ -147,48 +170,50 @@ fn sweep(host: &Host) -> Result<()> {
 /// Only plain files with plain names at the top level; everything that could lead out of the folder, be run as
 /// something else, or fill the disk is an error that names it.
 fn unpack(archive: impl Read, to: &Path, hash: &str) -> Result<()> {
-    let files = read(archive)?;
-    let write = || -> io::Result<()> {
-        fs::create_dir(to)?;
-        let mut manifest = format!("{hash}\n");
-        for (name, bytes) in &files {
-            write_file(&to.join(name), bytes)?;
-            manifest.extend([sha256(bytes).as_str(), "  ", name, "\n"]);
-        }
-        write_file(&to.join(MANIFEST), manifest.as_bytes())?;
-        fs::set_permissions(to, fs::Permissions::from_mode(0o755))?;
-        File::open(to)?.sync_all()
-    };
-    write().or_fail(|| "cannot unpack the assets", DISK)
+    let cannot = || "cannot unpack the assets";
+    let mut manifest = format!("{hash}\n");
+    fs::create_dir(to).or_fail(cannot, DISK)?;
+    read(archive, |name, content| {
+        let hash = write_file(&to.join(name), content).or_fail(cannot, DISK)?;
+        manifest.extend([hash.as_str(), "  ", name, "\n"]);
+        Ok(())
+    })?;
+    write_file(&to.join(MANIFEST), manifest.as_bytes())
+        .and_then(|_| fs::set_permissions(to, fs::Permissions::from_mode(0o755)))
+        .and_then(|()| File::open(to)?.sync_all())
+        .or_fail(cannot, DISK)
 }
 
-fn write_file(path: &Path, bytes: &[u8]) -> io::Result<()> {
+/// Its SHA-256.
+fn write_file(path: &Path, content: impl Read) -> io::Result<String> {
     let mut file = File::create_new(path)?;
     file.set_permissions(fs::Permissions::from_mode(0o644))?;
-    file.write_all(bytes)?;
-    file.sync_all()
+    let hash = copy(content, &mut file)?;
+    file.sync_all()?;
+    Ok(hash)
 }
 
-/// The archive's files, in memory: they are bounded and few.
-pub fn read(archive: impl Read) -> Result<BTreeMap<String, Vec<u8>>> {
+/// Gives each file of the archive to `take`, its name with its content, which `take` must read to the end. Memory is
+/// bounded, whatever the archive holds.
+pub fn read(
+    archive: impl Read,
+    mut take: impl FnMut(&str, &mut dyn Read) -> Result<()>,
+) -> Result<()> {
     let fault = |what: String| Error::new(format!("the assets archive {what}"), MAKE);
-    // Headers count too, or an archive of nothing but names would be read for ever.
-    let bounded = Bounded {
-        inner: GzDecoder::new(archive),
-        left: LARGEST + 1024 * 1024,
-    };
+    let bounded = Bounded::new(GzDecoder::new(archive));
     let damaged = |error: io::Error| {
         fault("cannot be read".into()).because(anyhow::Error::msg(printable(&error.to_string())))
     };
-    let mut archive = tar::Archive::new(bounded);
-    let mut files = BTreeMap::new();
-    let mut total = 0;
-    for entry in archive.entries().map_err(damaged)? {
+    let mut archive = tar::Archive::new(&bounded);
+    let mut names = BTreeSet::new();
+    let mut total = 0_u64;
+    bounded.allow(LARGEST_HEADER);
+    for (place, entry) in archive.entries().map_err(damaged)?.enumerate() {
         let entry = entry.map_err(damaged)?;
         let raw = String::from_utf8_lossy(&entry.path_bytes()).into_owned();
         let kind = entry.header().entry_type();
         // `tar -C FOLDER .` begins with the folder itself.
-        if kind == EntryType::Directory && raw == "./" {
+        if kind == EntryType::Directory && raw == "./" && place == 0 {
             continue;
         }
         let shown = printable(&raw);
@@ -203,35 +228,66 @@ pub fn read(archive: impl Read) -> Result<BTreeMap<String, Vec<u8>>> {
                 "holds \"{shown}\", which is not a plain name"
             )));
         }
-        if files.len() == MOST_FILES {
+        if names.len() == MOST_FILES {
             return Err(fault(format!("holds more than {MOST_FILES} files")));
         }
         let size = entry.size();
-        if size > LARGEST_FILE {
-            return Err(fault(format!(
-                "holds \"{shown}\" of {size} bytes; {LARGEST_FILE} is the most"
-            )));
-        }
-        total += size;
+        total = total.saturating_add(size);
         if total > LARGEST {
             return Err(fault(format!("unpacks to more than {LARGEST} bytes")));
         }
-        let mut bytes = Vec::new();
-        entry
-            .take(LARGEST_FILE)
-            .read_to_end(&mut bytes)
-            .map_err(damaged)?;
-        if bytes.len() as u64 != size {
-            return Err(fault(format!("ends in the middle of \"{shown}\"")));
-        }
-        if files.insert(name.to_owned(), bytes).is_some() {
+        if !names.insert(name.to_owned()) {
             return Err(fault(format!("holds \"{shown}\" twice")));
         }
+        bounded.allow(size);
+        let mut content = Content::of(entry);
+        let taken = take(name, &mut content);
+        if let Some(error) = content.fault {
+            return Err(damaged(error));
+        }
+        taken?;
+        if content.read != size {
+            return Err(fault(format!("ends in the middle of \"{shown}\"")));
+        }
+        bounded.allow(LARGEST_HEADER);
     }
-    if files.is_empty() {
+    if names.is_empty() {
         return Err(fault("holds no file".into()));
     }
-    Ok(files)
+    Ok(())
+}
+
+/// One file's content; a fault in reading it is the archive's, not that of who takes it.
+struct Content<R> {
+    inner: R,
+    read: u64,
+    fault: Option<io::Error>,
+}
+
+impl<R> Content<R> {
+    fn of(inner: R) -> Self {
+        Self {
+            inner,
+            read: 0,
+            fault: None,
+        }
+    }
+}
+
+impl<R: Read> Read for Content<R> {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        match self.inner.read(buffer) {
+            Ok(count) => {
+                self.read = self.read.saturating_add(count as u64);
+                Ok(count)
+            }
+            Err(error) => {
+                let kind = error.kind();
+                self.fault = Some(error);
+                Err(kind.into())
+            }
+        }
+    }
 }
 
 /// Letters, digits, `.`, `_` and `-`, not beginning with `.`.
@@ -243,19 +299,32 @@ fn is_plain(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-/// Fails, and does not just end, when more comes out than expected.
+/// Fails, and does not just end, when more comes out than is allowed so far.
 struct Bounded<R> {
-    inner: R,
-    left: u64,
+    inner: RefCell<R>,
+    left: Cell<u64>,
 }
 
-impl<R: Read> Read for Bounded<R> {
+impl<R> Bounded<R> {
+    fn new(inner: R) -> Self {
+        Self {
+            inner: RefCell::new(inner),
+            left: Cell::new(0),
+        }
+    }
+
+    fn allow(&self, more: u64) {
+        self.left.set(self.left.get().saturating_add(more));
+    }
+}
+
+impl<R: Read> Read for &Bounded<R> {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let count = self.inner.read(buffer)?;
-        self.left = self
-            .left
-            .checked_sub(count as u64)
-            .ok_or_else(|| io::Error::other(format!("it unpacks to more than {LARGEST} bytes")))?;
+        let count = self.inner.borrow_mut().read(buffer)?;
+        let left = self.left.get().checked_sub(count as u64);
+        self.left.set(left.ok_or_else(|| {
+            io::Error::other(format!("a header of more than {LARGEST_HEADER} bytes"))
+        })?);
         Ok(count)
     }
 }
@@ -281,6 +350,8 @@ mod tests {
         clippy::panic,
         clippy::indexing_slicing
     )]
+    use std::io::Write as _;
+
     use flate2::Compression;
     use flate2::write::GzEncoder;
 
@@ -316,7 +387,11 @@ mod tests {
     }
 
     fn refused(archive: &[u8]) -> String {
-        let error = read(archive).unwrap_err();
+        let error = read(archive, |_, content| {
+            io::copy(content, &mut io::sink()).or_fail(|| "it cannot be taken", "")?;
+            Ok(())
+        })
+        .unwrap_err();
         error
             .to_string()
             .strip_prefix("the assets archive ")
@@ -457,25 +532,44 @@ mod tests {
     fn archives_that_are_too_much_are_refused() {
         let many: Vec<_> = (0..65).map(|n| file(&format!("f{n}"), b"")).collect();
         assert_eq!(refused(&gz(&many)), "holds more than 64 files");
-        let large = entry("big", EntryType::Regular, b"", LARGEST_FILE + 1);
+        let too_much = "unpacks to more than 1073741824 bytes";
+        let large = |size| entry("big", EntryType::Regular, b"", size);
+        assert_eq!(refused(&gz(&[large(LARGEST + 1)])), too_much);
+        assert_eq!(refused(&gz(&[large(u64::MAX >> 1)])), too_much);
+        let small = file("small", b"x");
+        assert_eq!(refused(&gz(&[small, large(LARGEST)])), too_much);
+        // Each would be read into memory before there is an entry.
+        for (name, kind) in [
+            ("././@LongLink", EntryType::GNULongName),
+            ("././@LongLink", EntryType::GNULongLink),
+            ("PaxHeaders/x", EntryType::XHeader),
+        ] {
+            let long = vec![b'a'; 128 * 1024];
+            let long = entry(name, kind, &long, long.len() as u64);
+            assert_eq!(
+                refused(&gz(&[file("a", b"1"), long, file("x", b"")])),
+                "cannot be read: a header of more than 65536 bytes",
+                "{kind:?}"
+            );
+        }
+        let folders = vec![entry("./", EntryType::Directory, b"", 0); 2];
         assert_eq!(
-            refused(&gz(&[large])),
-            "holds \"big\" of 8388609 bytes; 8388608 is the most"
+            refused(&gz(&folders)),
+            "holds \"./\", which is not a plain file"
         );
-        let eight = vec![0; 8 * 1024 * 1024];
-        let five: Vec<_> = (0..5).map(|n| file(&format!("f{n}"), &eight)).collect();
-        assert_eq!(refused(&gz(&five)), "unpacks to more than 33554432 bytes");
-        // A long name of 34 MiB never gets as far as an entry.
-        let name = vec![b'a'; 34 * 1024 * 1024];
-        let long = entry(
-            "././@LongLink",
-            EntryType::GNULongName,
-            &name,
-            name.len() as u64,
-        );
+    }
+
+    #[test]
+    fn a_disk_without_space_is_not_the_archives_fault() {
+        let full = |_: &str, content: &mut dyn Read| {
+            let mut full = File::options().write(true).open("/dev/full").unwrap();
+            io::copy(content, &mut full).or_fail(|| "cannot unpack the assets", DISK)?;
+            Ok(())
+        };
+        let error = read(gz(&[file("a", b"1")]).as_slice(), full).unwrap_err();
         assert_eq!(
-            refused(&gz(&[long, file("x", b"")])),
-            "cannot be read: it unpacks to more than 33554432 bytes"
+            error.to_string(),
+            "cannot unpack the assets: No space left on device (os error 28)"
         );
     }
 

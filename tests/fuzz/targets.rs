@@ -7,6 +7,8 @@
 
 #![allow(clippy::panic, clippy::expect_used)]
 
+use std::io;
+
 use serde_json::Value;
 
 use crate::aws::{ec2, imds, query, xml};
@@ -15,7 +17,7 @@ use crate::edge::container::Container;
 use crate::edge::image::ImageFacts;
 use crate::edge::{Spec, rpc, trouble};
 use crate::engine::journal::Journal;
-use crate::error::Error;
+use crate::error::{Error, OrFail as _};
 use crate::health::progress::Progress;
 use crate::host::disk::parse_wipefs;
 use crate::host::mounts::{FstabEntry, parse_mount};
@@ -67,19 +69,19 @@ fn told(error: &Error) {
 }
 
 fn archive(data: &[u8]) {
-    match read_archive(data) {
-        Ok(files) => {
-            for name in files.keys() {
-                let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
-                assert!(
-                    name.chars().all(is_plain) && !name.starts_with('.'),
-                    "{name:?}"
-                );
-            }
-            let total: usize = files.values().map(Vec::len).sum();
-            assert!(total <= 32 << 20, "{total} bytes");
-        }
-        Err(error) => told(&error),
+    let mut total = 0;
+    let read = read_archive(data, |name, content| {
+        let is_plain = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c);
+        assert!(
+            name.chars().all(is_plain) && !name.starts_with('.'),
+            "{name:?}"
+        );
+        total += io::copy(content, &mut io::sink()).or_fail(|| "it cannot be taken", "take it")?;
+        assert!(total <= 1 << 30, "{total} bytes");
+        Ok(())
+    });
+    if let Err(error) = read {
+        told(&error);
     }
 }
 

@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     ("a_package_with_a_bad_signature_is_not_installed", a_package_with_a_bad_signature_is_not_installed),
     ("a_certificate_that_is_not_trusted_is_met_once", a_certificate_that_is_not_trusted_is_met_once),
     ("an_answer_without_an_end_takes_no_memory", an_answer_without_an_end_takes_no_memory),
+    ("a_large_archive_takes_no_memory", a_large_archive_takes_no_memory),
 ];
 
 fn a_package_with_a_bad_signature_is_not_installed() {
@@ -84,11 +85,12 @@ fn a_certificate_that_is_not_trusted_is_met_once() {
     assert_eq!(machine.phase("cloudwatch-agent")["attempts"], 1);
 }
 
+/// In KiB, for what is read of an answer, its copies and the room that they grow in.
+const MORE: u64 = 16 << 10;
+
 fn an_answer_without_an_end_takes_no_memory() {
     // A TiB is announced, and this much comes at each attempt.
     const SENT: usize = 64 << 20;
-    // In KiB, for what is read of an answer, its copies and the room that they grow in.
-    const MORE: u64 = 16 << 10;
     let mut machine = healthy("debian-12");
     machine.pace = 1000;
     machine.configure(|config| config["deadline_seconds"] = 43_200.into());
@@ -105,7 +107,7 @@ fn an_answer_without_an_end_takes_no_memory() {
         ),
         ("GetSecretValue", 400, secret, "refused (HTTP status 400)"),
         ("GetSecretValue", 503, secret, "refused (HTTP status 503)"),
-        ("GetObject", 200, assets, "is larger than 67108864 bytes"),
+        ("GetObject", 200, assets, "is larger than 1073741824 bytes"),
         (
             "GetObject",
             403,
@@ -143,5 +145,27 @@ fn an_answer_without_an_end_takes_no_memory() {
         );
         machine.aws.state().mend();
         machine.write(gone, &edge);
+    }
+}
+
+fn a_large_archive_takes_no_memory() {
+    let mut machine = healthy("debian-12");
+    let peak = |machine: &Machine, arguments: &[&str]| {
+        let output = machine.beside("said");
+        let traced = trace::run(&machine.command(arguments), &output, None, &mut Nobody);
+        let output = fs::read_to_string(output).unwrap();
+        assert_eq!(traced.code, Some(0), "{output}");
+        traced.peak
+    };
+    let assets = ["--phase", "assets"];
+    machine.add_asset("small", "x");
+    let before = peak(&machine, &assets);
+    let model = "x".repeat(32 << 20);
+    machine.add_asset("model", &model);
+    let unpacked = peak(&machine, &assets);
+    assert!(machine.read("/opt/bootstrap/assets/model") == model);
+    let looked_at = peak(&machine, &assets);
+    for after in [unpacked, looked_at] {
+        assert!(after < before + MORE, "{before} KiB, then {after}");
     }
 }

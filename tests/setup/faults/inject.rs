@@ -142,9 +142,8 @@ pub struct Entry {
     text: String,
     /// A symbolic link to there.
     link: Option<String>,
-    /// So many zero bytes.
-    #[serde(default)]
-    zeros: usize,
+    /// The size (bytes) that its header tells, where that is not the text's.
+    claims: Option<u64>,
 }
 
 #[derive(Deserialize)]
@@ -429,15 +428,10 @@ fn store(machine: &mut Machine, archive: &Archive, unexpected: bool) -> Undo {
 fn packed(entries: &[Entry]) -> Vec<u8> {
     let mut archive = tar::Builder::new(GzEncoder::new(Vec::new(), Compression::fast()));
     for entry in entries {
-        let zeros = vec![0; entry.zeros];
-        let bytes = if entry.zeros > 0 {
-            &zeros
-        } else {
-            entry.text.as_bytes()
-        };
+        let bytes = entry.text.as_bytes();
         let mut header = tar::Header::new_gnu();
         header.as_mut_bytes()[..entry.name.len()].copy_from_slice(entry.name.as_bytes());
-        header.set_size(bytes.len() as u64);
+        header.set_size(entry.claims.unwrap_or(bytes.len() as u64));
         header.set_mode(0o644);
         if let Some(target) = &entry.link {
             header.set_entry_type(tar::EntryType::Symlink);
