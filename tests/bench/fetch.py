@@ -1,12 +1,11 @@
-"""The largest archive that the product takes, from an S3 that is 20 ms away, beside s5cmd and the AWS CLI.
+"""A large archive from an S3 that is 20 ms away, beside s5cmd and the AWS CLI.
 
-The product is run as `bootstrap --phase assets`, its checks of the machine included; the archive then holds a file that
-is too large, so the node's own assets stay as they are.
+The product is run as `bootstrap --phase assets`, its checks of the machine included; what the archive holds is then
+refused at once, so nothing is unpacked and the node's own assets stay as they are.
 """
 
 import gzip
 import hashlib
-import io
 import json
 import random
 import subprocess
@@ -14,38 +13,49 @@ import tarfile
 
 import instance
 
-MOST = 64 * 1024 * 1024
+SIZE = 512_000_000
 OBJECT = instance.HOME / "root/opt/bench/object"
 ENDPOINT = "http://127.0.0.1:9000"
-REFUSED = "8388608 is the most"
+REFUSED = 'holds "link", which is not a plain file'
 
 
 def archive():
-    """Just under 64 MiB that cannot be packed any smaller."""
-    content = random.Random(1).randbytes(MOST - 256 * 1024)
-    packed = io.BytesIO()
-    with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=0, mtime=0) as file, tarfile.open(
-        fileobj=file, mode="w"
+    """Writes the object, which cannot be packed any smaller; its SHA-256."""
+    with open(OBJECT, "wb") as file, gzip.GzipFile(fileobj=file, mode="wb", compresslevel=0, mtime=0) as packed, tarfile.open(
+        fileobj=packed, mode="w|"
     ) as tar:
-        member = tarfile.TarInfo("large")
-        member.size = len(content)
-        tar.addfile(member, io.BytesIO(content))
-    return packed.getvalue()
+        link = tarfile.TarInfo("link")
+        link.type, link.linkname = tarfile.SYMTYPE, "elsewhere"
+        tar.addfile(link)
+        large = tarfile.TarInfo("large")
+        large.size = SIZE
+        tar.addfile(large, Noise())
+    with open(OBJECT, "rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
-def configure(data):
+class Noise:
+    """Bytes by chance, the same each time."""
+
+    def __init__(self):
+        self.random = random.Random(1)
+
+    def read(self, size):
+        """So many bytes."""
+        return self.random.randbytes(size)
+
+
+def configure(sha256):
     """The node's own config, with this archive, and without a stack that would be told of the failure."""
     config = json.loads(instance.run("cat", "/etc/bootstrap/config.json"))
     del config["stack"]
-    config["assets"] = {"bucket": "far", "key": "archive.tar.gz", "sha256": hashlib.sha256(data).hexdigest()}
+    config["assets"] = {"bucket": "far", "key": "archive.tar.gz", "sha256": sha256}
     instance.run("sh", "-c", "cat >/run/bench.json", given=json.dumps(config))
 
 
 def take(quick):
     """CPU, wall and memory of each."""
-    data = archive()
-    OBJECT.write_bytes(data)
-    configure(data)
+    configure(archive())
     server = subprocess.Popen(
         [
             instance.REPOSITORY / "scripts/launch-local",
@@ -88,7 +98,7 @@ def take(quick):
         cold = ["sh", "-c", 'rm -f /opt/bench/fetched; exec "$@"', "sh"]
         source, to = "s3://far/archive.tar.gz", "/opt/bench/fetched"
         return {
-            "size": len(data),
+            "size": OBJECT.stat().st_size,
             **instance.measure(
                 3 if quick else 9,
                 bootstrap={"argv": ours, "codes": [1]},
