@@ -3,6 +3,7 @@
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use aws_sdk_s3::Client;
@@ -10,6 +11,7 @@ use aws_sdk_s3::config::http::HttpResponse;
 use aws_sdk_s3::config::{Builder, ResponseChecksumValidation};
 use aws_sdk_s3::error::SdkError;
 use aws_sdk_s3::operation::get_object::{GetObjectError, GetObjectOutput};
+use aws_sdk_s3::primitives::{ByteStream, ByteStreamError};
 use aws_types::SdkConfig;
 use tokio::sync::Mutex;
 
@@ -24,6 +26,9 @@ const LARGEST: u64 = 1024 * 1024 * 1024;
 
 /// A download that brings no byte for this long is taken up again.
 const STALLED: Duration = Duration::from_secs(30);
+
+/// What is hashed and written at a time, in bytes, and a little more.
+const PIECE: usize = 1024 * 1024;
 
 const DISK: &str = "check that the root disk has space and is not read-only";
 const UPLOAD: &str = "upload the archive by hand (`aws s3 cp assets.tar.gz s3://BUCKET/KEY`), then set assets.bucket, assets.key and assets.sha256 (`sha256sum assets.tar.gz`) in the config";
@@ -73,8 +78,9 @@ struct Source<'a> {
     name: String,
 }
 
+/// What has come of the object.
 struct Partial {
-    file: File,
+    file: Arc<File>,
     hasher: Hasher,
     length: u64,
     etag: Option<String>,
@@ -87,7 +93,7 @@ impl Partial {
             DISK,
         )?;
         Ok(Self {
-            file,
+            file: Arc::new(file),
             hasher: Hasher::default(),
             length: 0,
             etag: None,
@@ -103,9 +109,9 @@ impl Partial {
         Ok(())
     }
 
-    fn empty(&mut self) -> io::Result<()> {
+    fn empty(&self) -> io::Result<()> {
         self.file.set_len(0)?;
-        self.file.rewind()
+        self.file.as_ref().rewind()
     }
 
     async fn proceed(&mut self, source: &Source<'_>) -> Result<()> {
@@ -168,47 +174,55 @@ impl Partial {
         if wanted.is_some_and(|wanted| wanted > LARGEST) {
             return Err(too_large());
         }
+        let of_wanted = |length: u64| match wanted {
+            Some(wanted) => format!("{length} of {wanted} bytes"),
+            None => format!("{length} of unknown many bytes"),
+        };
         let mut body = answer.body;
-        let mut written = None;
+        let (mut coming, mut come) = (Piece::new(), Piece::new());
         loop {
-            // One piece is hashed while the next one comes.
-            let next = tokio::time::timeout(STALLED, body.next());
-            let (chunk, ()) = tokio::join!(next, self.hash(written));
-            let chunk = chunk.map_err(|_| cut(format!("no byte for {} s", STALLED.as_secs())))?;
-            let Some(chunk) = chunk else { break };
-            let chunk = chunk.map_err(|error| {
-                let wanted = wanted.map_or("unknown many".into(), |wanted| wanted.to_string());
-                cut(format!("{} of {wanted} bytes", self.length)).because(error)
-            })?;
-            self.length = self.length.saturating_add(chunk.len() as u64);
-            if self.length > LARGEST {
+            // One piece is hashed and written while the next one comes.
+            let (end, kept) = tokio::join!(coming.fill(&mut body), self.keep(come));
+            let emptied = kept.or_fail(|| format!("cannot write {name} to the disk"), DISK)?;
+            come = std::mem::replace(&mut coming, emptied);
+            if self.length.saturating_add(come.length()) > LARGEST {
                 return Err(too_large());
             }
-            self.file
-                .write_all(&chunk)
+            let Some(end) = end else { continue };
+            // What came before a fault need not come again.
+            self.keep(come)
+                .await
                 .or_fail(|| format!("cannot write {name} to the disk"), DISK)?;
-            written = Some(chunk);
-        }
-        match wanted {
-            Some(wanted) if wanted != self.length => {
-                Err(cut(format!("{} of {wanted} bytes", self.length)))
-            }
-            _ => Ok(()),
+            return match end {
+                End::Stalled => Err(cut(format!("no byte for {} s", STALLED.as_secs()))),
+                End::Broken(error) => Err(cut(of_wanted(self.length)).because(error)),
+                End::Whole if wanted.is_some_and(|wanted| wanted != self.length) => {
+                    Err(cut(of_wanted(self.length)))
+                }
+                End::Whole => Ok(()),
+            };
         }
     }
 
-    /// In a thread of its own: SHA-256 takes as long as receiving does. One that panics has another hash in the end.
-    async fn hash(&mut self, bytes: Option<impl AsRef<[u8]> + Send + 'static>) {
-        let Some(bytes) = bytes else { return };
-        let mut hasher = std::mem::take(&mut self.hasher);
+    /// In a thread of its own: it takes as long as receiving does. Gives the piece back, empty. One that panics has
+    /// another hash in the end.
+    async fn keep(&mut self, piece: Piece) -> io::Result<Piece> {
+        let (file, mut hasher) = (Arc::clone(&self.file), std::mem::take(&mut self.hasher));
+        let length = piece.length();
         let work = tokio::task::spawn_blocking(move || {
-            hasher.update(bytes.as_ref());
-            hasher
+            hasher.update(&piece.0);
+            let written = file.as_ref().write_all(&piece.0);
+            (hasher, piece, written)
         });
-        self.hasher = work.await.unwrap_or_default();
+        let (hasher, mut piece, written) = work.await.map_err(io::Error::other)?;
+        self.hasher = hasher;
+        written?;
+        self.length = self.length.saturating_add(length);
+        piece.0.clear();
+        Ok(piece)
     }
 
-    fn finish(mut self, name: &str, sha256: &str) -> Result<File> {
+    fn finish(self, name: &str, sha256: &str) -> Result<File> {
         if self.length == 0 {
             return Err(Error::new(format!("{name} is empty (0 bytes)"), UPLOAD));
         }
@@ -220,9 +234,46 @@ impl Partial {
             ));
         }
         self.file
+            .as_ref()
             .rewind()
-            .or_fail(|| format!("cannot read {name} back from the disk"), DISK)?;
-        Ok(self.file)
+            .and_then(|()| self.file.try_clone())
+            .or_fail(|| format!("cannot read {name} back from the disk"), DISK)
+    }
+}
+
+/// A part of the object in memory. The bytes are copied into it so that the HTTP client has its own room back at once: it
+/// would ask for more with each read, and new memory costs more than the copy.
+struct Piece(Vec<u8>);
+
+/// Why no more comes.
+enum End {
+    Whole,
+    Stalled,
+    Broken(ByteStreamError),
+}
+
+impl Piece {
+    fn new() -> Self {
+        Self(Vec::with_capacity(PIECE))
+    }
+
+    fn length(&self) -> u64 {
+        self.0.len() as u64
+    }
+
+    /// Until it is full, or no more comes.
+    async fn fill(&mut self, body: &mut ByteStream) -> Option<End> {
+        while self.0.len() < PIECE {
+            let Ok(chunk) = tokio::time::timeout(STALLED, body.next()).await else {
+                return Some(End::Stalled);
+            };
+            match chunk {
+                Some(Ok(chunk)) => self.0.extend_from_slice(&chunk),
+                Some(Err(error)) => return Some(End::Broken(error)),
+                None => return Some(End::Whole),
+            }
+        }
+        None
     }
 }
 
