@@ -204,8 +204,7 @@ impl Partial {
         }
     }
 
-    /// In a thread of its own: it takes as long as receiving does. Gives the piece back, empty. One that panics has
-    /// another hash in the end.
+    /// In a thread of its own: it takes as long as receiving does. Gives the piece back, empty.
     async fn keep(&mut self, piece: Piece) -> io::Result<Piece> {
         let (file, mut hasher) = (Arc::clone(&self.file), std::mem::take(&mut self.hasher));
         let length = piece.length();
