@@ -40,7 +40,7 @@ python_tools() {
 }
 
 # Each has one version, which the tests know: the simulated AWS changes moto's own code.
-need_simulated_aws() { python_tools aws 'moto[server]==5.2.5' 'PyYAML==6.0.4' 'pytest==9.2.0'; }
+need_simulated_aws() { python_tools aws 'moto[server]==5.2.5' 'PyYAML==6.0.4' 'pytest==9.2.0' 'pytest-xdist==3.8.0'; }
 need_aws_cli() { python_tools cli 'awscli==1.46.3'; }
 need_template_linters() { python_tools lint 'cfn-lint==1.58.0' 'checkov==3.3.30'; }
 
