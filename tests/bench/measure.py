@@ -1,12 +1,14 @@
 """Runs commands in turn and tells what the kernel says of each: runs inside the instance, as `measure.py <JSON`.
 
-Takes {"rounds": N, "commands": {NAME: {"argv": […], "codes": [0], "rounds": N}}}; prints, by name, the least CPU and
-wall seconds of the rounds and the largest peak memory (MiB) of any of its processes. In turn, so that a machine
-that grows slower does so for all of them; the least, since other people's work only ever adds.
+Takes {"rounds": N, "commands": {NAME: {"argv": […], "before": […], "codes": [0], "rounds": N}}}; prints, by name, the
+least CPU and wall seconds of the rounds and the largest peak memory (MiB) of any of its processes. What comes before
+is not measured. In turn, so that a machine that grows slower does so for all of them; the least, since other people's
+work only ever adds.
 """
 
 import json
 import os
+import subprocess
 import sys
 import time
 
@@ -17,6 +19,8 @@ PEAK = "/run/bench-peak"
 
 def once(command):
     """CPU and wall seconds, peak MiB of one run."""
+    if "before" in command:
+        subprocess.run(command["before"], check=True)
     quiet = [
         (os.POSIX_SPAWN_OPEN, 1, "/dev/null", os.O_WRONLY, 0),
         (os.POSIX_SPAWN_OPEN, 2, PEAK + ".stderr", os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600),
