@@ -82,15 +82,14 @@ template_url() {
 }
 
 name_artifacts() {
-    local bucket=$1 binary=$2 made binary_sha assets_sha name template key
+    local bucket=$1 binary=$2 binary_sha assets_sha name template key
     check_binary "$binary"
     [[ -z $problem_of_binary ]] || die "$problem_of_binary"
     # It stays, so that the calls which --dry-run prints can be made by hand.
     mkdir -p -- "${assets%/*}"
     # Put there whole, since two of these scripts may be at work in one checkout.
-    made=$(mktemp -- "$assets.XXXXXX")
-    make_assets "$made"
-    mv -f -- "$made" "$assets"
+    make_assets "$assets.$$"
+    mv -f -- "$assets.$$" "$assets"
     binary_sha=$(sha256_of "$binary")
     assets_sha=$(sha256_of "$assets")
     published=(
