@@ -237,7 +237,7 @@ last_event() {
 
 # stack_events ID EVENT lines|failures: the events after EVENT (all without one), oldest first.
 stack_events() {
-    aws_read cloudformation describe-stack-events --stack-name "$1" --no-paginate --output json |
+    aws_read cloudformation describe-stack-events --stack-name "$1" --output json |
         python3 -c '
 import json, sys
 

@@ -7,6 +7,8 @@
 Reads only what our own templates look like: a person's machine has Python, but no YAML library.
 """
 
+from __future__ import annotations
+
 import json
 import re
 import sys

@@ -13,7 +13,7 @@ from moto.cloudformation.responses import CloudFormationResponse
 from moto.servicequotas.models import ServiceQuotasBackend
 
 import deployed
-from aws import templates
+from aws import pages, templates
 from aws.resources.waiting import WaitCondition
 from conftest import would_run
 from deployed import REPO
@@ -523,6 +523,18 @@ def test_a_fleet_tells_which_node_failed_and_why(aws, binary, monkeypatch):
     assert said == "theta-edge-fleet was not made (ROLLBACK_COMPLETE):"
     assert node.startswith("  Nodea: Embedded stack arn:aws:cloudformation:")
     assert ready == f"  Ready1: {REASON}"
+
+
+def test_a_reason_that_is_not_on_the_first_page_is_told(aws, binary, monkeypatch):
+    """A large fleet has more events than one page holds."""
+    deployed.common(aws)
+    fail(monkeypatch)
+    monkeypatch.setattr(pages, "size", 2)
+    ended = deploy(aws, binary)
+    assert ended.returncode == 1
+    assert f"  Ready1: {REASON}\n" in ended.stderr
+    # Nor is any event lost while it is followed.
+    assert "CREATE_COMPLETE          AWS::EC2::SecurityGroup\n" in ended.stdout
 
 
 def test_a_failed_node_can_be_kept(aws, binary):

@@ -6,6 +6,7 @@ import subprocess
 import pytest
 
 import deployed
+from aws import pages
 from conftest import would_run
 from deployed import REPO
 from test_deploy import ADDRESS, COMMON, NAME, NODE, data_volume, stacks, volumes
@@ -231,7 +232,9 @@ def test_a_node_of_a_fleet_is_removed_with_the_fleets_list(aws):
     )
 
 
-def test_the_volumes_of_a_fleets_nodes_are_kept_and_found_again(aws):
+def test_the_volumes_of_a_fleets_nodes_are_kept_and_found_again(aws, monkeypatch):
+    # Also of those that do not stand on the first page.
+    monkeypatch.setattr(pages, "size", 1)
     aws.wait_data = NODE
     deployed.common(aws)
     deployed.fleet(aws, "theta-edge-fleet", "a,b")

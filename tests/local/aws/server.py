@@ -21,7 +21,7 @@ import requests
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from aws import admission, commands, connection, corrections, imports, stacks
+from aws import admission, commands, connection, corrections, imports, pages, stacks
 from aws.commands import RunCommand
 from aws.resources import waiting
 
@@ -93,6 +93,7 @@ def install() -> None:
     commands.install()
     corrections.install()
     imports.install()
+    pages.install()
 
 
 def start(run_command: RunCommand | None = None, port: int = 0) -> Server:
