@@ -1,5 +1,7 @@
 //! What is right and what is wrong: pure judgement of facts. Every failure says what to run.
 
+use std::collections::BTreeMap;
+
 use super::facts::{Answer, Facts, Space, Unit};
 use super::progress::STALL_SECONDS;
 use super::report::{Check, Status};
@@ -39,6 +41,21 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ),
     ("node", &["rpc", "height", "peers", "staking"]),
     ("metrics", &["cloudwatch-agent", "metrics"]),
+];
+
+/// What checks stand on: where that fails, they could only repeat it in other words, or say what is not so (a key
+/// folder that is not mounted holds no key, which is not lost for that).
+const STANDS_ON: &[(&str, &[&str])] = &[
+    ("disk-data", &["volume"]),
+    ("key", &["volume"]),
+    ("container", &["docker", "volume"]),
+    ("spec", &["container"]),
+    ("gpu-container", &["gpu-driver", "container"]),
+    ("ports", &["container"]),
+    ("rpc", &["container"]),
+    ("height", &["rpc"]),
+    ("peers", &["rpc"]),
+    ("staking", &["rpc"]),
 ];
 
 /// How a check went, the evidence, and what to do.
@@ -91,7 +108,25 @@ pub fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
         detail,
         hint,
     });
-    checks.into()
+    with_causes(checks.into())
+}
+
+/// The checks, those that stand on one that fails skipped because of it; they come after what they stand on.
+fn with_causes(mut checks: Vec<Check>) -> Vec<Check> {
+    let mut causes: BTreeMap<&str, &str> = BTreeMap::new();
+    for check in &mut checks {
+        let needs = STANDS_ON.iter().find(|(name, _)| *name == check.name);
+        let mut needs = needs.into_iter().flat_map(|(_, needs)| *needs);
+        if let Some(cause) = needs.find_map(|need| causes.get(need).copied()) {
+            check.status = Status::Skip;
+            check.detail = format!("because of {cause}");
+            check.hint = None;
+            causes.insert(check.name, cause);
+        } else if check.status == Status::Fail {
+            causes.insert(check.name, check.name);
+        }
+    }
+    checks
 }
 
 fn pass(detail: impl Into<String>) -> Finding {
@@ -389,10 +424,6 @@ fn gpu_container(facts: &Facts) -> Finding {
             }
             _ => gpus.clone(),
         }),
-        Some(Err(_)) if running(facts).is_none_or(|found| !found.is_up()) => fail(
-            "the container does not run",
-            "run: bootstrap --phase container",
-        ),
         Some(Err(said)) => fail(
             match (facts.progress.gpu_restarted_at, facts.progress.gpu_lost_at) {
                 (Some(restarted), Some(lost)) if lost <= restarted => format!(
@@ -459,7 +490,7 @@ fn rpc(facts: &Facts) -> Finding {
 
 fn height(facts: &Facts) -> Finding {
     let Ok(status) = &facts.edge.live.status else {
-        return skip("the RPC does not answer");
+        return skip("not known");
     };
     let stuck = "read the log: docker logs --tail 100 edgelauncher; check outbound TCP 16888; then: docker restart edgelauncher";
     let wait = "wait: bootstrap verify --wait 30m";
@@ -480,9 +511,6 @@ fn height(facts: &Facts) -> Finding {
 }
 
 fn peers(facts: &Facts) -> Finding {
-    if facts.edge.live.status.is_err() {
-        return skip("the RPC does not answer");
-    }
     let stuck = "check outbound TCP 16888 (security group, network ACL, NAT), then: docker restart edgelauncher";
     let detail = match &facts.edge.live.peers {
         Ok(peers) if !peers.is_empty() => return pass(format!("{}", peers.len())),
@@ -759,7 +787,21 @@ mod tests {
             ("rpc", |f| f.edge.live.status = Err(Fault::TimedOut), Unhealthy, "fail: no answer within 5 s"),
             ("rpc", |f| { f.edge.live.status = Err(Fault::Refused); container(f).started = ago(60); }, Unhealthy, "fail: the connection is refused; the container started 60 s ago"),
             ("rpc", |f| f.edge.live.status.as_mut().unwrap().address = None, Unhealthy, "fail: the node answers, but names no address"),
-            ("height", |f| f.edge.live.status = Err(Fault::Refused), Unhealthy, "skip: the RPC does not answer"),
+            ("height", |f| f.edge.live.status = Err(Fault::Refused), Unhealthy, "skip: because of rpc"),
+            ("key", |f| {
+                f.mount = Ok(None);
+                f.keys.as_mut().unwrap().keys = Keys::None;
+                f.edge.live.status = Err(Fault::Refused);
+            }, Unhealthy, "skip: because of volume"),
+            ("rpc", |f| {
+                f.edge.live.container = Ok(None);
+                f.edge.live.status = Err(Fault::Refused);
+            }, Unhealthy, "skip: because of container"),
+            ("peers", |f| {
+                f.docker = Ok(None);
+                f.edge.live.container = Ok(None);
+                f.edge.live.peers = Err(Fault::Refused);
+            }, Unhealthy, "skip: because of docker"),
             ("height", |f| f.edge.live.status.as_mut().unwrap().height = None, Degraded, "fail: not known 30 minutes after the start"),
             ("height", |f| { f.edge.live.status.as_mut().unwrap().height = Some(0); container(f).started = ago(60); }, Syncing, "warn: not known yet"),
             ("height", |f| f.edge.next_height = None, Syncing, "warn: 100, not advancing yet"),
@@ -797,6 +839,20 @@ mod tests {
         grouped.sort_unstable();
         checks.sort_unstable();
         assert_eq!(grouped, checks);
+    }
+
+    #[test]
+    fn what_a_check_stands_on_comes_before_it() {
+        let names: Vec<&str> = judge(&good(), &config())
+            .iter()
+            .map(|check| check.name)
+            .collect();
+        let place = |name: &str| names.iter().position(|found| *found == name).unwrap();
+        for (check, needs) in STANDS_ON {
+            for need in *needs {
+                assert!(place(need) < place(check), "{check} stands on {need}");
+            }
+        }
     }
 
     #[test]

@@ -82,6 +82,7 @@ mod tests {
     fn node(tree: &Tree) -> Node {
         let config = serde_json::from_value(serde_json::json!({
             "gpu": true,
+            "user": {"uid": rustix::process::geteuid().as_raw(), "gid": rustix::process::getegid().as_raw()},
             "volume": {"kind": "instance-store"},
             "assets": {"bucket": "b", "key": "k", "sha256": "00"},
             "secret": {"arn": "arn"}
@@ -108,8 +109,7 @@ mod tests {
             "{}",
             report.text()
         );
-        let spec = "/opt/bootstrap/assets/edge.json does not exist";
-        assert_eq!(found(&report, "container").detail, spec);
+        assert_eq!(found(&report, "container").detail, "because of docker");
         assert_eq!(
             found(&report, "docker").detail,
             "cannot find `docker` on this machine: cannot find binary path"
@@ -126,11 +126,17 @@ mod tests {
             spec.replace("[15888,", "[1, 15888,"),
         );
         tree.file(crate::edge::SECRET_FILE, "pass word");
+        tree.file("/data/x", "");
+        tree.file(
+            "/proc/self/mountinfo",
+            "36 25 259:1 / /data rw - ext4 /dev/nvme1n1 rw\n",
+        );
         tree.tool(
             "docker",
             r#"case "$1" in
             container) echo '[{"State":{"Status":"restarting","ExitCode":1},"RestartCount":2,"Args":["pass word"],
               "Config":{"Labels":{"io.theta.bootstrap.spec":"x"}}}]' ;;
+            version) echo '{"Version":"20.10.24"}' ;;
             logs) echo 'level=fatal msg="could not decrypt key with given password"' ;;
             *) exit 1 ;; esac"#,
         );

@@ -1,5 +1,7 @@
 //! `verify`: its verdicts. Which check each fault fails is in the fault table (`faults/90-node.json`).
 
+use std::fs;
+
 use serde_json::{Value, json};
 
 use crate::Test;
@@ -10,6 +12,7 @@ use crate::shared::healthy;
 pub const TESTS: &[Test] = &[
     ("verify_says_healthy_in_its_first_line", verify_says_healthy_in_its_first_line),
     ("verify_says_syncing_while_the_network_is_joined", verify_says_syncing_while_the_network_is_joined),
+    ("an_unmounted_volume_is_no_lost_key", an_unmounted_volume_is_no_lost_key),
     ("a_dead_node_is_not_well_because_it_once_was", a_dead_node_is_not_well_because_it_once_was),
 ];
 
@@ -57,6 +60,51 @@ fn verify_says_syncing_while_the_network_is_joined() {
     machine.run(&[]).expect(0);
     let data: Value = serde_json::from_str(machine.signals()[1]["Data"].as_str().unwrap()).unwrap();
     assert_eq!(data["verdict"], "syncing");
+}
+
+/// Following a hint to forget the wallet would take away what guards the key.
+fn an_unmounted_volume_is_no_lost_key() {
+    let mut machine = healthy("debian-12");
+    assert!(machine.path("/var/lib/bootstrap/wallet.json").exists());
+    machine.unmount();
+    fs::rename(machine.path("/data"), machine.beside("data")).unwrap();
+    fs::create_dir(machine.path("/data")).unwrap();
+    machine.keep("status edgelauncher", "exited");
+    machine.node.change(|node| node.down = true);
+
+    let report = verify(&machine, 1);
+    let checks = report["checks"].as_array().unwrap().iter();
+    let failing: Vec<_> = checks.filter(|check| check["status"] == "fail").collect();
+    assert_eq!(failing.len(), 1, "{report:#}");
+    assert_eq!(failing[0]["name"], "volume");
+    for name in [
+        "disk-data",
+        "key",
+        "container",
+        "spec",
+        "ports",
+        "rpc",
+        "height",
+        "peers",
+    ] {
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == name).unwrap();
+        let skipped =
+            json!({"name": name, "status": "skip", "detail": "because of volume", "hint": null});
+        assert_eq!(*check, skipped);
+    }
+    let run = machine.run(&["--phase", "container", "--force"]).expect(1);
+    for said in [report.to_string(), run.output()] {
+        for word in ["wallet key", "is gone", "wallet.json"] {
+            assert!(!said.contains(word), "{word}: {said}");
+        }
+    }
+
+    // The whole run mends it.
+    machine.rule(json!({"run": "mount -t * ROOT/dev/nvme1n1 /data", "also": true, "moves": {"/../data": "/data"}}));
+    machine.node.change(|node| node.down = false);
+    machine.run(&[]).expect(0);
+    assert_eq!(verify(&machine, 0)["verdict"], "healthy");
 }
 
 fn a_dead_node_is_not_well_because_it_once_was() {
