@@ -118,7 +118,11 @@ async fn publish(node: &Node) -> Result<Outcome> {
     if let (Some(was_up), Some(up)) = (was_up, progress.up)
         && was_up != up
     {
-        tracing::info!("the edge node is {}", if up { "up" } else { "down" });
+        if up {
+            tracing::info!("the edge node is up");
+        } else {
+            tracing::warn!("the edge node is down");
+        }
     }
     let published = async {
         let region = progress.identity.as_ref().map(|known| known.region.clone());

@@ -110,6 +110,12 @@ fn metrics_publishes_once_each_tick() {
     ] {
         assert_eq!(value(call, name), expected, "call {call}, {name}");
     }
+    // The dashboard's list of troubles takes warnings and errors.
+    let log = machine.log();
+    let down = log
+        .iter()
+        .find(|line| line["message"] == "the edge node is down");
+    assert_eq!(down.unwrap()["level"], "warn");
 }
 
 fn metrics_dry_run_publishes_nothing() {
