@@ -12,7 +12,9 @@ const CLOUDFORMATION: Service = Service {
     variable: "AWS_ENDPOINT_URL_CLOUDFORMATION",
 };
 
-/// Tells `stack` that `resource` is up, or failed. `unique_id` is the instance id (1 to 64 characters).
+/// Tells `stack`, by its id, that `resource` is up, or failed. `unique_id` is the instance id (1 to 64 characters). A
+/// name would do, but IAM judges it as `arn:…:stack/NAME/*` (ecs-refarch-continuous-deployment#21), which a policy that
+/// names the one stack denies.
 ///
 /// A stack that is gone or not in progress is no error: nobody waits. That is the case whenever an Auto Scaling group
 /// replaces an instance by itself. A resource that is not (yet) waiting in a stack that is in progress is a transient

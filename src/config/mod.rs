@@ -70,12 +70,19 @@ impl Config {
 #[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Stack {
-    /// Stack name or id, as SignalResource's StackName takes it.
+    /// Stack id, or name: IAM judges a name as `stack/NAME/*`, so a policy for the stack's id allows the id only.
     pub name: String,
     /// Logical id of the resource that waits for SignalResource; none is signalled where absent.
     pub resource: Option<String>,
     /// Presigned URL of the wait condition handle; not used where absent.
     pub wait_handle: Option<String>,
+}
+
+impl Stack {
+    /// Its name, also where the config gives its id (`arn:…:stack/NAME/UUID`).
+    pub fn short_name(&self) -> &str {
+        self.name.split('/').nth(1).unwrap_or(&self.name)
+    }
 }
 
 /// The node's account.

@@ -7,7 +7,7 @@ use async_trait::async_trait;
 use serde_json::Value;
 
 use super::download::download;
-use crate::config::Config;
+use crate::config::{Config, Stack};
 use crate::digest::sha256;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
@@ -191,23 +191,16 @@ fn rendered(asset: &str, config: &Config) -> Result<String> {
 fn fill(value: &mut Value, config: &Config) {
     match value {
         Value::String(text) => {
+            let stack = config.stack.as_ref().map_or("edge-node", Stack::short_name);
             *text = text
                 .replace("{mount}", &config.volume.mount)
                 .replace("{namespace}", &config.metrics.namespace)
-                .replace("{stack}", stack_name(config));
+                .replace("{stack}", stack);
         }
         Value::Array(items) => items.iter_mut().for_each(|item| fill(item, config)),
         Value::Object(entries) => entries.values_mut().for_each(|entry| fill(entry, config)),
         _ => {}
     }
-}
-
-/// The stack's name, also where the config gives its ARN (`arn:…:stack/NAME/UUID`).
-fn stack_name(config: &Config) -> &str {
-    let Some(stack) = &config.stack else {
-        return "edge-node";
-    };
-    stack.name.split('/').nth(1).unwrap_or(&stack.name)
 }
 
 #[cfg(test)]
@@ -221,7 +214,6 @@ mod tests {
     use serde_json::json;
 
     use super::*;
-    use crate::config::Stack;
     use crate::host::testing::Tree;
     use crate::phases::testing::{AMAZON, DEBIAN, config, node};
 

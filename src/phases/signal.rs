@@ -73,7 +73,7 @@ impl Phase for Signal {
         let told = match waiting(node) {
             None => "no stack waits".into(),
             Some(stack) => {
-                let name = &stack.name;
+                let name = stack.short_name();
                 let Some(record) = accepted(node, stack).await? else {
                     return Ok(State::Needed(format!("the stack {name} is not told yet")));
                 };
@@ -282,7 +282,7 @@ async fn deliver_success(
         })
         .await?;
         tell(
-            &format!("success for {resource} in {}", stack.name),
+            &format!("success for {resource} in {}", stack.short_name()),
             delivery,
         );
     }
@@ -318,7 +318,7 @@ async fn deliver_failure(
             tokio::time::sleep(head_start).await;
         }
         log_failure(
-            &format!("failure of {resource} in {}", stack.name),
+            &format!("failure of {resource} in {}", stack.short_name()),
             signal_resource(aws, &stack.name, resource, unique_id, false).await,
         );
     }

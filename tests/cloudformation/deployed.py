@@ -30,7 +30,7 @@ def node(aws, name: str = "theta-edge-node", zone: str = "us-east-1a", **paramet
     return instance(aws, name)
 
 
-def fleet(aws, name: str, nodes: str) -> None:
+def fleet(aws, name: str, nodes: str, zone: str = "us-east-1a") -> None:
     """Makes a fleet's stack, of node names with commas between them."""
     bucket, key = output(aws, "theta-edge-common", "Bucket"), "templates/node.yaml"
     aws.client("s3").put_object(Bucket=bucket, Key=key, Body=(REPO / "cloudformation/node.yaml").read_bytes())
@@ -39,9 +39,9 @@ def fleet(aws, name: str, nodes: str) -> None:
         name,
         "fleet.yaml",
         Nodes=nodes,
-        NodeTemplateUrl=f"https://{bucket}.s3.us-east-1.amazonaws.com/{key}",
+        NodeTemplateUrl=f"https://{bucket}.s3.{zone[:-1]}.amazonaws.com/{key}",
         VerifyDocument=output(aws, "theta-edge-common", "VerifyDocument"),
-        **place(aws, "us-east-1a"),
+        **place(aws, zone),
         **SOFTWARE,
     )
 

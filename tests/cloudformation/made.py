@@ -28,9 +28,17 @@ class Node:
     stack: str
 
     @property
-    def outputs(self) -> dict[str, str]:
+    def described(self) -> dict[str, Any]:
         (described,) = self.aws.client("cloudformation").describe_stacks(StackName=self.stack)["Stacks"]
-        return {output["OutputKey"]: output["OutputValue"] for output in described["Outputs"]}
+        return described
+
+    @property
+    def id(self) -> str:
+        return self.described["StackId"]
+
+    @property
+    def outputs(self) -> dict[str, str]:
+        return {output["OutputKey"]: output["OutputValue"] for output in self.described["Outputs"]}
 
     @property
     def resources(self) -> dict[str, str]:

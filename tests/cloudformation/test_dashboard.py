@@ -249,10 +249,11 @@ def test_every_metric_widget_names_its_region_and_period(any_node):
             assert widget.properties["stat"] in {"Average", "Maximum", "Minimum", "Sum"}
 
 
-def test_the_dashboard_has_the_stacks_name_and_the_output_leads_there(node):
+def test_the_dashboard_is_called_after_stack_and_region_and_the_output_leads_there(node):
     made = node()
-    assert made.resources["Dashboard"] == made.stack
-    assert made.outputs["Dashboard"].endswith(f"region=us-east-1#dashboards/dashboard/{made.stack}")
+    name = f"{made.stack}-us-east-1"
+    assert made.resources["Dashboard"] == name
+    assert made.outputs["Dashboard"].endswith(f"region=us-east-1#dashboards/dashboard/{name}")
 
 
 def test_the_picture_is_of_this_dashboard(node):

@@ -226,8 +226,8 @@ def test_the_alarm_needs_as_many_as_asked_and_tells_nobody_unless_asked(aws):
 
 
 def test_one_dashboard_shows_every_node(aws, fleet):
-    body = json.loads(aws.client("cloudwatch").get_dashboard(DashboardName="fleet")["DashboardBody"])
-    assert fleet["Dashboard"].endswith("#dashboards/dashboard/fleet")
+    body = json.loads(aws.client("cloudwatch").get_dashboard(DashboardName="fleet-us-east-1")["DashboardBody"])
+    assert fleet["Dashboard"].endswith("#dashboards/dashboard/fleet-us-east-1")
     taken: set[tuple[int, int]] = set()
     shown = set()
     for widget in widgets(body):

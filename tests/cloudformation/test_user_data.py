@@ -85,7 +85,7 @@ def test_the_config_says_what_the_stack_was_told(node):
         "gpu": True,
         "volume": {"id": made.resources["Volume"], "filesystem": "ext4"},
         "secret": {"arn": VARIANTS["own secret"]["SecretArn"]},
-        "stack": {"name": made.stack, "resource": "Node", "wait_handle": made.resources["WaitHandle2"]},
+        "stack": {"name": made.id, "resource": "Node", "wait_handle": made.resources["WaitHandle2"]},
         "assets": {
             "bucket": node().config["assets"]["bucket"],
             "key": SOFTWARE["AssetsKey"],

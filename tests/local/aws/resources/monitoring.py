@@ -1,5 +1,9 @@
 """What watches: alarms and dashboards of CloudWatch, log groups of CloudWatch Logs."""
 
+from moto.cloudformation.exceptions import ValidationError
+from moto.cloudwatch import cloudwatch_backends
+from moto.core import DEFAULT_ACCOUNT_ID
+
 from aws.resource import Properties, Resource
 
 
@@ -26,6 +30,9 @@ class Dashboard(Resource):
     name_property = "DashboardName"
 
     def create(self, name: str, properties: Properties) -> None:
+        # A name is the account's, in all regions (PutDashboard's page), and no stack takes over another's.
+        if any(name in backend.dashboards for backend in cloudwatch_backends[DEFAULT_ACCOUNT_ID].values()):
+            raise ValidationError(message=f"{self.type} with identifier {name} already exists.")
         self.id = name
         self.update(properties)
 
