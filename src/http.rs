@@ -3,9 +3,6 @@
 //! One TLS stack (rustls with ring) that trusts what the machine trusts, no redirects, no connection reuse, every
 //! request bounded in time and every answer in size. The AWS SDK has a client of its own.
 
-#[cfg(test)]
-pub mod stand_in;
-
 use std::fmt;
 use std::net::IpAddr;
 use std::sync::LazyLock;
@@ -261,8 +258,8 @@ mod tests {
         clippy::panic,
         clippy::indexing_slicing
     )]
-    use super::stand_in::{Reply, serve};
     use super::*;
+    use standins::scripted::{Reply, serve};
 
     #[tokio::test]
     async fn every_status_is_an_answer_and_redirects_are_not_followed() {

@@ -271,8 +271,6 @@ fn lock(host: &Host) -> Result<Option<Lock>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
     use super::*;
     use crate::edge::container::Container;
     use crate::edge::rpc::{Fault, Status};

@@ -37,7 +37,6 @@ impl Node {
     }
 
     /// The same node with clients that are made from this.
-    #[cfg(test)]
     pub fn with_aws(mut self, aws: SdkConfig) -> Self {
         self.aws = OnceCell::new_with(Some(aws));
         self
@@ -80,13 +79,12 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use std::time::Duration;
 
     use super::*;
     use crate::aws::tests::config;
-    use crate::http::stand_in::script;
     use crate::retry::Policy;
+    use standins::scripted::script;
 
     #[tokio::test]
     async fn ec2_is_asked_once_whether_the_volume_is_encrypted() {

@@ -81,7 +81,6 @@ pub async fn retry<T, F: Future<Output = Result<T>>>(
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::indexing_slicing)]
     use super::*;
     use crate::error::Error;
 

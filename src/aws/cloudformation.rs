@@ -74,7 +74,7 @@ mod tests {
     )]
     use super::*;
     use crate::aws::tests::config;
-    use crate::http::stand_in::script;
+    use standins::scripted::script;
 
     async fn refused(code: &str, message: &str) -> Result<Delivery> {
         let body = format!(

@@ -72,7 +72,7 @@ mod tests {
     )]
     use super::*;
     use crate::aws::tests::config;
-    use crate::http::stand_in::{Reply, script, serve};
+    use standins::scripted::{Reply, script, serve};
 
     fn metrics(count: usize) -> Vec<Metric> {
         let metric = |n| Metric {

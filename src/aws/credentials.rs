@@ -145,8 +145,8 @@ mod tests {
         clippy::indexing_slicing
     )]
     use super::*;
-    use crate::http::stand_in::{Reply, Server, serve};
     use crate::retry::Policy;
+    use standins::scripted::{Reply, Server, serve};
 
     const ONCE: Policy = Policy {
         attempts: 1,

@@ -144,6 +144,7 @@ fn refused(refusal: Refusal, aws: &SdkConfig, what: &str, id: &str) -> Error {
     }
 }
 
+/// The first volume of an answer of DescribeVolumes.
 pub fn volume(answer: &Element) -> Option<VolumeInfo> {
     let item = answer.child("volumeSet")?.child("item")?;
     let attachments = item.child("attachmentSet").map(|set| {
@@ -176,7 +177,7 @@ mod tests {
     )]
     use super::*;
     use crate::aws::tests::config;
-    use crate::http::stand_in::script;
+    use standins::scripted::script;
 
     const IN_USE: &str = r#"<?xml version="1.0" encoding="UTF-8"?>
         <DescribeVolumesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId><volumeSet><item>

@@ -230,6 +230,7 @@ fn refused(status: u16, path: &str) -> Error {
     .transient_if(matches!(status, 408 | 429 | 500..=599))
 }
 
+/// Whether it looks like `i-` and 8 or 17 hex digits.
 pub fn is_instance_id(text: &str) -> bool {
     text.strip_prefix("i-").is_some_and(|hex| {
         matches!(hex.len(), 8 | 17)
@@ -262,6 +263,7 @@ fn is_zone(text: &str, region: &str) -> bool {
             .is_some_and(|rest| rest.ends_with(|last: char| last.is_ascii_lowercase()))
 }
 
+/// Whether it looks like `g4dn.xlarge`.
 pub fn is_instance_type(text: &str) -> bool {
     text.split_once('.')
         .is_some_and(|(family, size)| is_name(family) && is_name(size))
@@ -276,7 +278,7 @@ mod tests {
         clippy::indexing_slicing
     )]
     use super::*;
-    use crate::http::stand_in::{Received, Reply, Server, serve};
+    use standins::scripted::{Received, Reply, Server, serve};
 
     const QUICK: Policy = Policy {
         attempts: 3,

@@ -230,7 +230,7 @@ mod tests {
     )]
     use super::*;
     use crate::aws::tests::config;
-    use crate::http::stand_in::script;
+    use standins::scripted::script;
 
     const EC2: Service = Service {
         name: "ec2",

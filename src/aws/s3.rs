@@ -337,7 +337,7 @@ mod tests {
     use super::*;
     use crate::aws::tests::config;
     use crate::digest::sha256;
-    use crate::http::stand_in::{Received, Reply, Server, serve};
+    use standins::scripted::{Received, Reply, Server, serve};
 
     /// What comes of a download, which leaves nothing in its folder.
     async fn fetch(server: &Server, sha256: &str) -> Result<Vec<u8>> {

@@ -95,7 +95,7 @@ mod tests {
     )]
     use super::*;
     use crate::aws::tests::config;
-    use crate::http::stand_in::{Reply, script, serve};
+    use standins::scripted::{Reply, script, serve};
 
     #[test]
     fn one_newline_at_the_end_is_not_part_of_the_password() {

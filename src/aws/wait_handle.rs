@@ -124,7 +124,7 @@ mod tests {
         clippy::indexing_slicing
     )]
     use super::*;
-    use crate::http::stand_in::{Server, script};
+    use standins::scripted::{Server, script};
 
     const QUICK: Policy = Policy {
         attempts: 3,

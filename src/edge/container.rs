@@ -122,8 +122,6 @@ pub async fn restore_gpu(host: &Host, config: &Config) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
     use crate::host::testing::Tree;
 

@@ -124,8 +124,6 @@ fn read_password(file: &Path) -> Result<Zeroizing<Vec<u8>>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     /// The reason why the shim refuses, with the password file's `content` and the data folder on `device`.

@@ -139,6 +139,7 @@ pub fn result(response: &Response) -> Result<Value, Fault> {
     }
 }
 
+/// Reads the result of `edgecore.GetStatus`.
 pub fn status(result: &Value) -> Result<Status, Fault> {
     if !result.is_object() {
         return Err(Fault::Broken("a status that is not an object".into()));
@@ -152,6 +153,7 @@ pub fn status(result: &Value) -> Result<Status, Fault> {
     })
 }
 
+/// Reads the result of `edgecore.GetPeers`.
 pub fn peers(result: &Value) -> Result<Vec<String>, Fault> {
     match result.get("peers") {
         None | Some(Value::Null) => Ok(Vec::new()),
@@ -183,10 +185,8 @@ fn number(object: &Value, key: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
-
     use super::*;
-    use crate::http::stand_in::{Reply, serve};
+    use standins::scripted::{Reply, serve};
 
     fn answered(body: &[u8]) -> Result<Value, Fault> {
         result(&Response {

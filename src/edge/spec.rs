@@ -293,8 +293,6 @@ fn is_size(size: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
     use super::*;
 
     const SHIPPED: &str = include_str!("../../cloudformation/assets/edge.json");

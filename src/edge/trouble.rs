@@ -88,8 +88,6 @@ pub fn password(host: &Host) -> Option<Secret> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     #[test]

@@ -49,8 +49,6 @@ pub fn gone(address: &str, folder: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
     use crate::host::testing::Tree;
 

@@ -586,8 +586,6 @@ fn holds(holds: bool, right: &str, wrong: &str, hint: &str) -> Finding {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::panic)]
-
     use jiff::Timestamp;
 
     use super::super::facts::Edge;

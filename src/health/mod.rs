@@ -66,8 +66,6 @@ pub async fn verify_within(node: &Node, groups: &[String], patience: Duration) -
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
     use crate::aws::imds::Imds;
     use crate::host::testing::Tree;

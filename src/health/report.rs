@@ -209,8 +209,6 @@ impl Report {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
 
     fn check(status: Status, name: &'static str, detail: &str, hint: Option<&str>) -> Check {

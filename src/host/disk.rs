@@ -10,11 +10,7 @@ use std::os::unix::fs::{FileTypeExt, MetadataExt};
 use std::path::{Component, Path, PathBuf};
 
 pub use filesystem::Kind;
-pub use probe::Contents;
-#[cfg(test)]
-pub use probe::Finding;
-#[cfg(any(fuzzing, test))]
-pub use probe::parse_wipefs;
+pub use probe::{Contents, Finding, parse_wipefs};
 
 use super::Host;
 use crate::error::{Error, Result};

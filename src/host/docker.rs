@@ -219,8 +219,6 @@ fn pull_failure(reference: &str, output: &Output) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
     use super::*;
     use crate::host::testing::Tree;
 

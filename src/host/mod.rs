@@ -11,7 +11,7 @@ pub mod packages;
 pub mod pci;
 pub mod systemd;
 #[cfg(test)]
-pub mod testing;
+pub(crate) mod testing;
 pub mod users;
 
 use std::ffi::OsString;

@@ -72,8 +72,6 @@ pub fn cards(csv: &str) -> Result<Vec<Card>, String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
     use crate::host::testing::Tree;
 

@@ -148,6 +148,7 @@ impl Host {
     }
 }
 
+/// The supported system that this os-release, read from `path`, describes.
 pub fn recognise(text: &str, path: &str) -> Result<&'static Os> {
     let value = |key: &str| -> Result<String> {
         let mut found = String::new();

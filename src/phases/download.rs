@@ -34,10 +34,8 @@ pub(super) async fn download(url: &str, limit: u64, timeout: Duration) -> Result
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
-    use crate::http::stand_in::{Reply, serve};
+    use standins::scripted::{Reply, serve};
 
     #[tokio::test]
     async fn a_busy_server_is_asked_once_and_left_to_the_engine() {

@@ -186,8 +186,6 @@ async fn remove_timer(host: &Host) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
-
     use super::*;
     use crate::host::testing::Tree;
 

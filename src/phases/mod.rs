@@ -17,15 +17,10 @@ mod testing;
 mod user;
 mod volume;
 
-#[cfg(any(fuzzing, test))]
 pub use assets::read as read_archive;
-#[cfg(any(fuzzing, test))]
 pub use docker::merged as daemon_json;
-#[cfg(test)]
-pub use signal::deliver as signal_success;
-pub use signal::{report_broken_config, report_failure};
-#[cfg(test)]
-pub use volume::obtain as obtain_volume;
+pub use signal::{Signal, report_broken_config, report_failure};
+pub use volume::Volume;
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -67,7 +62,7 @@ pub fn table(node: &Arc<Node>) -> Vec<Entry> {
         entry("nvidia",           &["preflight"],                               25, PACKAGES, nvidia::Nvidia(n())),
         entry("docker",           &["preflight", "nvidia"],                     15, PACKAGES, docker::Docker(n())),
         entry("user",             &["docker"],                                   2, NONE,     user::User(n())),
-        entry("volume",           &["user"],                                    15, NONE,     volume::Volume(n())),
+        entry("volume",           &["user"],                                    15, NONE,     Volume(n())),
         entry("assets",           &["preflight"],                                5, NONE,     assets::Assets(n())),
         entry("secret",           &["volume"],                                   5, NONE,     secret::WalletPassword(n())),
         entry("cloudwatch-agent", &["assets"],                                  10, PACKAGES, cloudwatch_agent::CloudWatchAgent(n())),
@@ -76,7 +71,7 @@ pub fn table(node: &Arc<Node>) -> Vec<Entry> {
         entry("metrics-cron",     &["container"],                                5, PACKAGES, metrics_cron::MetricsCron(n())),
         entry("signal",           &["preflight", "ssm-agent", "nvidia", "docker", "user", "volume", "assets", "secret",
                                     "cloudwatch-agent", "container", "metrics-cron"],
-                                                                                20, NONE,     signal::Signal(n())),
+                                                                                20, NONE,     Signal(n())),
     ];
     table
 }

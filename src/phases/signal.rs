@@ -66,6 +66,14 @@ const STARTING: [&str; 1] = ["rpc"];
 /// Waits until the node is good, then signals success; with no stack in the config it only waits.
 pub struct Signal(pub Arc<Node>);
 
+impl Signal {
+    /// Tells the stack that the node is up.
+    pub async fn tell(&self, stack: &Stack, data: &str) -> Result<()> {
+        let instance = &self.0.identity().await?.instance_id;
+        deliver_success(self.0.aws().await?, stack, instance, data, DELIVERY).await
+    }
+}
+
 #[async_trait]
 impl Phase for Signal {
     async fn check(&self) -> Result<State> {
@@ -97,22 +105,10 @@ impl Phase for Signal {
             && accepted(node, stack).await?.is_none()
         {
             let instance = &node.identity().await?.instance_id;
-            let data = success_data(&report, instance);
-            deliver_success(node.aws().await?, stack, instance, &data, DELIVERY).await?;
+            self.tell(stack, &success_data(&report, instance)).await?;
             Record::of(stack, instance).write(&node.host)?;
         }
         Ok(Applied::Finished)
-    }
-}
-
-/// The part of the phase that tells the stack, for a node that is good.
-#[cfg(test)]
-pub async fn deliver(node: &Node) -> Result<()> {
-    let instance = &node.identity().await?.instance_id;
-    let aws = node.aws().await?;
-    match waiting(node) {
-        Some(stack) => deliver_success(aws, stack, instance, "{}", DELIVERY).await,
-        None => Ok(()),
     }
 }
 
@@ -395,7 +391,7 @@ mod tests {
     use super::*;
     use crate::aws::tests::config;
     use crate::health::Check;
-    use crate::http::stand_in::{Reply, Server, script, serve};
+    use standins::scripted::{Reply, Server, script, serve};
 
     const QUICK: Policy = Policy {
         attempts: 3,

@@ -1,16 +1,14 @@
 //! Nodes for the tests of phases.
 
-#![allow(clippy::unwrap_used)]
-
 use std::sync::Arc;
 use std::time::Duration;
 
 use crate::aws::imds::Imds;
 use crate::config::Config;
 use crate::host::testing::Tree;
-use crate::http::stand_in::{Reply, Server, serve};
 use crate::node::Node;
 use crate::retry::Policy;
+use standins::scripted::{Reply, Server, serve};
 
 /// The os-release of each system.
 pub(super) const DEBIAN: &str = "ID=debian\nVERSION_ID=\"12\"\n";

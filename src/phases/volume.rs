@@ -8,7 +8,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use self::place::{Origin, Place};
+pub use self::place::Origin;
+use self::place::Place;
 use crate::aws::ec2::{VolumeInfo, describe_volume};
 use crate::config::{self, Filesystem, VolumeKind};
 use crate::engine::{Applied, Phase, State};
@@ -37,8 +38,9 @@ impl Volume {
     }
 
     /// The device, attached where need be, and how it came to be.
-    async fn obtain(&self, source: &Source) -> Result<(Device, Origin)> {
-        match source {
+    pub async fn obtain(&self) -> Result<(Device, Origin)> {
+        let source = Source::wanted(&self.0.config.volume)?;
+        match &source {
             Source::Ebs(id) => {
                 let known = describe_volume(self.0.aws().await?, id.as_str()).await?;
                 require_encryption(id, &known)?;
@@ -70,19 +72,12 @@ impl Phase for Volume {
     }
 
     async fn apply(&self) -> Result<Applied> {
+        let (device, origin) = self.obtain().await?;
         let source = Source::wanted(&self.0.config.volume)?;
         let place = self.place(&source);
-        let (device, origin) = self.obtain(&source).await?;
         place.prepare(&device, &origin).await?;
         Ok(Applied::Finished)
     }
-}
-
-/// The part of the phase that asks EC2, for a machine that has no disks.
-#[cfg(test)]
-pub async fn obtain(node: &Arc<Node>) -> Result<()> {
-    let source = Source::wanted(&node.config.volume)?;
-    Volume(Arc::clone(node)).obtain(&source).await.map(drop)
 }
 
 /// Where the disk comes from.

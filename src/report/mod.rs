@@ -78,7 +78,6 @@ fn shortened(text: &str, most: usize) -> String {
 
 #[cfg(test)]
 mod sample {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use std::collections::BTreeMap;
 
     use super::*;

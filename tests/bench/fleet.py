@@ -8,14 +8,14 @@ import tempfile
 import instance
 from chart import Axis, chart
 
-TEST = "fleet::a_fleet_that_boots_at_once_comes_up"
+TEST = "a_fleet_that_boots_at_once_comes_up"
 NODES = 1000
 
 
 def program():
     """The program of tests."""
     built = instance.as_caller(
-        "build_tests --profile fleet --package bootstrap --bin bootstrap", stdout=subprocess.PIPE
+        "build_tests --profile fleet --package bootstrap --test fleet", stdout=subprocess.PIPE
     )
     return built.stdout.split()[-1]
 

@@ -53,8 +53,6 @@ async fn get(socket: &Path, path: &str) -> io::Result<Vec<u8>> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
-
     use std::io::{Read as _, Write as _};
 
     use super::*;

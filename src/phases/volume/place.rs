@@ -48,7 +48,7 @@ enum Decision {
 
 /// What is known about how a disk came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub enum Origin {
     /// EC2 vouches that the volume is encrypted and was made from nothing: what is on it can be random bytes.
     New,
     /// A volume made from this snapshot: never blank by intention.

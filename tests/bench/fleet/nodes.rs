@@ -15,18 +15,19 @@ use serde_json::json;
 use tokio::task::JoinSet;
 
 use super::{Plan, instance, volume};
-use crate::aws::cloudwatch::{Metric, put_metrics};
-use crate::aws::imds::Imds;
-use crate::aws::sdk_config;
-use crate::config::Config;
-use crate::engine::journal::Store;
-use crate::engine::{About, Applied, Engine, Entry, Outcome, Phase, State, Stop};
-use crate::error::Result;
-use crate::host::Host;
-use crate::host::disk::VolumeId;
-use crate::node::Node;
-use crate::retry::Policy;
-use crate::{pace, phases};
+use bootstrap::aws::cloudwatch::{Metric, put_metrics};
+use bootstrap::aws::imds::Imds;
+use bootstrap::aws::sdk_config;
+use bootstrap::config::Config;
+use bootstrap::engine::journal::Store;
+use bootstrap::engine::{About, Applied, Engine, Entry, Outcome, Phase, State, Stop};
+use bootstrap::error::Result;
+use bootstrap::host::Host;
+use bootstrap::host::disk::VolumeId;
+use bootstrap::node::Node;
+use bootstrap::pace;
+use bootstrap::phases::{self, Signal, Volume};
+use bootstrap::retry::Policy;
 
 /// What the process of the nodes is told.
 #[derive(Deserialize, Serialize)]
@@ -181,9 +182,8 @@ impl Phase for Attached {
     }
 
     async fn apply(&self) -> Result<Applied> {
-        phases::obtain_volume(&self.0)
-            .await
-            .map(|()| Applied::Finished)
+        let volume = Volume(Arc::clone(&self.0));
+        volume.obtain().await.map(|_| Applied::Finished)
     }
 }
 
@@ -201,7 +201,8 @@ impl Phase for Signalled {
     }
 
     async fn apply(&self) -> Result<Applied> {
-        phases::signal_success(&self.0).await?;
+        let stack = self.0.config.stack.as_ref().unwrap();
+        Signal(Arc::clone(&self.0)).tell(stack, "{}").await?;
         self.1.store(true, Ordering::Relaxed);
         Ok(Applied::Finished)
     }

@@ -7,6 +7,7 @@
 //! - [`edge`]: the edge node's JSON-RPC, also inside the stand-in image.
 //! - [`signals`]: what `CloudFormation` would have received.
 //! - [`internet`]: everything else that is downloaded.
+//! - [`scripted`]: a server that answers what a test says, for the product's unit tests.
 //! - [`fake_tool`]: the system tools of a test machine, as data.
 
 pub mod aws;
@@ -16,4 +17,5 @@ pub mod fake_tool;
 pub mod http;
 pub mod imds;
 pub mod internet;
+pub mod scripted;
 pub mod signals;

@@ -1,4 +1,4 @@
-//! Every parser of what comes from outside, as a fuzz target; a part of the program where it is tested or fuzzed.
+//! Every parser of what comes from outside, as a fuzz target.
 //!
 //! A target takes any bytes. It must neither panic nor hang nor take much memory, and what comes out of it must keep
 //! what the rest of the program relies on: no control character in what is shown to people, no name that leads
@@ -11,24 +11,24 @@ use std::io;
 
 use serde_json::Value;
 
-use crate::aws::{ec2, imds, query, xml};
-use crate::config::{Config, render};
-use crate::edge::container::Container;
-use crate::edge::image::ImageFacts;
-use crate::edge::{Spec, rpc, trouble};
-use crate::engine::journal::Journal;
-use crate::error::{Error, OrFail as _};
-use crate::health::progress::Progress;
-use crate::host::disk::parse_wipefs;
-use crate::host::mounts::{FstabEntry, parse_mount};
-use crate::host::nvidia::cards;
-use crate::host::os::recognise;
-use crate::host::users::{parse_account, parse_group};
-use crate::http::Response;
-use crate::log::printable;
-use crate::phases::{daemon_json, read_archive};
-use crate::report::{svg, text};
-use crate::secret::Secret;
+use bootstrap::aws::{ec2, imds, query, xml};
+use bootstrap::config::{Config, render};
+use bootstrap::edge::container::Container;
+use bootstrap::edge::image::ImageFacts;
+use bootstrap::edge::{Spec, rpc, trouble};
+use bootstrap::engine::journal::Journal;
+use bootstrap::error::{Error, OrFail as _};
+use bootstrap::health::progress::Progress;
+use bootstrap::host::disk::parse_wipefs;
+use bootstrap::host::mounts::{FstabEntry, parse_mount};
+use bootstrap::host::nvidia::cards;
+use bootstrap::host::os::recognise;
+use bootstrap::host::users::{parse_account, parse_group};
+use bootstrap::http::Response;
+use bootstrap::log::printable;
+use bootstrap::phases::{daemon_json, read_archive};
+use bootstrap::report::{svg, text};
+use bootstrap::secret::Secret;
 
 /// A name, and what is done with the bytes.
 type Target = (&'static str, fn(&[u8]));
@@ -54,7 +54,7 @@ pub const TARGETS: [Target; 15] = [
 ];
 
 /// Our own spec, for the arguments that a config leads to.
-const EDGE: &[u8] = include_bytes!("../../cloudformation/assets/edge.json");
+const EDGE: &[u8] = include_bytes!("../../../cloudformation/assets/edge.json");
 
 /// What is quoted to people is one line and steers no terminal.
 fn shown(text: &str) {
@@ -294,25 +294,6 @@ fn wipefs(data: &[u8]) {
     }
 }
 
-#[cfg(fuzzing)]
-mod search {
-    use std::sync::OnceLock;
-
-    use super::TARGETS;
-
-    /// The target that `FUZZ_TARGET` names.
-    static CHOSEN: OnceLock<fn(&[u8])> = OnceLock::new();
-
-    libfuzzer_sys::fuzz_target!(|data: &[u8]| {
-        let target = CHOSEN.get_or_init(|| {
-            let name = std::env::var("FUZZ_TARGET").expect("FUZZ_TARGET names a target");
-            let found = TARGETS.iter().find(|(known, _)| *known == name);
-            found.expect("there is no such target").1
-        });
-        target(data);
-    });
-}
-
 #[cfg(test)]
 mod tests {
     use std::fs;
@@ -322,7 +303,7 @@ mod tests {
 
     #[test]
     fn every_file_of_the_corpora_is_taken() {
-        let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fuzz/corpus");
+        let corpora = Path::new(env!("CARGO_MANIFEST_DIR")).join("corpus");
         for (name, target) in TARGETS {
             let files = fs::read_dir(corpora.join(name)).expect("a corpus");
             let mut count = 0;

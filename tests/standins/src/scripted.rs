@@ -86,7 +86,7 @@ impl Server {
 }
 
 /// Starts a server that answers each request with what `answer` says.
-#[allow(clippy::unwrap_used)]
+#[allow(clippy::unwrap_used, clippy::missing_panics_doc)]
 pub fn serve(mut answer: impl FnMut(&Received) -> Reply + Send + 'static) -> Server {
     let listener = TcpListener::bind("127.0.0.1:0").unwrap();
     let url = format!("http://{}", listener.local_addr().unwrap());

@@ -27,10 +27,10 @@ use serde::{Deserialize, Serialize};
 use self::cloud::{Call, Cloud};
 use self::limits::{Limits, published, small};
 use self::nodes::{Order, Told};
-use crate::digest::sha256;
+use bootstrap::digest::sha256;
 
 /// This module's test, by which the program finds itself.
-const NAME: &str = "fleet::a_fleet_that_boots_at_once_comes_up";
+const NAME: &str = "a_fleet_that_boots_at_once_comes_up";
 /// What the process of the nodes is told, as JSON.
 const ORDER: &str = "BOOTSTRAP_FLEET_ORDER";
 /// A plan, as JSON, for `scripts/bench`; and the file for what was found.

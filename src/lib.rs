@@ -1,0 +1,46 @@
+//! `bootstrap` turns a bare EC2 instance into a healthy Theta Edge Node, and proves it.
+//!
+//! The program is [`cli::main`]; everything else is here so that the tests, the fuzz targets and the fleet benchmark use
+//! the same code. From the top down, and no arrow goes up:
+//!
+//! | room | owns |
+//! | --- | --- |
+//! | [`cli`], [`commands`] | arguments to command to exit code; what each command does |
+//! | [`phases`] | one file for each phase, and the table that lists them in order |
+//! | [`metrics`], [`health`] | one metrics tick; the health check |
+//! | [`report`] | text, SVG and live views of the journal |
+//! | [`node`] | what every phase shares: the config, the machine, the clients |
+//! | [`engine`] | runs phases in dependency order, in parallel; journal, lock; knows no phase by name |
+//! | [`edge`] | the edge node: container spec, image, JSON-RPC, key folder, entrypoint |
+//! | [`aws`] | IMDS, S3, Secrets Manager, CloudWatch, EC2, CloudFormation, the wait handle |
+//! | [`host`] | everything that touches the machine, behind one root prefix |
+//! | [`config`] | the config file: schema, defaults, every mistake at once |
+//! | [`http`], [`log`], [`retry`], [`secret`], [`error`], … | what all of them stand on |
+//!
+//! A [phase](engine::Phase) is *checked*, *applied* where its check says that it is not true yet, and checked again: only
+//! its own check makes it done. The machine is the truth; the journal only records.
+
+// The panic over a slice that ends within a character quotes the whole text, which may be the password.
+#![cfg_attr(not(test), deny(clippy::string_slice))]
+
+pub mod aws;
+pub mod cli;
+pub mod commands;
+pub mod config;
+pub mod digest;
+pub mod directories;
+pub mod edge;
+pub mod engine;
+pub mod error;
+pub mod health;
+pub mod host;
+pub mod http;
+pub mod log;
+pub mod metrics;
+pub mod node;
+pub mod pace;
+pub mod phases;
+pub mod report;
+pub mod retry;
+pub mod rights;
+pub mod secret;
