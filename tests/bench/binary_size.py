@@ -126,7 +126,7 @@ def rows(figures):
 
 
 def more(figures):
-    """What README says beyond the table."""
+    """What the page says beyond the table."""
 
     def listed(sizes, least):
         ordered = sorted(sizes.items(), key=lambda pair: -pair[1])

@@ -5,12 +5,12 @@ import re
 
 import instance
 
-README = instance.REPOSITORY / "README.md"
+PHASES = instance.REPOSITORY / "src/README.md"
 
 
 def needs():
-    """What each phase needs, as README's table of phases says."""
-    lines = re.findall(r"^\| `([a-z-]+)` \| ([a-z, –-]+) \| ", README.read_text(), re.MULTILINE)
+    """What each phase needs, by the table of phases in src/README.md."""
+    lines = re.findall(r"^\| `([a-z-]+)` \| ([a-z, –-]+) \| ", PHASES.read_text(), re.MULTILINE)
     names = [name for name, _ in lines]
     return {name: names[:-1] if of == "all" else [] if of == "–" else of.split(", ") for name, of in lines}
 
@@ -77,6 +77,6 @@ def rows(figures):
 
 
 def more(figures):
-    """What README says beyond the table."""
+    """What the page says beyond the table."""
     phases = "; ".join(f"`{name}` {seconds:.1f}" for name, seconds in figures["phases"].items())
     return f"The cold run's critical path is {', '.join(figures['path'])}. Its phases, in seconds: {phases}."

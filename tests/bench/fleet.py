@@ -127,7 +127,7 @@ def plots(figures):
 
 
 def more(figures):
-    """What README says beyond the table."""
+    """What the page says beyond the table."""
     fleet = figures["fleet"]
     each = []
     for name, api in fleet["apis"].items():

@@ -1,11 +1,11 @@
-"""README's table and plots: made from tests/bench/figures.json, so that they cannot drift from it."""
+"""The table and plots of README.md beside this file: made from tests/bench/figures.json, so that they cannot drift from it."""
 
 import importlib
 import json
 import pathlib
 
 HERE = pathlib.Path(__file__).resolve().parent
-README = HERE.parents[1] / "README.md"
+README = HERE / "README.md"
 FIGURES = HERE / "figures.json"
 BEGIN = "<!-- from tests/bench/figures.json: scripts/bench --page -->\n"
 END = "<!-- end of the figures -->\n"
@@ -37,7 +37,7 @@ def table(figures):
 
 
 def section(figures):
-    """What stands between README's markers."""
+    """What stands between the markers of README.md."""
     machines = sorted({(one["on"]["date"], one["on"]["processor"], one["on"]["system"]) for one in figures.values()})
     taken = "; ".join(f"{date}, {processor}, {system}" for date, processor, system in machines)
     said = [f"Taken {taken}.", table(figures)]

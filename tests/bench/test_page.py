@@ -1,4 +1,4 @@
-"""README's table and the plots are what the figures that are kept give."""
+"""The page's table and the plots are what the kept figures give."""
 
 import page
 

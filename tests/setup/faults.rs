@@ -37,7 +37,7 @@ const UNFINISHED: &str = "root/run/bootstrap/secrets/.wallet-password.bootstrap-
 /// What is written before a hint at the wait handle, in characters.
 const REASON: usize = 600;
 
-/// One trial for each row, and one for README.
+/// One trial for each row, and one for the page that is made from them.
 pub fn trials() -> Vec<Trial> {
     let mut trials = Vec::new();
     for theme in table() {

@@ -1,4 +1,4 @@
-//! README's section "What can go wrong": made from the table, so that it cannot drift. `BLESS=1` writes it.
+//! `faults/README.md`: made from the table, so that it cannot drift. `BLESS=1` writes it.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -11,17 +11,17 @@ const END: &str = "<!-- end of the fault table -->\n";
 
 /// Compares the section with the table, or writes it.
 pub fn compare() {
-    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/faults/README.md");
     let readme = fs::read_to_string(&path).unwrap();
-    let (before, rest) = readme.split_once(BEGIN).expect("README has no marker");
-    let (section, after) = rest.split_once(END).expect("README has no end marker");
+    let (before, rest) = readme.split_once(BEGIN).expect("no begin marker");
+    let (section, after) = rest.split_once(END).expect("no end marker");
     let wanted = section_of_table();
     if std::env::var_os("BLESS").is_some() {
         fs::write(path, format!("{before}{BEGIN}{wanted}{END}{after}")).unwrap();
     } else {
         assert!(
             section == wanted,
-            "README is not as the table has it; write it with: BLESS=1 cargo test --test setup readme"
+            "tests/setup/faults/README.md is not what the table gives; write it with: BLESS=1 cargo test --test setup readme"
         );
     }
 }
@@ -35,7 +35,7 @@ fn section_of_table() -> String {
         let _ = write!(text, "\n### {}\n\n", theme.theme);
         if !passing.is_empty() {
             let names: Vec<&str> = passing.iter().map(|row| row.name.as_str()).collect();
-            let _ = writeln!(text, "Got over without anyone: {}.\n", names.join("; "));
+            let _ = writeln!(text, "Recovered automatically: {}.\n", names.join("; "));
         }
         if !failing.is_empty() {
             text +=

@@ -12,7 +12,7 @@ use super::inject::Fault;
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Theme {
-    /// Its headline in README.
+    /// Its headline in `README.md`.
     pub theme: String,
     rows: Vec<Value>,
 }
@@ -97,7 +97,7 @@ pub struct Row {
     /// Arguments of the run that heals.
     #[serde(default)]
     pub again: Vec<String>,
-    /// Whether the README leaves it out: another row says the same.
+    /// Whether `README.md` leaves it out: another row says the same.
     #[serde(default)]
     pub like_another: bool,
 }
