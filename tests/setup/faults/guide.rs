@@ -9,6 +9,12 @@ use super::row::{Row, table};
 const BEGIN: &str = "<!-- from the fault table: BLESS=1 cargo test --test setup readme -->\n";
 const END: &str = "<!-- end of the fault table -->\n";
 
+/// What each machine has of its own, and the page therefore has an example of.
+const EXAMPLES: [(&str, &str); 2] = [
+    ("deb.debian.org", "mirror.example.org"),
+    ("registry-1.docker.io", "registry.example.org"),
+];
+
 /// Compares the section with the table, or writes it.
 pub fn compare() {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/setup/faults/README.md");
@@ -32,14 +38,13 @@ fn section_of_table() -> String {
         let rows = theme.rows();
         let shown = rows.iter().filter(|row| !row.like_another);
         let (failing, passing): (Vec<_>, Vec<_>) = shown.partition(|row| !row.reason.is_empty());
-        let _ = write!(text, "\n### {}\n\n", theme.theme);
+        let _ = write!(text, "\n## {}\n\n", theme.theme);
         if !passing.is_empty() {
             let names: Vec<&str> = passing.iter().map(|row| row.name.as_str()).collect();
             let _ = writeln!(text, "Recovered automatically: {}.\n", names.join("; "));
         }
         if !failing.is_empty() {
-            text +=
-                "| what went wrong | what `bootstrap` says | what to do |\n| --- | --- | --- |\n";
+            text += "| fault | what `bootstrap` says | remedy |\n| --- | --- | --- |\n";
             for row in failing {
                 text += &line(row);
             }
@@ -65,6 +70,10 @@ fn line(row: &Row) -> String {
 
 /// One cell of a table, on one line.
 fn cell(text: &str) -> String {
+    let mut text = text.to_owned();
+    for (host, example) in EXAMPLES {
+        text = text.replace(host, example);
+    }
     text.replace('|', "\\|")
         .replace('<', "&lt;")
         .replace('*', "\\*")
