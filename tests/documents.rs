@@ -1,4 +1,5 @@
-//! The documents: every relative link leads somewhere, the first page stays one, and no fact stands twice.
+//! The documents: every relative link leads somewhere, the first page stays one, no line stands twice, and the tables of
+//! phases, settings and commands are the program's own.
 #![allow(
     clippy::unwrap_used,
     clippy::expect_used,
@@ -9,6 +10,15 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
+use std::process::Command;
+use std::sync::Arc;
+
+use bootstrap::aws::imds::Imds;
+use bootstrap::config::Config;
+use bootstrap::host::Host;
+use bootstrap::node::Node;
+use bootstrap::phases;
+use serde_json::{Value, json};
 
 /// The first page may not grow into a book.
 const FIRST_PAGE_LINES: usize = 200;
@@ -128,4 +138,89 @@ fn no_line_stands_in_two_documents() {
         }
     }
     assert_eq!(twice, Vec::<String>::new());
+}
+
+/// `src/README.md`, what a reader has of the program.
+fn reference() -> String {
+    documents().remove(Path::new("src/README.md")).unwrap()
+}
+
+#[test]
+fn the_table_of_phases_is_the_programs() {
+    let config = json!({
+        "volume": {"id": "vol-0123456789abcdef0"},
+        "assets": {"bucket": "theta-assets", "key": "assets.tar.gz", "sha256": "0".repeat(64)},
+        "secret": {"arn": "wallet"},
+    });
+    let config = Config::load(&config.to_string()).unwrap();
+    let root = tempfile::tempdir().unwrap();
+    let node = Arc::new(Node::new(config, Host::at(root.path()), Imds::from_env()));
+    let table = phases::table(&node);
+    let begin = table.iter().map(|entry| match entry.needs {
+        [] => format!("| `{}` | – |", entry.name),
+        needs if needs.len() == table.len() - 1 => format!("| `{}` | all |", entry.name),
+        needs => format!("| `{}` | {} |", entry.name, needs.join(", ")),
+    });
+    let text = reference();
+    let (_, after) = text.split_once("| phase | needs |").unwrap();
+    let rows: Vec<_> = after
+        .lines()
+        .skip(2)
+        .take_while(|line| !line.is_empty())
+        .collect();
+    let begin: Vec<_> = begin.collect();
+    assert_eq!(rows.len(), begin.len(), "{begin:#?}");
+    for (row, begin) in rows.iter().zip(begin) {
+        assert!(row.starts_with(&begin), "{row}\nbegins with: {begin}");
+    }
+}
+
+/// The dotted names of the settings below `schema`.
+fn settings(schema: &Value, name: &str, found: &mut Vec<String>) {
+    let Some(properties) = schema["properties"].as_object() else {
+        return found.push(name.to_owned());
+    };
+    for (key, value) in properties {
+        let dot = if name.is_empty() { "" } else { "." };
+        settings(value, &format!("{name}{dot}{key}"), found);
+    }
+}
+
+#[test]
+fn the_table_of_settings_has_every_setting() {
+    let mut names = Vec::new();
+    settings(
+        &serde_json::from_str(&Config::schema()).unwrap(),
+        "",
+        &mut names,
+    );
+    assert!(names.len() > 15, "{names:?}");
+    let text = reference();
+    names.retain(|name| !text.contains(&format!("`{name}`")));
+    assert_eq!(
+        names,
+        Vec::<String>::new(),
+        "src/README.md lacks these settings"
+    );
+}
+
+#[test]
+fn the_table_of_commands_has_every_command() {
+    let help = Command::new(env!("CARGO_BIN_EXE_bootstrap"))
+        .arg("--help")
+        .output()
+        .unwrap();
+    let help = String::from_utf8(help.stdout).unwrap();
+    let (_, commands) = help.split_once("Commands:\n").unwrap();
+    let lines = commands.lines().take_while(|line| !line.is_empty());
+    let names = lines.filter_map(|line| line.split_whitespace().next());
+    let mut names: Vec<_> = names.filter(|name| *name != "help").collect();
+    assert!(names.len() > 5, "{help}");
+    let text = reference();
+    names.retain(|name| !text.contains(&format!("`bootstrap {name}")));
+    assert_eq!(
+        names,
+        Vec::<&str>::new(),
+        "src/README.md lacks these commands"
+    );
 }
