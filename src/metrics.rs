@@ -14,7 +14,7 @@ use crate::engine::lock::{RUN_LOCK, Taken};
 use crate::error::{Error, Result};
 use crate::health::probes::{Live, live};
 use crate::health::progress::{Identity, Progress, STALL_SECONDS};
-use crate::host::Host;
+use crate::host::{Host, nvidia};
 use crate::node::Node;
 
 const LOCK_FILE: &str = "/run/bootstrap/metrics.lock";
@@ -79,7 +79,7 @@ async fn give_gpu_back(node: &Node) -> Result<()> {
         return Ok(());
     };
     let looked = host.command("nvidia-smi").arg("-L").output().await;
-    if !looked.is_ok_and(|looked| looked.code == 0 && looked.stdout.contains("GPU ")) {
+    if !looked.is_ok_and(|looked| nvidia::works(&looked) && looked.stdout.contains("GPU ")) {
         tracing::debug!(
             "the machine itself has lost its GPU: a restart of the container is no help"
         );
@@ -192,7 +192,11 @@ fn measure(
     let no_peers = Vec::new();
     let peers = live.peers.as_ref().unwrap_or(&no_peers);
     let age = progress.height_age(now).unwrap_or_default();
-    let gpu = live.gpus.as_ref().map(Result::is_ok);
+    // Nothing where nothing in the container can look.
+    let gpu = match &live.gpus {
+        Some(Ok(seen)) if seen.names.is_empty() => None,
+        seen => seen.as_ref().map(Result::is_ok),
+    };
     let healthy = height.is_some_and(|height| height > 0)
         && age < STALL_SECONDS
         && !peers.is_empty()

@@ -37,6 +37,10 @@ fn password(mut bytes: Vec<u8>, arn: &str) -> Result<Secret> {
     }
     let fault = if bytes.is_empty() {
         "is empty"
+    } else if has_byte_order_mark(&bytes) {
+        "begins with a byte order mark"
+    } else if is_json_object(&bytes) {
+        "is a JSON object"
     } else if bytes.contains(&0) {
         "contains a NUL byte"
     } else if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -45,13 +49,39 @@ fn password(mut bytes: Vec<u8>, arn: &str) -> Result<Secret> {
         return Ok(Secret::new(bytes));
     };
     bytes.zeroize();
+    let hint = match fault {
+        "is a JSON object" => {
+            "the console's \"key/value\" makes a JSON object of it: store the wallet password itself as plain text (\"Plaintext\" in \
+             the console, or aws secretsmanager put-secret-value), then run: bootstrap --phase secret --phase container --force"
+        }
+        "begins with a byte order mark" => {
+            "an editor has put it before the password, where nobody sees it: save the file as UTF-8 without BOM and store it again (aws \
+             secretsmanager put-secret-value), then run: bootstrap --phase secret --phase container --force"
+        }
+        _ => {
+            "store the wallet password itself, one line of text, as the value of the secret (aws secretsmanager put-secret-value)"
+        }
+    };
     Err(Error::new(
         format!(
             "the wallet password {fault} ({})",
             crate::log::printable(arn)
         ),
-        "store the wallet password itself, one line of text, as the value of the secret (aws secretsmanager put-secret-value)",
+        hint,
     ))
+}
+
+/// Of UTF-8, or of UTF-16 as a Windows editor may write it.
+fn has_byte_order_mark(bytes: &[u8]) -> bool {
+    [&b"\xEF\xBB\xBF"[..], b"\xFF\xFE", b"\xFE\xFF"]
+        .iter()
+        .any(|mark| bytes.starts_with(mark))
+}
+
+/// Whether Secrets Manager's console made it from keys and values. Looked at without keeping a copy.
+fn is_json_object(bytes: &[u8]) -> bool {
+    let text = bytes.trim_ascii();
+    text.starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 fn refused(refusal: Refusal, arn: &str) -> Error {
@@ -99,7 +129,13 @@ mod tests {
 
     #[test]
     fn one_newline_at_the_end_is_not_part_of_the_password() {
-        for (stored, wanted) in [("pass word ", "pass word "), ("p\n", "p"), ("ü€", "ü€")] {
+        for (stored, wanted) in [
+            ("pass word ", "pass word "),
+            ("p\n", "p"),
+            ("ü€", "ü€"),
+            ("{hunter", "{hunter"),
+            ("{\"a\"}", "{\"a\"}"),
+        ] {
             assert_eq!(
                 password(stored.into(), "x").unwrap().expose(),
                 wanted.as_bytes()
@@ -116,6 +152,9 @@ mod tests {
             ("hunter\r\n", "contains a line break"),
             ("hun\nter", "contains a line break"),
             ("hun\0ter", "contains a NUL byte"),
+            (r#"{"edgeNodePassword":"hunter2"}"#, "is a JSON object"),
+            ("{\n  \"password\": \"hunter2\"\n}\n", "is a JSON object"),
+            ("\u{feff}hunter2", "begins with a byte order mark"),
         ] {
             let error = password(stored.into(), "arn:x").unwrap_err();
             assert_eq!(

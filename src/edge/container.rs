@@ -6,7 +6,8 @@ use serde_json::Value;
 use super::{SPEC_LABEL, Spec};
 use crate::config::Config;
 use crate::error::{Error, Result};
-use crate::host::Host;
+use crate::host::failures::docker::is_program_missing;
+use crate::host::{Host, nvidia};
 use crate::log::printable;
 
 /// A container, as `docker inspect` describes it.
@@ -83,22 +84,60 @@ pub async fn find(host: &Host, name: &str) -> Result<Option<Container>> {
     Ok(document.map(Container::from_inspect))
 }
 
+const WARNED: &str =
+    "the GPU works; where it fails later, replace the instance: another has another card";
+const NO_UTILITY: &str = "the image's NVIDIA_DRIVER_CAPABILITIES leaves out `utility`: to have the GPU watched, set it to compute,utility in \
+    the environment of /opt/bootstrap/assets/edge.json's archive, or use an image that has it";
+
+/// What a program inside the container sees of the GPUs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Sight {
+    /// Their names; empty where nothing in the image can look.
+    pub names: String,
+    /// What is not quite right, and what to do about it.
+    pub doubt: Option<(String, &'static str)>,
+}
+
+impl From<&str> for Sight {
+    fn from(names: &str) -> Self {
+        Self {
+            names: names.into(),
+            doubt: None,
+        }
+    }
+}
+
 /// The GPUs that a program inside the container sees, or what it says instead.
 ///
 /// Only inside counts: `systemctl daemon-reload` can cut a running container off its GPU while the host still has it
 /// ("Failed to initialize NVML: Unknown Error", NVIDIA/nvidia-container-toolkit#48).
-pub async fn gpus(host: &Host, name: &str) -> Result<String, String> {
+pub async fn gpus(host: &Host, name: &str) -> Result<Sight, String> {
     match host.docker().exec(name, &["nvidia-smi", "-L"]).await {
         Err(error) => Err(error.to_string()),
-        Ok(output) if output.code == 0 && output.stdout.contains("GPU ") => {
+        Ok(output) if nvidia::works(&output) && output.stdout.contains("GPU ") => {
             // "GPU 0: Tesla T4 (UUID: GPU-…)", and below it "  MIG 1g.5gb     Device  0: (UUID: MIG-…)" for each part of
             // one that is shared out.
-            let names = output.stdout.lines().filter_map(|line| {
+            let lines = output.stdout.lines();
+            let lines = lines.filter(|line| !line.starts_with("WARNING:"));
+            let names = lines.filter_map(|line| {
                 let name = line.split("(UUID").next().unwrap_or(line);
                 let words: Vec<&str> = name.split_whitespace().collect();
                 (!words.is_empty()).then(|| printable(&words.join(" ")))
             });
-            Ok(names.collect::<Vec<_>>().join(", "))
+            Ok(Sight {
+                names: names.collect::<Vec<_>>().join(", "),
+                doubt: nvidia::warning(&output).map(|said| (said, WARNED)),
+            })
+        }
+        // No word about the GPU: the toolkit brings nvidia-smi only where the image asks for the capability `utility`.
+        Ok(output) if is_program_missing(&format!("{}\n{}", output.stdout, output.stderr)) => {
+            Ok(Sight {
+                names: String::new(),
+                doubt: Some((
+                    "cannot be looked at: the container has no nvidia-smi".into(),
+                    NO_UTILITY,
+                )),
+            })
         }
         Ok(output) => Err(printable(&format!("{} {}", output.stdout, output.stderr))),
     }
@@ -154,7 +193,10 @@ mod tests {
     async fn a_gpu_counts_only_where_the_container_sees_it() {
         let tree = Tree::new();
         tree.tool("docker", "echo 'GPU 0: Tesla T4 (UUID: GPU-1)'");
-        assert_eq!(gpus(&tree.host, "edge").await.unwrap(), "GPU 0: Tesla T4");
+        assert_eq!(
+            gpus(&tree.host, "edge").await.unwrap(),
+            "GPU 0: Tesla T4".into()
+        );
         assert_eq!(tree.calls(), ["docker exec edge nvidia-smi -L"]);
         tree.tool(
             "docker",
@@ -162,8 +204,32 @@ mod tests {
         );
         assert_eq!(
             gpus(&tree.host, "edge").await.unwrap(),
-            "GPU 0: A100, MIG 1g.5gb Device 0:"
+            "GPU 0: A100, MIG 1g.5gb Device 0:".into()
         );
+        tree.tool(
+            "docker",
+            "echo 'GPU 0: Tesla T4 (UUID: GPU-1)\nWARNING: infoROM is corrupted at gpu 0000:00:1E.0'; exit 14",
+        );
+        let seen = gpus(&tree.host, "edge").await.unwrap();
+        assert_eq!(
+            (seen.names.as_str(), seen.doubt.unwrap().0.as_str()),
+            (
+                "GPU 0: Tesla T4",
+                "WARNING: infoROM is corrupted at gpu 0000:00:1E.0"
+            )
+        );
+        for said in [
+            "OCI runtime exec failed: exec failed: unable to start container process: exec: \"nvidia-smi\": executable file not \
+             found in $PATH: unknown",
+            "exec: \"nvidia-smi\": stat nvidia-smi: no such file or directory: unknown",
+        ] {
+            tree.tool("docker", &format!("echo '{said}' >&2; exit 127"));
+            let seen = gpus(&tree.host, "edge").await.unwrap();
+            assert_eq!(
+                (seen.names.as_str(), seen.doubt.unwrap().1),
+                ("", NO_UTILITY)
+            );
+        }
         tree.tool(
             "docker",
             "echo 'Failed to initialize NVML: Unknown Error'; exit 255",

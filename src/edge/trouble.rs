@@ -4,7 +4,7 @@ use serde_json::Value;
 
 use super::{SECRET_FILE, entrypoint};
 use crate::error::Error;
-use crate::host::Host;
+use crate::host::{Host, failures};
 use crate::log::printable;
 use crate::secret::Secret;
 
@@ -57,9 +57,7 @@ pub fn known(log: &str) -> Option<Error> {
 /// The last lines of the log, fit to be quoted: the password replaced, control characters escaped.
 pub fn last_lines(log: &str, password: Option<&Secret>) -> String {
     let log = redact(log, password);
-    let lines: Vec<&str> = log.lines().filter(|line| !line.trim().is_empty()).collect();
-    let start = lines.len().saturating_sub(QUOTED_LINES);
-    let tail = lines.get(start..).unwrap_or_default().join(" | ");
+    let tail = failures::last_lines(&log, QUOTED_LINES).join(" | ");
     if tail.is_empty() {
         "its log is empty".into()
     } else {

@@ -414,15 +414,19 @@ fn gpu_container(facts: &Facts) -> Finding {
     let now = facts.now.as_second();
     match &facts.edge.live.gpus {
         None => skip("gpu is false"),
-        Some(Ok(gpus)) => pass(match facts.progress.gpu_restarted_at {
+        Some(Ok(seen)) if let Some((said, hint)) = &seen.doubt => {
+            warn(format!("{} {said}", seen.names).trim().to_owned(), *hint)
+        }
+        Some(Ok(seen)) => pass(match facts.progress.gpu_restarted_at {
             // A day is about as long as it is news.
             Some(time) if (0..24 * 3600).contains(&(now - time)) => {
                 format!(
-                    "{gpus}; restarted {} s ago, since it had lost its GPU",
+                    "{}; restarted {} s ago, since it had lost its GPU",
+                    seen.names,
                     now - time
                 )
             }
-            _ => gpus.clone(),
+            _ => seen.names.clone(),
         }),
         Some(Err(said)) => fail(
             match (facts.progress.gpu_restarted_at, facts.progress.gpu_lost_at) {

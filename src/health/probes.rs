@@ -2,7 +2,7 @@
 
 use crate::config::Config;
 use crate::edge::Spec;
-use crate::edge::container::{Container, find, gpus};
+use crate::edge::container::{Container, Sight, find, gpus};
 use crate::edge::rpc::{Client, Fault, Status};
 use crate::host::Host;
 
@@ -16,7 +16,7 @@ pub struct Live {
     /// Its peers.
     pub peers: Result<Vec<String>, Fault>,
     /// The GPUs that it sees; `None` where none is wanted.
-    pub gpus: Option<Result<String, String>>,
+    pub gpus: Option<Result<Sight, String>>,
 }
 
 /// Looks at the container, the RPC and the GPU inside, side by side.

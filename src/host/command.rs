@@ -13,6 +13,7 @@ use tokio::io::{AsyncRead, AsyncReadExt};
 use tokio::process::Child;
 
 use super::Host;
+use super::failures;
 use crate::error::{Error, OrFail, Result};
 use crate::log::printable;
 
@@ -20,9 +21,6 @@ use crate::log::printable;
 const KEPT: usize = 1024 * 1024;
 /// How long to read on after the command has ended; a daemon that it left behind may hold the pipes open for ever.
 const GRACE: Duration = Duration::from_millis(500);
-/// How many lines of a failed command's output its error quotes.
-const QUOTED_LINES: usize = 5;
-
 /// Numbers the commands of this run in the log.
 static NUMBER: AtomicU64 = AtomicU64::new(1);
 
@@ -49,27 +47,16 @@ pub struct Output {
     pub stderr: String,
     /// The command as it can be pasted into a shell.
     pub command: String,
+    /// Name of the program.
+    pub program: String,
+    /// Its first argument: of many programs, the subcommand.
+    pub verb: String,
 }
 
 impl Output {
-    /// The error for an exit code that is no answer: quotes the command and the last lines of its stderr.
+    /// The error for an exit code that is no answer: quotes the command and the reason that it gave.
     pub fn failure(&self) -> Error {
-        let said = last_lines(&self.stderr);
-        let said = if said.is_empty() {
-            last_lines(&self.stdout)
-        } else {
-            said
-        };
-        let colon = if said.is_empty() { "" } else { ": " };
-        Error::new(
-            format!(
-                "`{}` failed with exit code {}{colon}{}",
-                self.command,
-                self.code,
-                printable(&said)
-            ),
-            "run the command by hand as root to see all it says, put right what it names, then run `bootstrap` again",
-        )
+        failures::read(self).into_error(&self.command, self.code)
     }
 }
 
@@ -148,7 +135,7 @@ impl Command {
             Ok(output) => tracing::debug!(
                 "op {number}: failed with exit code {} after {seconds:.1} s: {}",
                 output.code,
-                printable(&last_lines(&output.stderr))
+                failures::read(output).reason
             ),
             Err(error) => tracing::debug!("op {number}: failed after {seconds:.1} s: {error}"),
         }
@@ -157,6 +144,10 @@ impl Command {
 
     /// From start to exit. Dropping the future kills the process group.
     async fn execute(self, program: &Path, command: &str) -> Result<Output> {
+        let first = self
+            .args
+            .first()
+            .map(|arg| arg.to_string_lossy().into_owned());
         let mut child = self.spawn(program).await.or_fail(
             || format!("cannot start `{command}`"),
             format!("see whether {} is whole and executable", program.display()),
@@ -202,6 +193,8 @@ impl Command {
             stdout: String::from_utf8_lossy(&head).into_owned(),
             stderr: String::from_utf8_lossy(tail.make_contiguous()).into_owned(),
             command: command.to_owned(),
+            program: self.program,
+            verb: first.unwrap_or_default(),
         })
     }
 
@@ -292,17 +285,6 @@ fn exit_code(status: ExitStatus) -> i32 {
 /// `http_proxy`, `HTTPS_PROXY`, `no_proxy` and their kind.
 fn is_proxy(name: &OsStr) -> bool {
     name.to_string_lossy().to_lowercase().ends_with("_proxy")
-}
-
-/// The last lines that are not empty, in one line.
-fn last_lines(text: &str) -> String {
-    let lines: Vec<&str> = text
-        .lines()
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .collect();
-    let first = lines.len().saturating_sub(QUOTED_LINES);
-    lines.get(first..).unwrap_or_default().join(" / ")
 }
 
 /// `word` as a shell takes it.

@@ -94,6 +94,19 @@ impl Host {
         found.first().map_or(Ok(None), |path| self.device(path))
     }
 
+    /// The Xen disk that a volume attached as `name` (`/dev/sdf`, `xvdf`) shows as. It bears no id: nothing on the machine
+    /// says which volume it is.
+    pub fn xen_disk(&self, name: &str) -> Option<String> {
+        let letters = name.trim_start_matches("/dev/");
+        let letters = letters
+            .strip_prefix("xvd")
+            .or_else(|| letters.strip_prefix("sd"))?;
+        let is_plain = !letters.is_empty() && letters.bytes().all(|c| c.is_ascii_alphanumeric());
+        let disk = format!("xvd{letters}");
+        (is_plain && self.path(format!("/sys/class/block/{disk}")).exists())
+            .then(|| format!("/dev/{disk}"))
+    }
+
     /// The instance's own NVMe disk; `None` where it has none, an error where it has several.
     pub fn instance_store_device(&self) -> Result<Option<Device>> {
         match self.nvme_disks_with("model", INSTANCE_STORE)?.as_slice() {
@@ -180,13 +193,7 @@ impl Host {
         const CLASS: &str = "/sys/class/block";
         let mut found = Vec::new();
         for name in self.names_in(CLASS)? {
-            let is_disk = name
-                .strip_prefix("nvme")
-                .and_then(|rest| rest.strip_suffix("n1"))
-                .is_some_and(|digits| {
-                    !digits.is_empty() && digits.chars().all(|c| c.is_ascii_digit())
-                });
-            if is_disk
+            if is_nvme_disk(&name)
                 && self
                     .attribute(&format!("{CLASS}/{name}"), &format!("device/{attribute}"))?
                     .as_deref()
@@ -223,6 +230,15 @@ impl Host {
             LOOK,
         ))
     }
+}
+
+/// `nvme1n1`, `nvme1n2`: a namespace of a controller, and no partition (`…p1`) or hidden path (`nvme1c0n1`) of one.
+fn is_nvme_disk(name: &str) -> bool {
+    let is_number =
+        |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
+    name.strip_prefix("nvme")
+        .and_then(|rest| rest.split_once('n'))
+        .is_some_and(|(controller, namespace)| is_number(controller) && is_number(namespace))
 }
 
 /// What the link at `link` to `target` leads to.
@@ -301,21 +317,21 @@ mod tests {
     fn without_a_link_the_serial_decides_not_order_or_name() {
         let tree = Tree::new();
         tree.disk("nvme0n1", "259:0", 1 << 20);
-        tree.disk("nvme2n1", "259:3", 1 << 20);
+        tree.disk("nvme2n2", "259:3", 1 << 20);
         assert_eq!(tree.host.volume_device(&id()).unwrap(), None);
         tree.file(
             "/sys/class/block/nvme0n1/device/serial",
             "vol0ffffffff      \n",
         );
         tree.file(
-            "/sys/class/block/nvme2n1/device/serial",
+            "/sys/class/block/nvme2n2/device/serial",
             "vol0abc1234       \n",
         );
         // A partition and a hidden multipath node show their disk's serial, too.
-        tree.file("/sys/class/block/nvme2n1p1/device/serial", "vol0abc1234\n");
-        tree.file("/sys/class/block/nvme2c0n1/device/serial", "vol0abc1234\n");
+        tree.file("/sys/class/block/nvme2n2p1/device/serial", "vol0abc1234\n");
+        tree.file("/sys/class/block/nvme2c0n2/device/serial", "vol0abc1234\n");
         let device = tree.host.volume_device(&id()).unwrap().unwrap();
-        assert_eq!(device.path, "/dev/nvme2n1");
+        assert_eq!(device.path, "/dev/nvme2n2");
     }
 
     #[test]

@@ -8,6 +8,7 @@ use serde_json::Value;
 
 use super::Host;
 use super::command::{Command, Output};
+use super::failures;
 use crate::error::{Error, Result};
 use crate::log::printable;
 
@@ -62,10 +63,12 @@ impl Docker<'_> {
             .timeout(timeout)
             .output()
             .await?;
-        match output.code {
-            0 => Ok(()),
-            _ => Err(pull_failure(reference, &output)),
+        if output.code == 0 {
+            return Ok(());
         }
+        let failure = failures::read(&output);
+        let reason = format!("cannot pull {reference}: {}", failure.reason);
+        Err(Error::new(reason, failure.hint).transient_if(failure.passes))
     }
 
     /// Runs `docker` with a whole argv of `run …`. A failure leaves the argv to the log: it is long, and what matters
@@ -76,17 +79,7 @@ impl Docker<'_> {
         if output.code == 0 {
             return Ok(());
         }
-        // "See 'docker run --help'." comes last.
-        let mut said = output.stderr.trim().lines().rev();
-        let said = said.find(|line| !line.starts_with("See '"));
-        Err(Error::new(
-            format!(
-                "`docker run` failed with exit code {}: {}",
-                output.code,
-                printable(said.unwrap_or_default())
-            ),
-            "read in /var/log/bootstrap.log how it was called, put right what it names, then run: bootstrap --phase container",
-        ))
+        Err(failures::read(&output).into_error("docker run", output.code))
     }
 
     /// Starts a container that exists.
@@ -152,9 +145,7 @@ impl Docker<'_> {
             .output()
             .await?;
         if output.code != 0 {
-            // "Error: No such container: x", since Docker 25 "Error response from daemon: No such container: x".
-            let absent = output.stderr.to_lowercase().contains("no such ");
-            return if absent {
+            return if failures::docker::is_absent(&output.stderr) {
                 Ok(None)
             } else {
                 Err(output.failure())
@@ -174,46 +165,6 @@ impl Docker<'_> {
         self.host
             .command("docker")
             .args(args.as_ref().iter().cloned())
-    }
-}
-
-/// What Docker's words about a failed pull mean, worst first: part of the text, whether to try again, what to do.
-#[rustfmt::skip]
-const PULL_FAILURES: &[(&[&str], bool, &str)] = &[
-    (&["toomanyrequests", "rate limit", "429 too many"], true,
-     "the registry limits pulls from this address: wait, or name a mirror in edge.image"),
-    (&["no space left on device"], false,
-     "free space on the root disk (docker system df), or give the instance a larger one"),
-    (&["no matching manifest", "invalid reference format"], false,
-     "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the image must exist for linux/amd64"),
-    (&["manifest unknown", "does not exist", "repository name not known"], false, NO_IMAGE),
-    (&["denied", "unauthorized", "authentication required", "no basic auth"], false,
-     "check edge.image in /etc/bootstrap/config.json: it must be an image that can be pulled without logging in"),
-    (&["timeout", "timed out", "deadline exceeded", "connection reset", "connection refused", "broken pipe", "eof",
-       "no such host", "server misbehaving", "temporary failure", "network is unreachable", "no route to host",
-       "bad gateway", "service unavailable", "internal server error", "gateway time"], true,
-     "check that the instance reaches the registry by HTTPS: subnet route, NAT, security group, DNS"),
-    (&["not found"], false, NO_IMAGE),
-];
-
-const NO_IMAGE: &str = "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the registry has no such image";
-
-fn pull_failure(reference: &str, output: &Output) -> Error {
-    let said = output.stderr.to_lowercase();
-    let known = PULL_FAILURES
-        .iter()
-        .find(|(texts, _, _)| texts.iter().any(|text| said.contains(text)));
-    let hint = known.map_or("run docker pull by hand to see all it says", |known| {
-        known.2
-    });
-    let last = output.stderr.trim().lines().last().unwrap_or_default();
-    let error = Error::new(
-        format!("cannot pull {reference}: {}", printable(last)),
-        hint,
-    );
-    match known {
-        Some((_, true, _)) => error.transient(),
-        _ => error,
     }
 }
 
@@ -318,7 +269,7 @@ mod tests {
                 false,
                 "linux/amd64",
             ),
-            ("something new", false, "by hand"),
+            ("something new", true, "by hand"),
         ] {
             let tree = docker(&format!("echo 'Trying' >&2; echo '{text}' >&2; exit 1"));
             let error = tree

@@ -36,6 +36,11 @@ impl Access {
     }
 }
 
+/// The text without the byte order mark that some editors put before it: no reader of ours means it.
+pub fn without_mark(text: &str) -> &str {
+    text.strip_prefix('\u{feff}').unwrap_or(text)
+}
+
 impl Host {
     /// The file's bytes, or `None` where it does not exist. A file of more than 16 MiB is an error.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {

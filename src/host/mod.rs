@@ -3,6 +3,7 @@
 pub mod command;
 pub mod disk;
 pub mod docker;
+pub mod failures;
 pub mod files;
 pub mod mounts;
 pub mod nvidia;

@@ -3,10 +3,11 @@
 use std::time::Duration;
 
 use super::Host;
+use super::command::Output;
 use crate::log::printable;
 
 /// It exits with this where all is well but a GPU's infoROM, which it warns of between the lines (`man nvidia-smi`,
-/// "Return value").
+/// "Return value"; NVIDIA/gpu-operator#285).
 const INFOROM_CORRUPTED: i32 = 14;
 
 /// One GPU as nvidia-smi tells it.
@@ -31,14 +32,32 @@ impl Host {
         // Not installed, or it hangs.
         let output = command.timeout(Duration::from_secs(30)).output().await;
         let output = output.map_err(|error| error.to_string())?;
-        if output.code != 0 && output.code != INFOROM_CORRUPTED {
+        if !works(&output) {
             // It tells its failures on standard output.
             let (said, more) = (output.stdout.trim(), output.stderr.trim());
             let said = printable(&format!("{said} {more}"));
             return Err(format!("nvidia-smi does not work: {said}"));
         }
+        if let Some(warning) = warning(&output) {
+            tracing::warn!("nvidia-smi: {warning}");
+        }
         cards(&output.stdout)
     }
+}
+
+/// Whether nvidia-smi did what it was asked for, if with a warning.
+pub fn works(output: &Output) -> bool {
+    matches!(output.code, 0 | INFOROM_CORRUPTED)
+}
+
+/// What nvidia-smi warns of although it works.
+pub fn warning(output: &Output) -> Option<String> {
+    let lines = output.stdout.lines().chain(output.stderr.lines());
+    let warned: Vec<&str> = lines
+        .map(str::trim)
+        .filter(|line| line.starts_with("WARNING:"))
+        .collect();
+    (!warned.is_empty()).then(|| printable(&warned.join("; ")))
 }
 
 /// Lines such as `Tesla T4, 580.159.03, Enabled`. Where a value cannot be had it has another in brackets: `[N/A]`,

@@ -5,6 +5,7 @@ mod debian_12;
 mod ubuntu;
 
 use super::Host;
+use super::files::without_mark;
 use crate::error::{Error, Result};
 
 /// Package managers.
@@ -150,25 +151,22 @@ impl Host {
 
 /// The supported system that this os-release, read from `path`, describes.
 pub fn recognise(text: &str, path: &str) -> Result<&'static Os> {
+    let text = without_mark(text);
+    // Others write to this file too: only the lines that are needed have to be as os-release(5) says.
     let value = |key: &str| -> Result<String> {
         let mut found = String::new();
         for (index, line) in text.lines().enumerate() {
-            let line = line.trim();
-            if line.is_empty() || line.starts_with('#') {
+            let Some((name, value)) = line.trim().split_once('=') else {
                 continue;
-            }
-            let (name, value) = line
-                .split_once('=')
-                .and_then(|(name, value)| Some((name, unquoted(value)?)))
-                .ok_or_else(|| {
+            };
+            // As in a shell, the last one counts.
+            if name == key {
+                found = unquoted(value).ok_or_else(|| {
                     Error::new(
                         format!("line {} of {path} is not KEY=VALUE", index + 1),
                         format!("Restore {path}: os-release(5) says what it holds."),
                     )
                 })?;
-            // As in a shell, the last one counts.
-            if name == key {
-                found = value;
             }
         }
         Ok(found)
@@ -187,7 +185,7 @@ pub fn recognise(text: &str, path: &str) -> Result<&'static Os> {
             "Use an AMI of Amazon Linux 2023, or of Ubuntu 24.04, Ubuntu 22.04 or Debian 12.",
         ));
     }
-    let name = match value("PRETTY_NAME")? {
+    let name = match value("PRETTY_NAME").unwrap_or_default() {
         name if name.is_empty() => format!("{id} {version}").trim().to_owned(),
         name => name,
     };
@@ -254,6 +252,11 @@ mod tests {
             ),
             ("ID='ubuntu'\nVERSION_ID='22.04'", "Ubuntu 22.04"),
             (
+                "ID=debian\nVENDOR=Golden Images Team\nnonsense\nX='\nPRETTY_NAME=\"a\nVERSION_ID=12",
+                "Debian 12",
+            ),
+            ("\u{feff}ID=debian\r\nVERSION_ID=12\r\n", "Debian 12"),
+            (
                 "VERSION_ID=\"12\"\nID=debian\nBUG_REPORT_URL=\"https://bugs.debian.org/\"",
                 "Debian 12",
             ),
@@ -291,8 +294,8 @@ mod tests {
     #[test]
     fn a_damaged_file_is_an_error_and_not_a_guess() {
         for (text, line) in [
-            ("ID=debian\nnonsense", 2),
             ("ID=\"debian", 1),
+            ("NAME=x\nID=a b", 2),
             ("ID=\"a\"b", 1),
             ("ID='a", 1),
             ("ID=$(reboot)", 1),

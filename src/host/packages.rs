@@ -148,7 +148,7 @@ impl Host {
             if output.code == 0 {
                 Ok(!output.stdout.trim().is_empty())
             } else {
-                Err(explained(&output))
+                Err(output.failure())
             }
         })
         .await
@@ -311,7 +311,7 @@ impl Host {
         if output.code == 0 {
             return Ok(());
         }
-        let error = explained(output);
+        let error = output.failure();
         if error.is_transient() {
             // A "404 Not Found" means that the mirror has moved on since the lists were read.
             self.lists_are_fresh.store(false, Ordering::Relaxed);
@@ -329,86 +329,6 @@ fn quietly(command: Command) -> Command {
         .timeout(INSTALL)
 }
 
-/// What the words of a package manager mean.
-enum Meaning {
-    Transient,
-    Final,
-}
-
-use Meaning::{Final, Transient};
-
-/// The first row whose words the output contains decides; so what never gets better comes before what may.
-#[rustfmt::skip]
-const MEANINGS: &[(&str, Meaning, &str)] = &[
-    ("No space left on device",              Final, "Make room on the root disk, or give the instance a larger one."),
-    ("need more space than available",       Final, "Make room on the root disk, or give the instance a larger one."),
-    ("You don't have enough free space",     Final, "Make room on the root disk, or give the instance a larger one."),
-    ("NO_PUBKEY",                            Final, "The repository is signed with a key that this machine does not trust: restore the repository's key."),
-    ("EXPKEYSIG",                            Final, "The repository's key has expired: install its new key."),
-    ("BADSIG",                               Final, "The repository's signature is wrong: check which mirror or proxy answers."),
-    ("is not signed",                        Final, "Packages without a valid signature are never installed: check the repository's key."),
-    ("cannot be authenticated",              Final, "Packages without a valid signature are never installed: check the repository's key."),
-    ("GPG check FAILED",                     Final, "Packages without a valid signature are never installed: check the repository's key."),
-    ("Public key for",                       Final, "Packages without a valid signature are never installed: check the repository's key."),
-    ("Can't create transaction lock",        Transient, LOCKED),
-    ("can't create transaction lock",        Transient, LOCKED),
-    ("Failed to obtain the transaction lock", Transient, LOCKED),
-    ("Could not get lock",                   Transient, LOCKED),
-    ("Unable to acquire the dpkg",           Transient, LOCKED),
-    ("Unable to lock",                       Transient, LOCKED),
-    ("Lock file is already taken",           Transient, LOCKED),
-    ("Lock could not be acquired",           Transient, LOCKED),
-    ("dpkg was interrupted",                 Transient, "Run `dpkg --configure -a`, then run bootstrap again."),
-    ("Temporary failure resolving",          Transient, NETWORK),
-    ("Could not resolve",                    Transient, NETWORK),
-    ("Failed to fetch",                      Transient, NETWORK),
-    ("Some index files failed to download",  Transient, NETWORK),
-    ("Hash Sum mismatch",                    Transient, NETWORK),
-    ("Mirror sync in progress",              Transient, NETWORK),
-    ("Failed to download metadata",          Transient, NETWORK),
-    ("Cannot download",                      Transient, NETWORK),
-    ("All mirrors were tried",               Transient, NETWORK),
-    ("No more mirrors to try",               Transient, NETWORK),
-    ("Curl error",                           Transient, NETWORK),
-    ("Unable to locate package",             Final, MISSING),
-    ("has no installation candidate",        Final, MISSING),
-    ("Unable to find a match",               Final, MISSING),
-    ("No match for argument",                Final, MISSING),
-    ("unmet dependencies",                   Final, "Look at held packages (`apt-mark showhold`) and foreign repositories, then run bootstrap again."),
-];
-
-const LOCKED: &str = "Another package manager runs: wait for it to end, then run bootstrap again.";
-const NETWORK: &str = "Check that the instance reaches its package mirrors (route, NAT, DNS, S3 endpoint), then run bootstrap again.";
-const MISSING: &str = "Check that the system's repositories are all enabled, or use a newer AMI.";
-
-fn explained(output: &Output) -> Error {
-    for (words, meaning, hint) in MEANINGS {
-        let mut lines = [&output.stderr, &output.stdout]
-            .into_iter()
-            .flat_map(|text| text.lines())
-            .skip_while(|line| !line.contains(words));
-        let Some(line) = lines.next() else {
-            continue;
-        };
-        // "The following packages have unmet dependencies:" says nothing without the next line.
-        let more = lines.next().filter(|_| line.trim_end().ends_with(':'));
-        let said = format!("{line}{}", more.unwrap_or_default());
-        let error = Error::new(
-            format!(
-                "`{}` failed: {}",
-                output.command,
-                crate::log::printable(&said)
-            ),
-            *hint,
-        );
-        return match meaning {
-            Transient => error.transient(),
-            Final => error,
-        };
-    }
-    output.failure()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(
@@ -417,64 +337,10 @@ mod tests {
         clippy::panic,
         clippy::indexing_slicing
     )]
-    use super::*;
     use crate::host::testing::Tree;
 
     const DEBIAN: &str = "ID=debian\nVERSION_ID=\"12\"\n";
     const AMAZON: &str = "ID=\"amzn\"\nVERSION_ID=\"2023\"\n";
-
-    fn output(stderr: &str) -> Output {
-        Output {
-            code: 100,
-            stdout: String::new(),
-            stderr: stderr.into(),
-            command: "apt-get install x".into(),
-        }
-    }
-
-    #[test]
-    fn tells_what_may_get_better_from_what_will_not() {
-        let transient = [
-            "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unattended-upgr)",
-            "error: can't create transaction lock on /var/lib/rpm/.rpm.lock (Resource temporarily unavailable)",
-            "Error: Failed to obtain the transaction lock (logged in as: root).",
-            "E: Failed to fetch http://deb.debian.org/x.deb  404  Not Found [IP: 1.2.3.4 80]",
-            "Err:1 http://deb.debian.org bookworm InRelease\n  Temporary failure resolving 'deb.debian.org'",
-            "Curl error (28): Timeout was reached for https://cdn.amazonlinux.com/repomd.xml",
-            "E: Failed to fetch store:/x  Hash Sum mismatch",
-        ];
-        for text in transient {
-            assert!(explained(&output(text)).is_transient(), "{text}");
-        }
-        let lasting = [
-            (
-                "Reading...\nE: Unable to locate package docker.oi",
-                "`apt-get install x` failed: E: Unable to locate package docker.oi",
-                MISSING,
-            ),
-            (
-                "No match for argument: dockr\nError: Unable to find a match: dockr",
-                "`apt-get install x` failed: Error: Unable to find a match: dockr",
-                MISSING,
-            ),
-            (
-                "W: GPG error: https://nvidia.github.io  InRelease: NO_PUBKEY DDCAE044F796ECB0\nE: Failed to fetch it",
-                "`apt-get install x` failed: W: GPG error: https://nvidia.github.io  InRelease: NO_PUBKEY DDCAE044F796ECB0",
-                "The repository is signed with a key that this machine does not trust: restore the repository's key.",
-            ),
-            (
-                "dpkg: error: cannot copy: No space left on device",
-                "`apt-get install x` failed: dpkg: error: cannot copy: No space left on device",
-                "Make room on the root disk, or give the instance a larger one.",
-            ),
-        ];
-        for (text, reason, hint) in lasting {
-            let error = explained(&output(text));
-            assert_eq!((error.reason(), error.hint()), (reason, hint));
-            assert!(!error.is_transient());
-        }
-        assert!(!explained(&output("segfault")).is_transient());
-    }
 
     #[tokio::test]
     async fn half_installed_is_not_installed() {

@@ -1,14 +1,18 @@
 //! systemd units, by systemctl.
 
+use std::path::Path;
 use std::time::Duration;
 
 use super::Host;
 use super::command::Output;
+use super::failures::{self, systemctl::is_unit_absent};
 use crate::error::{Error, Result};
-use crate::log::printable;
 
 /// Longer than systemd's own start limit (90 s), so that systemd's own verdict is what we hear.
 const START: Duration = Duration::from_mins(5);
+
+/// The reason may stand before what systemd itself adds.
+const JOURNAL_LINES: &str = "30";
 
 impl Host {
     /// Whether the unit is active.
@@ -25,8 +29,7 @@ impl Host {
     /// Whether the unit is enabled (static, generated, alias and indirect units count: they need no enabling).
     pub async fn unit_enabled(&self, unit: &str) -> Result<bool> {
         let output = self.systemctl(&["is-enabled", unit]).output().await?;
-        // Before systemd 253 a unit that does not exist is told on stderr only; after it, by the word "not-found".
-        if output.stdout.trim().is_empty() && !output.stderr.contains("No such file or directory") {
+        if output.stdout.trim().is_empty() && !is_unit_absent(&output.stderr) {
             return Err(output.failure());
         }
         Ok(matches!(
@@ -47,6 +50,19 @@ impl Host {
         .any(|directory| self.path(directory).join(unit).exists())
     }
 
+    /// Whether someone has put an empty file, or a link to nothing, in the unit's place (systemctl mask).
+    fn unit_masked(&self, unit: &str) -> bool {
+        ["/etc/systemd/system", "/run/systemd/system"]
+            .iter()
+            .map(|directory| self.path(directory).join(unit))
+            .any(|path| {
+                let empty = std::fs::metadata(&path).is_ok_and(|file| file.len() == 0);
+                let nothing =
+                    std::fs::read_link(&path).is_ok_and(|to| to == Path::new("/dev/null"));
+                empty || nothing
+            })
+    }
+
     /// Enables the unit and starts it; an error quotes the unit's last journal lines.
     pub async fn enable_and_start(&self, unit: &str) -> Result<()> {
         self.enable(unit).await?;
@@ -56,6 +72,12 @@ impl Host {
     /// Enables the unit without starting it, where it is not enabled yet.
     pub async fn enable(&self, unit: &str) -> Result<()> {
         if !self.unit_enabled(unit).await? {
+            if self.unit_masked(unit) {
+                return Err(Error::new(
+                    format!("{unit} is masked: someone has seen to it that nothing starts it"),
+                    format!("run: systemctl unmask {unit}; then run `bootstrap` again"),
+                ));
+            }
             // Enabling reloads systemd unless told not to; see `daemon_reload`.
             self.systemctl(&["enable", "--no-reload", unit])
                 .run()
@@ -95,7 +117,7 @@ impl Host {
         }
         let journal = self
             .command("journalctl")
-            .args(["-u", unit, "-n", "5", "--no-pager", "-o", "cat"])
+            .args(["-u", unit, "-n", JOURNAL_LINES, "--no-pager", "-o", "cat"])
             .output()
             .await;
         Err(not_started(unit, &output, journal.ok().as_ref()))
@@ -103,24 +125,27 @@ impl Host {
 }
 
 fn not_started(unit: &str, output: &Output, journal: Option<&Output>) -> Error {
-    let lines: Vec<String> = journal
-        .iter()
-        .flat_map(|journal| journal.stdout.lines())
-        .map(str::trim)
-        .filter(|line| !line.is_empty())
-        .map(printable)
-        .collect();
-    let lines = if lines.is_empty() {
+    let refused = failures::read(output);
+    let journal = journal.map_or("", |journal| journal.stdout.as_str());
+    let told = failures::read_as(failures::tool(unit, ""), journal, "");
+    let known = told.hint != failures::SEE_JOURNAL;
+    let lines = if told.reason.is_empty() {
         String::new()
+    } else if known {
+        format!("; its journal says: {}", told.reason)
     } else {
-        format!("; its journal ends: {}", lines.join(" / "))
+        format!("; its journal ends: {}", told.reason)
     };
-    Error::new(
-        format!("{}{lines}", output.failure().reason()),
+    let hint = if known {
+        told.hint.to_owned()
+    } else if refused.passes {
+        refused.hint.to_owned()
+    } else {
         format!(
             "see `systemctl status {unit}` and `journalctl -u {unit}`, then run `bootstrap` again"
-        ),
-    )
+        )
+    };
+    Error::new(format!("{}{lines}", output.failure().reason()), hint).transient_if(refused.passes)
 }
 
 #[cfg(test)]
@@ -230,7 +255,7 @@ mod tests {
         );
         assert_eq!(
             tree.calls()[1],
-            "journalctl -u docker.service -n 5 --no-pager -o cat"
+            "journalctl -u docker.service -n 30 --no-pager -o cat"
         );
     }
 }

@@ -1,7 +1,6 @@
 //! Accounts and groups, read from /etc/passwd and /etc/group.
 
 use super::Host;
-use super::command::Command;
 use crate::error::{Error, Result};
 
 /// A line of /etc/passwd.
@@ -78,17 +77,20 @@ impl Host {
         let (uid, gid) = (wanted.uid.to_string(), wanted.gid.to_string());
         if missing.group {
             let group = self.command("groupadd");
-            change(group.args(["--gid", &gid, &wanted.name])).await?;
+            group.args(["--gid", &gid, &wanted.name]).run().await?;
         }
         if missing.account {
             let account = self
                 .command("useradd")
                 .args(["--uid", &uid, "--gid", &gid, "--create-home"])
                 .args(["--shell", "/bin/bash", "--groups", also, &wanted.name]);
-            change(account).await?;
+            account.run().await?;
         } else if missing.membership {
             let membership = self.command("usermod");
-            change(membership.args(["--append", "--groups", also, &wanted.name])).await?;
+            membership
+                .args(["--append", "--groups", also, &wanted.name])
+                .run()
+                .await?;
         }
         Ok(())
     }
@@ -110,17 +112,6 @@ impl Host {
         })?;
         Ok(text.lines().filter_map(parse).collect())
     }
-}
-
-/// Runs a tool that changes the accounts. While another one does, as cloud-init at first boot, it says "cannot lock
-/// /etc/passwd; try again later".
-async fn change(tool: Command) -> Result<()> {
-    let output = tool.output().await?;
-    if output.code == 0 {
-        return Ok(());
-    }
-    let passing = output.stderr.contains("try again later");
-    Err(output.failure().transient_if(passing))
 }
 
 /// `name:password:uid:gid:comment:home:shell`

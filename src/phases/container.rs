@@ -249,14 +249,12 @@ impl Work<'_> {
     }
 
     async fn run(&self, began: Timestamp) -> Result<()> {
-        let ran = self.host.docker().run(&self.wanted.argv).await;
-        ran.map_err(explain)?;
+        self.host.docker().run(&self.wanted.argv).await?;
         self.settle(began, 0).await
     }
 
     async fn start(&self, began: Timestamp, restarts: u64) -> Result<()> {
-        let started = self.host.docker().start(&self.spec.name).await;
-        started.map_err(explain)?;
+        self.host.docker().start(&self.spec.name).await?;
         self.settle(began, restarts).await
     }
 
@@ -343,36 +341,6 @@ impl Work<'_> {
             format!("the new container failed: {error}; {outcome}"),
             error.hint(),
         )
-    }
-}
-
-/// Adds what to do to Docker's refusal to start a container.
-fn explain(error: Error) -> Error {
-    const KNOWN: &[(&str, &str)] = &[
-        (
-            "could not select device driver",
-            "run: bootstrap --phase nvidia --phase docker --phase container",
-        ),
-        (
-            "nvidia-container-cli",
-            "run: bootstrap --phase nvidia --phase docker --phase container",
-        ),
-        (
-            "port is already allocated",
-            "see who has the port (ss -ltnp), stop it, then run: bootstrap --phase container",
-        ),
-        (
-            "address already in use",
-            "see who has the port (ss -ltnp), stop it, then run: bootstrap --phase container",
-        ),
-        (
-            "bind source path does not exist",
-            "run: bootstrap --phase volume --phase secret --phase container",
-        ),
-    ];
-    match KNOWN.iter().find(|(text, _)| error.reason().contains(text)) {
-        Some((_, hint)) => Error::new(error.reason(), *hint),
-        None => error,
     }
 }
 

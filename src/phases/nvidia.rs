@@ -11,8 +11,9 @@ use self::plan::{Step, plan};
 use super::repository;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
+use crate::host::failures::modprobe;
 use crate::host::files::Access;
-use crate::host::nvidia::Card;
+use crate::host::nvidia::{self, Card};
 use crate::node::Node;
 
 /// There while the module is loaded; its text names the version.
@@ -73,13 +74,13 @@ impl Nvidia {
     }
 
     /// Loads the module for the running kernel; the answer is modprobe's complaint, if it has one.
-    async fn load(&self) -> Result<Option<String>> {
+    async fn load(&self) -> Result<Option<Error>> {
         if self.loaded() {
             return Ok(None);
         }
         let modprobe = self.0.host.command("modprobe").arg("nvidia");
         let output = modprobe.output().await?;
-        Ok((output.code != 0).then(|| output.failure().to_string()))
+        Ok((output.code != 0).then(|| output.failure()))
     }
 
     /// The branch of the driver that is wanted; one that the system's repositories cannot have is an error.
@@ -141,10 +142,11 @@ impl Nvidia {
         }
         // Ubuntu's unit starts the daemon with --no-persistence-mode.
         if cards.iter().any(|card| card.persistent.is_some()) {
-            host.command("nvidia-smi")
-                .arg("--persistence-mode=1")
-                .run()
-                .await?;
+            let command = host.command("nvidia-smi").arg("--persistence-mode=1");
+            let output = command.output().await?;
+            if !nvidia::works(&output) {
+                return Err(output.failure());
+            }
         }
         Ok(())
     }
@@ -172,11 +174,17 @@ impl Phase for Nvidia {
     async fn apply(&self) -> Result<Applied> {
         self.devices()?;
         // An image may bring the driver; then it only has to be loaded.
-        let mut complaint = self.load().await?;
+        let mut refused = self.load().await?;
+        let mut built = None;
         if self.is_unfinished() || self.cards().await.is_err() {
-            let built = self.install().await?;
-            complaint = built.or(self.load().await?);
+            built = self.install().await?;
+            refused = self.load().await?;
         }
+        // Another boot finds the same keys.
+        if let Some(error) = refused.take_if(|error| modprobe::is_refused(error.reason())) {
+            return Err(error);
+        }
+        let complaint = built.or(refused.map(|error| error.to_string()));
         match self.cards().await {
             Ok(cards) => {
                 self.persist(&cards).await?;

@@ -106,10 +106,24 @@ fn prepare(host: &Host, user: &User) -> Result<()> {
     )?;
     memory_backed(host)?;
     let swaps = host.read_text("/proc/swaps")?.unwrap_or_default();
-    if swaps.lines().count() > 1 {
+    if swaps_to_disk(&swaps) {
         tracing::warn!("swap is on: the wallet password in memory may be paged out to a disk");
     }
     Ok(())
+}
+
+/// Whether `/proc/swaps` names anything but compressed memory (zram), which reaches no disk.
+fn swaps_to_disk(swaps: &str) -> bool {
+    let is_memory = |line: &str| {
+        let name = line.split_whitespace().next().unwrap_or_default();
+        name.strip_prefix("/dev/zram")
+            .or_else(|| name.strip_prefix("/zram"))
+            .is_some_and(|number| number.bytes().all(|digit| digit.is_ascii_digit()))
+    };
+    swaps
+        .lines()
+        .skip(1)
+        .any(|line| !line.trim().is_empty() && !is_memory(line))
 }
 
 /// A directory tree of a test may lie on a disk; the real /run may not.
@@ -240,6 +254,28 @@ mod tests {
             needed(&host, &me()),
             format!("{FILE} is not what it should be")
         );
+    }
+
+    #[test]
+    fn compressed_memory_is_no_disk() {
+        const HEAD: &str = "Filename\tType\tSize\tUsed\tPriority\n";
+        for (line, disk) in [
+            ("", false),
+            ("\n", false),
+            ("/dev/zram0 partition 978940 0 100\n", false),
+            (
+                "/dev/zram0 partition 9 0 100\n/dev/zram1 partition 9 0 100\n",
+                false,
+            ),
+            (
+                "/dev/zram0 partition 9 0 100\n/swapfile file 9 0 -2\n",
+                true,
+            ),
+            ("/dev/zram-disk partition 9 0 1\n", true),
+            ("/dev/nvme0n1p3 partition 9 0 -2\n", true),
+        ] {
+            assert_eq!(swaps_to_disk(&format!("{HEAD}{line}")), disk, "{line}");
+        }
     }
 
     #[test]

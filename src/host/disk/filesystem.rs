@@ -7,12 +7,20 @@ use std::time::Duration;
 use super::{Contents, Device, LOOK};
 use crate::error::{Error, Result};
 use crate::host::{Command, Host};
+use crate::retry::{Policy, retry};
 
 /// The label that our filesystems get.
 const LABEL: &str = "theta-data";
 
 /// Formatting, mounting (a journal may have to be replayed) and growing take minutes on a slow volume.
 const LONG: Duration = Duration::from_mins(5);
+
+/// What reads a superblock while the kernel writes it does better a moment later.
+const GROWING: Policy = Policy {
+    attempts: 4,
+    first_pause: Duration::from_secs(1),
+    longest_pause: Duration::from_secs(5),
+};
 
 /// A filesystem may end this much before its device: the rest of the last block group. Volumes grow by GiB.
 const SLACK: u64 = 256 * 1024 * 1024;
@@ -150,9 +158,12 @@ impl Host {
             Kind::Ext4 => self.path(&device.path),
             Kind::Xfs => target.into(),
         };
-        let output = self.describe(kind, &place).run().await?;
+        let output = self.describe(kind, &place).output().await?;
         match kind.size(&output.stdout) {
+            // dumpe2fs reads the superblock of a mounted filesystem: it may find the checksum wrong, exit with another
+            // code than 0 and still say all that is asked for (tytso/e2fsprogs#125).
             Some(size) => Ok(size.saturating_add(SLACK) < device.size),
+            None if output.code != 0 => Err(output.failure()),
             None => Err(Error::new(
                 format!(
                     "`{}` did not say how large the filesystem is",
@@ -165,7 +176,7 @@ impl Host {
 
     /// The size of the filesystem, where the device is too small for it; it is not mounted.
     async fn larger_than(&self, device: &Device, kind: Kind) -> Option<u64> {
-        let described = self.describe(kind, &self.path(&device.path)).run().await;
+        let described = self.describe(kind, &self.path(&device.path)).output().await;
         let size = kind.size(&described.ok()?.stdout)?;
         (size > device.size).then_some(size)
     }
@@ -180,11 +191,14 @@ impl Host {
 
     /// Grows the filesystem, which is mounted at `target`, to the size of the device.
     pub async fn grow(&self, device: &Device, kind: Kind, target: &str) -> Result<()> {
-        let command: Command = match kind {
-            Kind::Ext4 => self.command("resize2fs").arg(self.path(&device.path)),
-            Kind::Xfs => self.command("xfs_growfs").arg(target),
-        };
-        command.timeout(LONG).run().await.map(drop)
+        retry(GROWING, "growing the filesystem", || async {
+            let command: Command = match kind {
+                Kind::Ext4 => self.command("resize2fs").arg(self.path(&device.path)),
+                Kind::Xfs => self.command("xfs_growfs").arg(target),
+            };
+            command.timeout(LONG).run().await.map(drop)
+        })
+        .await
     }
 }
 

@@ -48,6 +48,9 @@ pub(super) async fn device(node: &Node, id: &VolumeId, known: &VolumeInfo) -> Re
         match next(id, &known, identity)? {
             Step::Attach => attach(node, id, identity).await?,
             Step::Wait(_) if Instant::now() > until => return Err(never(id, &known, identity)),
+            Step::Wait(_) if let Some(error) = on_xen(node, id, &known, identity) => {
+                return Err(error);
+            }
             Step::Wait(why) => {
                 doing(&why);
                 if questions > 0 {
@@ -80,6 +83,22 @@ fn require_sole(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Resul
         ),
         "detach the volume from every other instance (EC2 console, Multi-Attach), then run `bootstrap` again; \
          nothing was changed",
+    ))
+}
+
+/// The volume is here as a Xen disk, which nobody can tell from another one: no wait makes an NVMe disk of it.
+fn on_xen(node: &Node, id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Option<Error> {
+    let here = known
+        .attachments
+        .iter()
+        .find(|attachment| attachment.instance == identity.instance_id)?;
+    let disk = node.host.xen_disk(&here.device)?;
+    Some(Error::new(
+        format!(
+            "{id} is here as {disk}, a Xen disk, which does not say which volume it is: {} is no Nitro instance type",
+            identity.instance_type
+        ),
+        "use an instance type built on Nitro (g4dn, g5, g6, m6i, c6i, t3, …); nothing was changed on the volume",
     ))
 }
 

@@ -1,5 +1,7 @@
 //! From a device to a filesystem at its mount point; never over anything that was there before.
 
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use super::Source;
 use crate::directories::RUN;
 use crate::engine::{State, doing};
@@ -17,6 +19,9 @@ const FORMATTING: &str = "/var/lib/bootstrap/formatting";
 /// UUID of the filesystem on the instance's own disk, where this boot has seen one: the disk is formatted only when it
 /// is blank at first sight.
 const SEEN: &str = "/run/bootstrap/instance-store";
+
+/// Growing the filesystem has failed in this run, and is not tried again in it.
+static GROWTH_FAILED: AtomicBool = AtomicBool::new(false);
 
 /// Where the volume belongs.
 pub(super) struct Place<'a> {
@@ -185,11 +190,42 @@ impl Place<'_> {
         if host.owner(target)? != Some(self.owner) {
             host.give_dir(target, self.owner)?;
         }
-        if host.can_grow(device, *kind, target).await? {
-            doing(&format!("growing the filesystem of {}", self.name));
-            host.grow(device, *kind, target).await?;
-        }
+        self.grow(device).await;
         Ok(())
+    }
+
+    /// Grows the filesystem where the volume has grown. Less room than there could be is no reason for a node to be down:
+    /// what does not work is said, and tried again by the next run.
+    async fn grow(&self, device: &Device) {
+        let Self {
+            host, target, kind, ..
+        } = self;
+        let grown = async {
+            if host.can_grow(device, *kind, target).await? {
+                doing(&format!("growing the filesystem of {}", self.name));
+                host.grow(device, *kind, target).await?;
+            }
+            Ok::<(), Error>(())
+        };
+        if let Err(error) = grown.await {
+            GROWTH_FAILED.store(true, Ordering::Relaxed);
+            tracing::warn!(
+                "{}'s filesystem is not as large as the volume could have it: {error}; {}",
+                self.name,
+                error.hint()
+            );
+        }
+    }
+
+    /// Whether the volume has grown past its filesystem, and nothing has been tried about it in this run.
+    async fn is_to_grow(&self, device: &Device) -> bool {
+        // What cannot be told is looked at, and said, where it is to be grown.
+        !GROWTH_FAILED.load(Ordering::Relaxed)
+            && self
+                .host
+                .can_grow(device, self.kind, self.target)
+                .await
+                .unwrap_or(true)
     }
 
     /// Whether a run before this one was cut short while it formatted this volume.
@@ -315,7 +351,7 @@ impl Place<'_> {
         if !self.host.fstab_has(&self.entry(uuid.to_owned()))? {
             missing.push(format!("fstab does not mount UUID={uuid} at {target}"));
         }
-        if self.host.can_grow(device, self.kind, target).await? {
+        if self.is_to_grow(device).await {
             missing.push(format!(
                 "{name} has grown to {} GiB, its filesystem not yet",
                 device.size >> 30

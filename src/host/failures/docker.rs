@@ -1,0 +1,288 @@
+//! Docker's command line, 20.10 to 29.
+
+use super::{Fact, Meaning, Tool};
+use Meaning::{Lasts, Passes};
+
+/// What comes after the reason, or around it.
+const CHATTER: &[&str] = &[
+    // Up to 27, and from 28 on.
+    "See 'docker* --help'*",
+    "Run 'docker* --help' for more information*",
+    "Usage:*",
+    "WARNING: *",
+    // After the engine's own words.
+    "Error: failed to * containers: *",
+    "failed to * containers: *",
+    "Unable to find image * locally",
+    "Using default tag: *",
+    "*: Pulling from *",
+    "Digest: sha256:*",
+    "Status: *",
+    "What's next:*",
+    "Learn more at https://docs.docker.com*",
+];
+
+const GPU: &str = "run: bootstrap --phase nvidia --phase docker --phase container";
+const ENGINE: &str = "run: bootstrap --phase docker, which starts the engine (see `journalctl -u docker.service`), then run \
+    `bootstrap` again";
+const PORT: &str =
+    "see who has the port (ss -ltnp), stop it, then run: bootstrap --phase container";
+const READ_ARGV: &str = "read in /var/log/bootstrap.log how it was called, put right what it names, then run: bootstrap --phase container";
+const ROOT_DISK: &str =
+    "free space on the root disk (docker system df), or give the instance a larger one";
+
+const UNREACHABLE: Fact = Fact {
+    words: &[
+        "cannot connect to the docker daemon",
+        "failed to connect to the docker api",
+        "error during connect:",
+        "dial unix *docker.sock: connect:",
+    ],
+    meaning: Passes,
+    hint: ENGINE,
+    source: "docker/cli (\"Cannot connect\" up to 28, \"failed to connect to the docker API\" from 29 on)",
+};
+
+/// All subcommands but `pull`.
+pub const DOCKER: Tool = Tool {
+    programs: &["docker"],
+    chatter: CHATTER,
+    lines: 1,
+    otherwise: Lasts,
+    hint: READ_ARGV,
+    facts: &[
+        UNREACHABLE,
+        Fact {
+            words: &["port is already allocated", "address already in use"],
+            meaning: Lasts,
+            hint: PORT,
+            source: "moby/moby, libnetwork",
+        },
+        Fact {
+            words: &["unsatisfied condition: cuda*", "requirement error*cuda"],
+            meaning: Lasts,
+            hint: "the image needs a newer NVIDIA driver than this machine's: name its branch in gpu_driver of \
+                   /etc/bootstrap/config.json (or use an AMI that has it) and run `bootstrap`, or choose an older image in \
+                   edge.tag",
+            source: "NVIDIA/libnvidia-container",
+        },
+        Fact {
+            words: &["driver/library version mismatch"],
+            meaning: Lasts,
+            hint: "the driver was updated under a module that is still loaded: reboot (systemctl reboot)",
+            source: "anderskm/gputil#55",
+        },
+        Fact {
+            // From 29 on --gpus asks CDI first, which has nothing without the toolkit's specifications.
+            words: &[
+                "failed to discover gpu vendor",
+                "no known gpu vendor",
+                "unresolvable cdi devices",
+                "cdi device injection failed",
+            ],
+            meaning: Lasts,
+            hint: "Docker knows no GPU: see that `nvidia-smi -L` names one and write the CDI specification (nvidia-ctk cdi \
+                   generate --output=/etc/cdi/nvidia.yaml), then run: bootstrap --phase nvidia --phase docker --phase container",
+            source: "ShaneIsrael/fireshare#689",
+        },
+        Fact {
+            words: &[
+                "could not select device driver",
+                "nvidia-container-cli",
+                "nvidia-container-runtime",
+                "unknown or invalid runtime name: nvidia",
+                "unknown runtime specified nvidia",
+                "libnvidia-ml.so",
+            ],
+            meaning: Lasts,
+            hint: GPU,
+            source: "NVIDIA/nvidia-container-toolkit, moby/moby",
+        },
+        Fact {
+            words: &["bind source path does not exist"],
+            meaning: Lasts,
+            hint: "run: bootstrap --phase volume --phase secret --phase container",
+            source: "moby/moby, volume/mounts",
+        },
+        Fact {
+            words: &["no space left on device"],
+            meaning: Lasts,
+            hint: ROOT_DISK,
+            source: "errno(3)",
+        },
+        Fact {
+            words: &["exec format error"],
+            meaning: Lasts,
+            hint: "the image is for another processor: name one for linux/amd64 in edge.image and edge.tag",
+            source: "errno(3)",
+        },
+        Fact {
+            // Whoever reloads the firewall takes the engine's chains away.
+            words: &["no chain/target/match by that name", "iptables failed"],
+            meaning: Lasts,
+            hint: "the engine's firewall rules are gone: systemctl restart docker.service, then run: bootstrap --phase container",
+            source: "moby/moby, libnetwork/iptables",
+        },
+        Fact {
+            words: &["context deadline exceeded", "i/o timeout"],
+            meaning: Passes,
+            hint: "see what the machine is busy with (`top`, `dmesg`), then run `bootstrap` again",
+            source: "Go's context",
+        },
+    ],
+};
+
+const NO_IMAGE: &str = "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the registry has no such image";
+const LOGIN: &str = "check edge.image in /etc/bootstrap/config.json: it must be an image that can be pulled without logging in";
+const REGISTRY: &str = "the registry, or what is between it and the instance, is in trouble: see https://www.dockerstatus.com, run \
+    `docker pull` by hand to see all it says, or name a mirror in edge.image";
+
+/// `docker pull`. What is not known is tried again: registries and what is between have more kinds of bad moments than
+/// anyone has listed.
+pub const PULL: Tool = Tool {
+    programs: &["docker pull"],
+    chatter: CHATTER,
+    lines: 1,
+    otherwise: Passes,
+    hint: "run docker pull by hand to see all it says",
+    facts: &[
+        UNREACHABLE,
+        Fact {
+            words: &[
+                "toomanyrequests",
+                "rate limit",
+                "429 too many",
+                "status: 429",
+            ],
+            meaning: Passes,
+            hint: "the registry limits pulls from this address: wait, or name a mirror in edge.image",
+            source: "docker/hub-feedback",
+        },
+        Fact {
+            words: &["no space left on device", "disk quota exceeded"],
+            meaning: Lasts,
+            hint: ROOT_DISK,
+            source: "errno(3)",
+        },
+        Fact {
+            // "error getting credentials - err: exec: "docker-credential-ecr-login": executable file not found in $PATH".
+            words: &["error getting credentials", "docker-credential-"],
+            meaning: Lasts,
+            hint: "/root/.docker/config.json names a credential helper that is missing or fails: install it, or take credsStore \
+                   and credHelpers out of that file, then run `bootstrap` again",
+            source: "docker/docker-credential-helpers, awslabs/amazon-ecr-credential-helper",
+        },
+        Fact {
+            words: &[
+                "certificate signed by unknown authority",
+                "certificate is not trusted",
+            ],
+            meaning: Lasts,
+            hint: "something ends TLS between the engine and the registry: see its proxy (systemctl show docker -p \
+                   Environment) and the machine's CA certificates",
+            source: "Go's crypto/x509",
+        },
+        Fact {
+            words: &[
+                "no matching manifest",
+                "invalid reference format",
+                "does not match the specified platform",
+            ],
+            meaning: Lasts,
+            hint: "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the image must exist for linux/amd64",
+            source: "moby/moby, distribution/reference",
+        },
+        Fact {
+            // "content digest … not found" is no answer of the registry.
+            words: &[
+                "manifest unknown",
+                "manifest for * not found",
+                "repository does not exist",
+                "repository name not known",
+                "name unknown",
+                "failed to resolve reference *: not found",
+            ],
+            meaning: Lasts,
+            hint: NO_IMAGE,
+            source: "opencontainers/distribution-spec (error codes), containerd/containerd (remotes)",
+        },
+        Fact {
+            words: &[
+                "access denied",
+                "denied: ",
+                "unauthorized",
+                "authentication required",
+                "no basic auth",
+                "403 forbidden",
+            ],
+            meaning: Lasts,
+            hint: LOGIN,
+            source: "opencontainers/distribution-spec (error codes)",
+        },
+        Fact {
+            words: &[
+                "http status: 5",
+                "status code: 5",
+                "unexpected status*: 5",
+                "status: 5",
+                "stream error",
+                "internal_error",
+                "server sent goaway",
+                "unexpected commit digest",
+                "filesystem layer verification failed",
+                "failed precondition",
+                "bad gateway",
+                "service unavailable",
+                "internal server error",
+                "gateway time",
+            ],
+            meaning: Passes,
+            hint: REGISTRY,
+            source: "containerd/containerd#3974, Go's net/http",
+        },
+        Fact {
+            words: &[
+                "timeout",
+                "timed out",
+                "deadline exceeded",
+                "connection reset",
+                "connection refused",
+                "broken pipe",
+                "eof",
+                "no such host",
+                "server misbehaving",
+                "temporary failure",
+                "network is unreachable",
+                "no route to host",
+                "proxyconnect",
+            ],
+            meaning: Passes,
+            hint: "check that the instance reaches the registry by HTTPS: subnet route, NAT, security group, DNS",
+            source: "Go's net",
+        },
+    ],
+};
+
+/// Docker has no such container, image or network: an answer, no failure. Nothing else that "is not there" is one.
+pub fn is_absent(stderr: &str) -> bool {
+    // "Error: No such container: x", since 25 "Error response from daemon: No such container: x".
+    const ABSENT: &[&str] = &[
+        "*no such container: *",
+        "*no such image: *",
+        "*no such object: *",
+    ];
+    stderr
+        .lines()
+        .any(|line| ABSENT.iter().any(|pattern| super::like(pattern, line)))
+}
+
+/// A program that the image does not have could not be run in the container: says nothing about what it would have told.
+pub fn is_program_missing(said: &str) -> bool {
+    const MISSING: &[&str] = &[
+        "*executable file not found in $path*",
+        "*exec: \"*\": stat *: no such file or directory*",
+        "*exec: \"*\": permission denied*",
+    ];
+    said.lines()
+        .any(|line| MISSING.iter().any(|pattern| super::like(pattern, line)))
+}

@@ -1,0 +1,53 @@
+//! mkfs.ext4, resize2fs, dumpe2fs and e2fsck, 1.45 to 1.47.3, and the same of XFS.
+
+use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
+use Meaning::{Lasts, Passes};
+
+/// Each begins with a banner on standard error: `resize2fs 1.46.5 (30-Dec-2021)`.
+pub const E2FSPROGS: Tool = Tool {
+    programs: &[
+        "mkfs.ext4",
+        "resize2fs",
+        "dumpe2fs",
+        "fsck.ext4",
+        "mkfs.xfs",
+        "xfs_growfs",
+        "xfs_info",
+    ],
+    chatter: &[
+        "mke2fs 1.*",
+        "mkfs.ext4 1.*",
+        "resize2fs 1.*",
+        "dumpe2fs 1.*",
+        "e2fsck 1.*",
+        "Couldn't find valid filesystem superblock.",
+        "Usage: *",
+    ],
+    lines: QUOTED_LINES,
+    otherwise: Lasts,
+    hint: BY_HAND,
+    facts: &[
+        // Read while the kernel was writing it: the superblock of a mounted filesystem is seldom still.
+        Fact {
+            words: &["superblock checksum does not match"],
+            meaning: Passes,
+            source: "kubernetes-sigs/azuredisk-csi-driver#1728, tytso/e2fsprogs#125",
+            hint: "run `bootstrap` again; if it stays, check the filesystem while it is not mounted (`fsck.ext4 -f`)",
+        },
+        Fact {
+            words: &["please run 'e2fsck -f"],
+            meaning: Lasts,
+            source: "zalando-stups/taupage#291",
+            hint: "check the filesystem while it is not mounted, with the command that is named, then run `bootstrap` again",
+        },
+        Fact {
+            words: &[
+                "is apparently in use by the system",
+                "contains a mounted filesystem",
+            ],
+            meaning: Lasts,
+            source: "tytso/e2fsprogs",
+            hint: "see what uses the device (`lsblk`, `mount`), then run `bootstrap` again; nothing was changed",
+        },
+    ],
+};

@@ -1,0 +1,269 @@
+//! What tools say when they fail: which line is the reason, what passes by itself, what to do about it.
+//!
+//! One file for each tool, as data: words of the tool, as its versions print them, what they mean, and where that was
+//! seen. Nothing else in the program looks for words in a tool's messages to judge a failure.
+
+mod accounts;
+mod apt;
+mod dnf;
+pub mod docker;
+mod e2fsprogs;
+mod journal;
+pub mod modprobe;
+pub mod systemctl;
+#[cfg(test)]
+mod tests;
+mod util_linux;
+
+use super::command::Output;
+use crate::error::Error;
+use crate::log::printable;
+
+/// How many lines are quoted where nothing is known about any of them.
+const QUOTED_LINES: usize = 5;
+
+/// What to do where nothing better is known.
+const BY_HAND: &str = "run the command by hand as root to see all it says, put right what it names, then run `bootstrap` again";
+
+/// What is known about the messages of one tool.
+#[derive(Debug)]
+pub struct Tool {
+    /// Its programs; `docker pull` is for that subcommand alone.
+    programs: &'static [&'static str],
+    /// Lines that are never the reason, as patterns: banners, progress, summaries, pointers to a manual.
+    chatter: &'static [&'static str],
+    /// How many of the last lines that are left are the reason, where no fact is known.
+    lines: usize,
+    /// The first one that fits decides; so what never gets better comes before what may.
+    facts: &'static [Fact],
+    /// What a failure means that no fact fits.
+    otherwise: Meaning,
+    /// What to do about such a failure.
+    hint: &'static str,
+}
+
+/// Words of a tool and what they mean.
+#[derive(Debug)]
+pub struct Fact {
+    /// A line with one of these means it (patterns; upper and lower case are the same).
+    pub words: &'static [&'static str],
+    /// Whether it passes.
+    pub meaning: Meaning,
+    /// What to do.
+    pub hint: &'static str,
+    /// Where the words were seen: `owner/repository#issue`, or the program that has them in its source.
+    pub source: &'static str,
+}
+
+/// Whether a failure gets better by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    /// Trying again can help.
+    Passes,
+    /// Someone has to do something first.
+    Lasts,
+}
+
+/// A failure, as read from what a tool said.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Failure {
+    /// The line, or lines, that say why; fit to be quoted. Empty where the tool said nothing.
+    pub reason: String,
+    /// Whether trying again can help.
+    pub passes: bool,
+    /// What to do.
+    pub hint: &'static str,
+}
+
+const TOOLS: &[&Tool] = &[
+    &docker::PULL,
+    &docker::DOCKER,
+    &apt::APT,
+    &dnf::DNF,
+    &e2fsprogs::E2FSPROGS,
+    &util_linux::MOUNT,
+    &systemctl::SYSTEMCTL,
+    &journal::DOCKERD,
+    &modprobe::MODPROBE,
+    &accounts::ACCOUNTS,
+];
+
+/// What to do about a service whose journal says nothing that is known.
+pub const SEE_JOURNAL: &str = "see the service's journal";
+
+/// A tool that nothing is known about.
+const UNKNOWN: Tool = Tool {
+    programs: &[],
+    chatter: &[],
+    lines: QUOTED_LINES,
+    facts: &[],
+    otherwise: Meaning::Lasts,
+    hint: BY_HAND,
+};
+
+const ROOM: &str = "make room on the disk (`df -h`), or give the instance a larger one, then run `bootstrap` again";
+const CLOCK: &str = "see whether the clock is right (`timedatectl`, `chronyc tracking`), put it right, then run `bootstrap` again";
+
+/// What any tool can say.
+const COMMON: &[Fact] = &[
+    Fact {
+        words: &["no space left on device", "disk quota exceeded", "enospc"],
+        meaning: Meaning::Lasts,
+        hint: ROOM,
+        source: "errno(3)",
+    },
+    Fact {
+        // A machine's clock can be wrong until its time service has asked for the first time.
+        words: &[
+            "not valid yet",
+            "not yet valid",
+            "is not valid until",
+            "notvalidyet",
+            "expired or is not yet valid",
+        ],
+        meaning: Meaning::Passes,
+        hint: CLOCK,
+        source: "jareware/chilipie-kiosk#190 (apt), Go's crypto/x509, OpenSSL, rustls",
+    },
+    Fact {
+        words: &["read-only file system"],
+        meaning: Meaning::Lasts,
+        hint: "see `dmesg` for a disk error; reboot, which checks the disk; if it stays so, replace the instance",
+        source: "errno(3)",
+    },
+    Fact {
+        words: &["cannot allocate memory", "out of memory"],
+        meaning: Meaning::Passes,
+        hint: "see what takes the memory (`free -m`, `dmesg`), or use a larger instance type",
+        source: "errno(3)",
+    },
+];
+
+/// Reads what a failed tool said.
+pub fn read(output: &Output) -> Failure {
+    read_as(
+        tool(&output.program, &output.verb),
+        &output.stderr,
+        &output.stdout,
+    )
+}
+
+/// The same for text that comes by another way than a call of the tool.
+pub fn read_as(tool: &Tool, stderr: &str, stdout: &str) -> Failure {
+    let lines = || {
+        [stderr, stdout]
+            .into_iter()
+            .flat_map(str::lines)
+            .map(str::trim)
+            .filter(|line| !line.is_empty())
+    };
+    for fact in tool.facts.iter().chain(COMMON) {
+        let mut from = lines().skip_while(|line| !fact.fits(line));
+        let Some(line) = from.next() else { continue };
+        // "The following packages have unmet dependencies:" says nothing without the next line.
+        let more = from.next().filter(|_| line.ends_with(':'));
+        let reason = more.map_or_else(|| line.to_owned(), |more| format!("{line} {more}"));
+        return Failure {
+            reason: printable(&reason),
+            passes: fact.meaning == Meaning::Passes,
+            hint: fact.hint,
+        };
+    }
+    let reason = [stderr, stdout]
+        .into_iter()
+        .map(|text| tool.reason(text))
+        .find(|said| !said.is_empty());
+    Failure {
+        reason: reason.unwrap_or_default(),
+        passes: tool.otherwise == Meaning::Passes,
+        hint: tool.hint,
+    }
+}
+
+/// What is known about the tool: of its subcommand, else of the whole program.
+pub fn tool(program: &str, verb: &str) -> &'static Tool {
+    let whole = format!("{program} {verb}");
+    let known = |name: &str| TOOLS.iter().find(|tool| tool.programs.contains(&name));
+    let unit = program.ends_with(".service").then_some(&&journal::SERVICE);
+    known(&whole)
+        .or_else(|| known(program))
+        .or(unit)
+        .map_or(&UNKNOWN, |tool| *tool)
+}
+
+/// The last lines of a text that are not empty, at most so many.
+pub fn last_lines(text: &str, count: usize) -> Vec<&str> {
+    last(
+        text.lines().map(str::trim).filter(|line| !line.is_empty()),
+        count,
+    )
+}
+
+fn last<'a>(lines: impl Iterator<Item = &'a str>, count: usize) -> Vec<&'a str> {
+    let mut lines: Vec<&str> = lines.collect();
+    lines.drain(..lines.len().saturating_sub(count));
+    lines
+}
+
+impl Tool {
+    /// The last lines that say something; all chatter is better than nothing.
+    fn reason(&self, text: &str) -> String {
+        let says = |line: &&str| !self.chatter.iter().any(|pattern| like(pattern, line));
+        let lines = last_lines(text, usize::MAX);
+        let mut found = last(lines.iter().copied().filter(says), self.lines);
+        if found.is_empty() {
+            found = last(lines.into_iter(), self.lines);
+        }
+        printable(&found.join(" / "))
+    }
+}
+
+impl Fact {
+    fn fits(&self, line: &str) -> bool {
+        self.words
+            .iter()
+            .any(|words| like(&format!("*{words}*"), line))
+    }
+}
+
+impl Failure {
+    /// The failure of this command as an error.
+    pub fn into_error(self, command: &str, code: i32) -> Error {
+        let colon = if self.reason.is_empty() { "" } else { ": " };
+        let reason = format!(
+            "`{command}` failed with exit code {code}{colon}{}",
+            self.reason
+        );
+        Error::new(reason, self.hint).transient_if(self.passes)
+    }
+}
+
+/// Whether the line is like the pattern, in which each `*` stands for any text; upper and lower case are the same.
+pub fn like(pattern: &str, line: &str) -> bool {
+    let (pattern, line) = (pattern.to_lowercase(), line.to_lowercase());
+    let mut pieces = pattern.split('*');
+    let Some(mut rest) = pieces.next().and_then(|first| line.strip_prefix(first)) else {
+        return false;
+    };
+    let mut pieces: Vec<&str> = pieces.collect();
+    // Without any `*` the whole line has to be the pattern.
+    let Some(end) = pieces.pop() else {
+        return rest.is_empty();
+    };
+    for piece in pieces {
+        let Some((_, after)) = rest.split_once(piece) else {
+            return false;
+        };
+        rest = after;
+    }
+    rest.ends_with(end)
+}
+
+/// Everything that is known, for those who list it.
+pub fn facts() -> impl Iterator<Item = (&'static str, &'static Fact)> {
+    let of_tools = TOOLS.iter().flat_map(|tool| {
+        let name = tool.programs.first().copied().unwrap_or_default();
+        tool.facts.iter().map(move |fact| (name, fact))
+    });
+    of_tools.chain(COMMON.iter().map(|fact| ("any tool", fact)))
+}

@@ -1,0 +1,49 @@
+//! systemctl, of systemd 249 to 257.
+
+use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
+use Meaning::{Lasts, Passes};
+
+pub(super) const SYSTEMCTL: Tool = Tool {
+    programs: &["systemctl"],
+    chatter: &[
+        "See \"systemctl status *\" and \"journalctl *\" for details.",
+        "See 'systemctl status *' and 'journalctl *' for details.",
+        "Warning: The unit file, source configuration file or drop-ins of *",
+        "Created symlink *",
+        "To force a start use \"systemctl reset-failed *",
+        "followed by \"systemctl start *",
+    ],
+    lines: QUOTED_LINES,
+    otherwise: Lasts,
+    hint: BY_HAND,
+    facts: &[
+        Fact {
+            words: &["is masked"],
+            meaning: Lasts,
+            source: "systemd/systemd",
+            hint: "someone has masked the unit, so that nothing can start it: take that back (systemctl unmask, with the unit's name), \
+                   then run `bootstrap` again",
+        },
+        Fact {
+            words: &[
+                "job for * canceled",
+                "connection timed out",
+                "transport endpoint is not connected",
+            ],
+            meaning: Passes,
+            source: "systemd/systemd",
+            hint: "see what systemd is busy with (`systemctl list-jobs`), then run `bootstrap` again",
+        },
+    ],
+};
+
+/// systemd knows no such unit: an answer. "Failed to connect to bus: No such file or directory" is none.
+pub fn is_unit_absent(stderr: &str) -> bool {
+    // Before 253 on standard error only; after it, by the word "not-found" on standard output.
+    stderr.lines().any(|line| {
+        super::like(
+            "Failed to get unit file state for *: No such file or directory",
+            line,
+        )
+    })
+}

@@ -1,0 +1,227 @@
+//! What real versions of the tools print, and what is read from it.
+
+#![allow(
+    clippy::unwrap_used,
+    clippy::expect_used,
+    clippy::panic,
+    clippy::indexing_slicing
+)]
+
+use super::*;
+
+/// Tool and version; its standard error; the reason; whether it passes; a part of the hint.
+type Case = (&'static str, &'static str, &'static str, bool, &'static str);
+
+#[rustfmt::skip]
+const CASES: &[Case] = &[
+    ("docker run 20.10", "docker: Error response from daemon: driver failed programming external connectivity on endpoint edgelauncher (1f2e): Bind for 127.0.0.1:17888 failed: port is already allocated.\nSee 'docker run --help'.",
+     "docker: Error response from daemon: driver failed programming external connectivity on endpoint edgelauncher (1f2e): Bind for 127.0.0.1:17888 failed: port is already allocated.", false, "ss -ltnp"),
+    ("docker run 28", "docker: Error response from daemon: failed to set up container networking: driver failed programming external connectivity on endpoint edgelauncher (1f2e): failed to bind host port 127.0.0.1:17888/tcp: address already in use\n\nRun 'docker run --help' for more information",
+     "docker: Error response from daemon: failed to set up container networking: driver failed programming external connectivity on endpoint edgelauncher (1f2e): failed to bind host port 127.0.0.1:17888/tcp: address already in use", false, "ss -ltnp"),
+    ("docker run 28, an error that nobody knows", "WARNING: Your kernel does not support swap limit capabilities.\ndocker: Error response from daemon: frobnication failed\n\nRun 'docker run --help' for more information\n",
+     "docker: Error response from daemon: frobnication failed", false, "how it was called"),
+    ("docker start 27", "Error response from daemon: frobnication failed\nError: failed to start containers: edgelauncher",
+     "Error response from daemon: frobnication failed", false, "how it was called"),
+    ("docker start 29", "Error response from daemon: frobnication failed\nfailed to start containers: edgelauncher",
+     "Error response from daemon: frobnication failed", false, "how it was called"),
+    ("docker stop 28", "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?",
+     "Cannot connect to the Docker daemon at unix:///var/run/docker.sock. Is the docker daemon running?", true, "--phase docker"),
+    ("docker stop 29", "failed to connect to the docker API at unix:///var/run/docker.sock; check if the path is correct and if the daemon is running: dial unix /var/run/docker.sock: connect: no such file or directory",
+     "failed to connect to the docker API at unix:///var/run/docker.sock; check if the path is correct and if the daemon is running: dial unix /var/run/docker.sock: connect: no such file or directory", true, "--phase docker"),
+    ("docker run 25", "docker: Error response from daemon: failed to create task for container: error running prestart hook #0: exit status 1, stdout: , stderr: Auto-detected mode as 'legacy'\nnvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.8, please update your driver to a newer version, or use an earlier cuda container: unknown.\nSee 'docker run --help'.",
+     "nvidia-container-cli: requirement error: unsatisfied condition: cuda>=12.8, please update your driver to a newer version, or use an earlier cuda container: unknown.", false, "gpu_driver"),
+    ("docker run 29", "docker: Error response from daemon: failed to discover GPU vendor from CDI: no known GPU vendor found\n\nRun 'docker run --help' for more information",
+     "docker: Error response from daemon: failed to discover GPU vendor from CDI: no known GPU vendor found", false, "nvidia-ctk cdi generate"),
+    ("docker run 20.10", "docker: Error response from daemon: could not select device driver \"\" with capabilities: [[gpu]].",
+     "docker: Error response from daemon: could not select device driver \"\" with capabilities: [[gpu]].", false, "--phase nvidia"),
+    ("docker run 24", "docker: Error response from daemon: failed to create shim task: nvidia-container-cli: initialization error: nvml error: driver/library version mismatch: unknown.",
+     "docker: Error response from daemon: failed to create shim task: nvidia-container-cli: initialization error: nvml error: driver/library version mismatch: unknown.", false, "reboot"),
+    ("docker pull 27", "Error response from daemon: received unexpected HTTP status: 503 Service Temporarily Unavailable",
+     "Error response from daemon: received unexpected HTTP status: 503 Service Temporarily Unavailable", true, "mirror"),
+    ("docker pull 29", "failed commit on ref \"layer-sha256:0a\": unexpected commit digest sha256:0b, expected sha256:0a: failed precondition",
+     "failed commit on ref \"layer-sha256:0a\": unexpected commit digest sha256:0b, expected sha256:0a: failed precondition", true, "mirror"),
+    ("docker pull 29, an error that nobody knows", "failed to copy: frobnication", "failed to copy: frobnication", true, "by hand"),
+    ("docker pull 29", "Error response from daemon: failed to resolve reference \"docker.io/a/b:c\": docker.io/a/b:c: not found",
+     "Error response from daemon: failed to resolve reference \"docker.io/a/b:c\": docker.io/a/b:c: not found", false, "no such image"),
+    ("docker pull 29, its own store", "content digest sha256:0a: not found", "content digest sha256:0a: not found", true, "by hand"),
+    ("docker pull 25", "error getting credentials - err: exec: \"docker-credential-ecr-login\": executable file not found in $PATH, out: ``",
+     "error getting credentials - err: exec: \"docker-credential-ecr-login\": executable file not found in $PATH, out: ``", false, "/root/.docker/config.json"),
+    ("docker pull 25", "Error response from daemon: Get \"https://registry-1.docker.io/v2/\": tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2020-01-01T00:00:00Z is before 2026-01-01T00:00:00Z",
+     "Error response from daemon: Get \"https://registry-1.docker.io/v2/\": tls: failed to verify certificate: x509: certificate has expired or is not yet valid: current time 2020-01-01T00:00:00Z is before 2026-01-01T00:00:00Z", true, "timedatectl"),
+    ("docker pull 20.10", "Error response from daemon: pull access denied for a/b, repository does not exist or may require 'docker login': denied: requested access to the resource is denied",
+     "Error response from daemon: pull access denied for a/b, repository does not exist or may require 'docker login': denied: requested access to the resource is denied", false, "no such image"),
+    ("apt-get 2.4", "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unattended-upgr)",
+     "E: Could not get lock /var/lib/dpkg/lock-frontend. It is held by process 812 (unattended-upgr)", true, "another package manager"),
+    ("apt-get 3.0", "Error: Unable to locate package docker.oi", "Error: Unable to locate package docker.oi", false, "newer AMI"),
+    ("apt-get 2.6", "Reading package lists...\nE: Unable to locate package docker.oi", "E: Unable to locate package docker.oi", false, "newer AMI"),
+    ("apt-get 3.0", "Unsatisfied dependencies:\n docker.io : Depends: containerd (>= 1.4) but it is not going to be installed\nError: Unable to correct problems, you have held broken packages.",
+     "Error: Unable to correct problems, you have held broken packages.", false, "apt-mark showhold"),
+    ("apt-get 2.6", "E: Release file for http://deb.debian.org/debian/dists/bookworm-updates/InRelease is not valid yet (invalid for another 2h 56min 18s). Updates for this repository will not be applied.",
+     "E: Release file for http://deb.debian.org/debian/dists/bookworm-updates/InRelease is not valid yet (invalid for another 2h 56min 18s). Updates for this repository will not be applied.", true, "timedatectl"),
+    ("apt-get 2.4", "E: Held packages were changed and -y was used without --allow-change-held-packages.",
+     "E: Held packages were changed and -y was used without --allow-change-held-packages.", false, "apt-mark unhold"),
+    ("apt-get 2.6", "dpkg: error processing package dkms (--configure):\n installed dkms package post-installation script subprocess returned error exit status 10\nErrors were encountered while processing:\n dkms\nE: Sub-process /usr/bin/dpkg returned an error code (1)",
+     "dpkg: error processing package dkms (--configure): installed dkms package post-installation script subprocess returned error exit status 10", false, "term.log"),
+    ("apt-get 2.6, words that nobody knows", "frobnication\nE: Sub-process /usr/bin/dpkg returned an error code (1)", "frobnication", false, "by hand"),
+    ("apt-get 2.6", "W: GPG error: https://nvidia.github.io  InRelease: NO_PUBKEY DDCAE044F796ECB0\nE: Failed to fetch it",
+     "W: GPG error: https://nvidia.github.io  InRelease: NO_PUBKEY DDCAE044F796ECB0", false, "restore the repository's key"),
+    ("apt-get 2.4", "dpkg: error: cannot copy: No space left on device", "dpkg: error: cannot copy: No space left on device", false, "make room"),
+    ("apt-get 2.4", "E: Failed to fetch store:/x  Hash Sum mismatch", "E: Failed to fetch store:/x  Hash Sum mismatch", true, "mirrors"),
+    ("dnf 4", "[Errno 2] No such file or directory: '/var/cache/dnf/amazonlinux-98/packages/a-1.x86_64.rpm'",
+     "[Errno 2] No such file or directory: '/var/cache/dnf/amazonlinux-98/packages/a-1.x86_64.rpm'", true, "emptied the cache"),
+    ("dnf 4", "Error: Transaction test error:\n  installing package docker-25 needs 117MB more space on the / filesystem\n\nError Summary\n-------------\nDisk Requirements:\n   At least 117MB more space needed on the / filesystem.\n",
+     "installing package docker-25 needs 117MB more space on the / filesystem", false, "make room"),
+    ("dnf 4", "error: can't create transaction lock on /var/lib/rpm/.rpm.lock (Resource temporarily unavailable)",
+     "error: can't create transaction lock on /var/lib/rpm/.rpm.lock (Resource temporarily unavailable)", true, "another package manager"),
+    ("dnf 5", "Updating and loading repositories:\n>>> Librepo error: Cannot download repomd.xml: All mirrors were tried\nRepositories loaded.",
+     ">>> Librepo error: Cannot download repomd.xml: All mirrors were tried", true, "mirrors"),
+    ("dnf 5", "Failed to resolve the transaction:\nNo match for argument: dockr\nYou can try to add to command line:\n  --skip-unavailable to skip unavailable packages",
+     "No match for argument: dockr", false, "newer AMI"),
+    ("dnf 4", "Curl error (60): SSL peer certificate or SSH remote key was not OK for https://al2023-repos.s3.amazonaws.com [SSL certificate problem: certificate is not yet valid]",
+     "Curl error (60): SSL peer certificate or SSH remote key was not OK for https://al2023-repos.s3.amazonaws.com [SSL certificate problem: certificate is not yet valid]", true, "timedatectl"),
+    ("mkfs.ext4 1.47.0", "mke2fs 1.47.0 (5-Feb-2023)\n/dev/nvme1n1 is apparently in use by the system; will not make a filesystem here!",
+     "/dev/nvme1n1 is apparently in use by the system; will not make a filesystem here!", false, "lsblk"),
+    ("mkfs.ext4 1.45.5", "mke2fs 1.45.5 (07-Jan-2020)\nmkfs.ext4: Input/output error while writing out and closing file system",
+     "mkfs.ext4: Input/output error while writing out and closing file system", false, "by hand"),
+    ("resize2fs 1.46.5", "resize2fs 1.46.5 (30-Dec-2021)\nresize2fs: Superblock checksum does not match superblock while trying to open /dev/nvme1n1\nCouldn't find valid filesystem superblock.",
+     "resize2fs: Superblock checksum does not match superblock while trying to open /dev/nvme1n1", true, "fsck"),
+    ("resize2fs 1.47.3", "resize2fs 1.47.3 (8-Jul-2025)\nPlease run 'e2fsck -f /dev/nvme1n1' first.", "Please run 'e2fsck -f /dev/nvme1n1' first.", false, "not mounted"),
+    ("resize2fs 1.47.3", "resize2fs 1.47.3 (8-Jul-2025)\nresize2fs: frobnication\nCouldn't find valid filesystem superblock.", "resize2fs: frobnication", false, "by hand"),
+    ("mount 2.37", "mount: /data: wrong fs type, bad option, bad superblock on /dev/nvme1n1, missing codepage or helper program, or other error.",
+     "mount: /data: wrong fs type, bad option, bad superblock on /dev/nvme1n1, missing codepage or helper program, or other error.", false, "by hand"),
+    ("mount 2.41", "mount: /data: can't read superblock on /dev/nvme1n1.\n       dmesg(1) may have more information after failed mount system call.\nmount: (hint) your fstab has been modified, but systemd still uses\n       the old version; use 'systemctl daemon-reload' to reload.",
+     "mount: /data: can't read superblock on /dev/nvme1n1.", false, "by hand"),
+    ("systemctl 252", "Job for docker.service failed because the control process exited with error code.\nSee \"systemctl status docker.service\" and \"journalctl -xeu docker.service\" for details.",
+     "Job for docker.service failed because the control process exited with error code.", false, "by hand"),
+    ("systemctl 255", "Failed to enable unit: Unit file /etc/systemd/system/docker.service is masked.",
+     "Failed to enable unit: Unit file /etc/systemd/system/docker.service is masked.", false, "unmask"),
+    ("modprobe 31", "modprobe: ERROR: could not insert 'nvidia': Key was rejected by service",
+     "modprobe: ERROR: could not insert 'nvidia': Key was rejected by service", false, "Secure Boot"),
+    ("useradd 4.13", "useradd: cannot lock /etc/passwd; try again later.", "useradd: cannot lock /etc/passwd; try again later.", true, "account files"),
+    ("frobnicate 1", "1\n2\n\n3\n4\n5\n6\n", "2 / 3 / 4 / 5 / 6", false, "by hand"),
+];
+
+fn read(tool: &str, stderr: &str, stdout: &str) -> Failure {
+    let mut words = tool.split(' ');
+    let (program, verb) = (words.next().unwrap(), words.next().unwrap());
+    read_as(super::tool(program, verb), stderr, stdout)
+}
+
+#[test]
+fn the_reason_is_what_the_tool_means_not_what_it_says_last() {
+    for (tool, stderr, reason, passes, hint) in CASES {
+        // It may stand on either stream.
+        for failure in [read(tool, stderr, ""), read(tool, "", stderr)] {
+            assert_eq!(
+                (failure.reason.as_str(), failure.passes),
+                (*reason, *passes),
+                "{tool}"
+            );
+            assert!(failure.hint.contains(hint), "{tool}: {}", failure.hint);
+        }
+    }
+}
+
+#[test]
+fn a_tool_that_only_chatters_is_quoted_all_the_same() {
+    let failure = read("docker run", "See 'docker run --help'.\n", "");
+    assert_eq!(failure.reason, "See 'docker run --help'.");
+    assert_eq!(read("docker run", "", "").reason, "");
+}
+
+#[test]
+fn only_no_such_container_image_or_object_is_absence() {
+    for (said, absent) in [
+        ("Error: No such container: edgelauncher", true),
+        (
+            "Error response from daemon: No such container: edgelauncher",
+            true,
+        ),
+        ("[]\nError: No such object: x", true),
+        ("Error response from daemon: No such image: a/b:c", true),
+        (
+            "dial unix /var/run/docker.sock: connect: no such file or directory",
+            false,
+        ),
+        ("dial tcp: lookup registry: no such host", false),
+        (
+            "Error response from daemon: open /var/lib/docker/x: no such device",
+            false,
+        ),
+        ("error during connect: no such container runtime", false),
+    ] {
+        assert_eq!(docker::is_absent(said), absent, "{said}");
+    }
+    for (said, absent) in [
+        (
+            "Failed to get unit file state for x.service: No such file or directory",
+            true,
+        ),
+        ("Failed to connect to bus: No such file or directory", false),
+    ] {
+        assert_eq!(systemctl::is_unit_absent(said), absent, "{said}");
+    }
+}
+
+#[test]
+fn the_journal_s_last_words_are_systemd_s_own() {
+    let journal = "unable to configure the Docker daemon with file /etc/docker/daemon.json: the following directives are specified both as \
+                   a flag and in the configuration file: log-driver: (from flag: journald, from file: json-file)\n\
+                   docker.service: Main process exited, code=exited, status=1/FAILURE\n\
+                   docker.service: Failed with result 'exit-code'.\nFailed to start docker.service - Docker Application Container Engine.\n";
+    let failure = read_as(super::tool("docker.service", ""), journal, "");
+    assert!(
+        failure.reason.ends_with("from file: json-file)"),
+        "{failure:?}"
+    );
+    assert!(failure.hint.contains("systemctl cat docker.service"));
+    let other = "agent: cannot listen\nx.service: Main process exited, code=exited, status=1/FAILURE\nFailed to start x.service - X.\n";
+    let failure = read_as(super::tool("x.service", ""), other, "");
+    assert_eq!(
+        (failure.reason.as_str(), failure.hint),
+        ("agent: cannot listen", SEE_JOURNAL)
+    );
+}
+
+#[test]
+fn patterns_are_whole_lines_with_any_text_for_a_star() {
+    for (pattern, line, fits) in [
+        ("a", "a", true),
+        ("a", "ab", false),
+        ("a*", "AB", true),
+        ("*b", "ab", true),
+        ("*b", "aba", false),
+        ("a*c*e", "abcde", true),
+        ("a*c*e", "abde", false),
+        ("a*a", "a", false),
+        ("*", "", true),
+        ("", "", true),
+        ("", "a", false),
+    ] {
+        assert_eq!(like(pattern, line), fits, "{pattern} {line}");
+    }
+}
+
+#[test]
+fn each_fact_says_what_to_do_and_where_it_was_seen() {
+    let mut count = 0;
+    for (tool, fact) in facts() {
+        assert!(
+            !fact.words.is_empty() && fact.words.iter().all(|words| words.len() > 2),
+            "{tool}: {fact:?}"
+        );
+        assert!(
+            !fact.hint.is_empty() && !fact.source.is_empty(),
+            "{tool}: {fact:?}"
+        );
+        assert!(
+            fact.hint.starts_with(|c: char| !c.is_uppercase()
+                || fact.hint.starts_with("UEFI")
+                || fact.hint.starts_with("Docker")),
+            "{}",
+            fact.hint
+        );
+        count += 1;
+    }
+    assert!(count > 50, "{count}");
+}
