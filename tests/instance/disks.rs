@@ -1,6 +1,6 @@
 //! What a data volume holds is kept: foreign contents are refused, and a run may be killed anywhere.
 
-use crate::launch::{Launch, PASSWORD, disk, keepsake, sha256_of, stop_everything};
+use crate::launch::{Launch, PASSWORD, Place, disk, keepsake, sha256_of, stop_all};
 
 pub fn foreign_contents_are_refused_and_unchanged() {
     let prepared = [
@@ -12,7 +12,7 @@ pub fn foreign_contents_are_refused_and_unchanged() {
     for (name, make, found) in prepared {
         let disk = disk(name, make);
         let before = sha256_of(&disk);
-        let (instance, _) = Launch::new("foreign")
+        let (instance, _) = Launch::beside("foreign")
             .password(PASSWORD)
             .disk(&disk)
             .failing()
@@ -31,7 +31,7 @@ pub fn foreign_contents_are_refused_and_unchanged() {
             told.contains(found),
             "{name}: CloudFormation was told {told}"
         );
-        stop_everything();
+        stop_all(Place::Beside);
         assert_eq!(sha256_of(&disk), before, "{name}: the disk changed");
     }
 }
@@ -39,7 +39,7 @@ pub fn foreign_contents_are_refused_and_unchanged() {
 pub fn killed_in_each_phase_the_next_run_heals() {
     let keepsake = keepsake();
     let make = format!("mkfs.ext4 -q -d {} DISK", keepsake.display());
-    let (instance, _) = Launch::new("killed")
+    let (instance, _) = Launch::beside("killed")
         .password(PASSWORD)
         .disk(&disk("kept", &make))
         .without_running()
@@ -64,5 +64,5 @@ pub fn killed_in_each_phase_the_next_run_heals() {
     let verify = instance.try_run("bootstrap verify --wait 3m");
     assert_eq!(verify.code, 0, "{}", verify.output);
     instance.run("cd /data && sha256sum --check --quiet SHA256SUMS");
-    stop_everything();
+    stop_all(Place::Beside);
 }

@@ -1,9 +1,12 @@
 //! What happens to a node in its life, on one volume with one key: its instance is replaced, its image is upgraded, an
-//! image is wrong and rolled back, everything is stopped. In this order, each from where the one before has left it.
+//! image is wrong and rolled back, everything is stopped, and begins again with the volume. In this order, each from
+//! where the one before has left it.
+
+use std::path::Path;
 
 use serde_json::Value;
 
-use crate::launch::{Instance, Launch, leftovers, stop_everything};
+use crate::launch::{Instance, Launch, PASSWORD, follow, hint, leftovers};
 use crate::shared::shared;
 
 const REPOSITORY: &str = "thetalabsorg/edgelauncher_mainnet";
@@ -25,6 +28,15 @@ pub fn a_replaced_instance_waits_for_the_volume_and_has_the_same_address() {
     assert!(output.contains(&waited), "{waited} is not in {output}");
     assert_eq!(instance.address(), shared.address);
     shared.goes_on_with(instance);
+}
+
+pub fn replacements_by_the_printed_hint_follow_each_other() {
+    let mut shared = shared();
+    for name in ["node", "node2"] {
+        let instance = Instance::launched_by(&shared.instance().hint("Replace it"), name);
+        assert_eq!(instance.address(), shared.address);
+        shared.goes_on_with(instance);
+    }
 }
 
 pub fn an_upgraded_node_has_the_new_image_and_the_same_address() {
@@ -77,8 +89,30 @@ fn word<'a>(signal: &'a Value, key: &str) -> &'a str {
     signal[key].as_str().expect(key)
 }
 
-pub fn a_stop_leaves_nothing_behind() {
-    shared().stop();
-    stop_everything();
-    assert_eq!(leftovers(), Vec::<String>::new());
+pub fn a_stop_leaves_nothing_behind_but_the_volume() {
+    let mut shared = shared();
+    let stop = |instance: &Instance| {
+        let stopped = follow(&instance.hint("Stop it"));
+        assert_eq!(stopped.code, 0, "{}", stopped.output);
+        assert_eq!(leftovers(), Vec::<String>::new());
+        stopped.output
+    };
+    let stopped = stop(shared.instance());
+
+    // The password is for the reader to say.
+    let own = format!("'{}'", PASSWORD.replace('\'', r"'\''"));
+    let again = hint(&stopped, "Launch one with its volume").replace("PASSWORD", &own);
+    let instance = Instance::launched_by(&again, "node");
+    assert_eq!(instance.address(), shared.address);
+    let stopped = stop(&instance);
+
+    shared.goes_on_with(instance);
+    let mut words = again
+        .split_whitespace()
+        .skip_while(|word| *word != "--disk");
+    let disk = Path::new(words.nth(1).expect("the volume's file"));
+    assert!(disk.exists(), "{}", disk.display());
+    let clean = follow(&hint(&stopped, "Delete every volume"));
+    assert_eq!(clean.code, 0, "{}", clean.output);
+    assert!(!disk.exists(), "{}", disk.display());
 }

@@ -19,29 +19,33 @@ fn repository() -> &'static Path {
 
 /// What `launch-local` keeps of its containers.
 fn state() -> PathBuf {
-    repository().join("target/local")
+    Place::Container.state()
 }
 
-/// Where an instance boots.
+/// Where an instance boots: each place has an AWS and a network of its own.
 #[derive(Clone, Copy, Debug)]
-enum Place {
+pub enum Place {
     Container,
+    /// Another container, beside that one.
+    Beside,
     Qemu,
 }
 
 impl Place {
     /// What `launch-local` keeps of the instances there.
     fn state(self) -> PathBuf {
-        match self {
-            Self::Container => state(),
-            Self::Qemu => repository().join("target/qemu"),
-        }
+        repository().join(match self {
+            Self::Container => "target/local",
+            Self::Beside => "target/local-beside",
+            Self::Qemu => "target/qemu",
+        })
     }
 
     fn launch_local(self) -> Command {
         let mut command = launch_local();
         command.args(match self {
             Self::Container => [].as_slice(),
+            Self::Beside => &["--cloud", "beside"],
             Self::Qemu => &["--qemu"],
         });
         command
@@ -84,6 +88,40 @@ pub fn operate(script: &str, arguments: &[&str]) -> Ended {
     )
 }
 
+/// Runs `launch-local` as it stands.
+pub fn drive(arguments: &[&str]) -> Ended {
+    finish(launch_local().args(arguments))
+}
+
+/// How the tests call `launch-local`, as its hints have it.
+pub fn launched_as() -> String {
+    launch_local().get_program().to_str().unwrap().to_owned()
+}
+
+/// Runs a hint that `launch-local` has printed, word for word.
+pub fn follow(hint: &str) -> Ended {
+    finish(Command::new("bash").args(["-c", hint]))
+}
+
+/// Does something while what stands in for AWS is not ready.
+pub fn without_aws(act: impl FnOnce()) {
+    let ready = state().join("cloud/ready");
+    let away = ready.with_extension("away");
+    std::fs::rename(&ready, &away).unwrap();
+    act();
+    std::fs::rename(away, ready).unwrap();
+}
+
+/// The command that `launch-local` has printed under this name.
+pub fn hint(output: &str, name: &str) -> String {
+    let lines = output.lines().rev();
+    let mut found = lines.filter_map(|line| line.strip_prefix(name)?.strip_prefix(':'));
+    let found = found
+        .next()
+        .unwrap_or_else(|| panic!("no {name} in {output}"));
+    found.trim().to_owned()
+}
+
 /// A file of the tests' own.
 pub fn scratch(name: &str) -> PathBuf {
     state().join(name)
@@ -99,6 +137,11 @@ pub struct Launch {
 impl Launch {
     pub fn new(name: &str) -> Self {
         Self::at(Place::Container, name)
+    }
+
+    /// One that boots beside those.
+    pub fn beside(name: &str) -> Self {
+        Self::at(Place::Beside, name)
     }
 
     /// One that boots in QEMU.
@@ -172,12 +215,8 @@ impl Launch {
     /// Launches; panics with the whole output where `launch-local` fails.
     pub fn run(mut self) -> (Instance, String) {
         let Ended { code, output } = finish(&mut self.command);
-        let instance = Instance {
-            name: self.name,
-            place: self.place,
-        };
         assert_eq!(code, 0, "{output}");
-        (instance, output)
+        (Instance::launched(self.place, &self.name, &output), output)
     }
 }
 
@@ -185,9 +224,31 @@ impl Launch {
 pub struct Instance {
     name: String,
     place: Place,
+    /// What its launch has printed.
+    told: String,
 }
 
 impl Instance {
+    fn launched(place: Place, name: &str, told: &str) -> Self {
+        Self {
+            name: name.into(),
+            place,
+            told: told.into(),
+        }
+    }
+
+    /// One that a hint has launched.
+    pub fn launched_by(hint: &str, name: &str) -> Self {
+        let Ended { code, output } = follow(hint);
+        assert_eq!(code, 0, "{hint}: {output}");
+        Self::launched(Place::Container, name, &output)
+    }
+
+    /// The command that its launch has printed under this name.
+    pub fn hint(&self, name: &str) -> String {
+        hint(&self.told, name)
+    }
+
     /// A fact that `launch-local` keeps about the instance.
     fn fact(&self, name: &str) -> String {
         let fact = std::fs::read_to_string(self.file(name)).unwrap();
@@ -286,18 +347,18 @@ impl Instance {
             .collect()
     }
 
-    /// Reboots, and waits until the new boot has run everything that starts at boot.
+    /// Reboots by the printed hint, and waits until the new boot has run everything that starts at boot.
     pub fn reboot(&self) {
-        self.up_again("--reboot");
+        self.up_again(Command::new("bash").args(["-c", &self.hint("Reboot it")]));
     }
 
     /// Powers it off and on, its disks in another order on the bus, and waits until everything that starts at boot has run.
     pub fn restart_with_disks_in_another_order(&self) {
-        self.up_again("--restart");
+        self.up_again(self.place.launch_local().args(["--restart", &self.name]));
     }
 
-    fn up_again(&self, how: &str) {
-        let again = finish(self.place.launch_local().args([how, &self.name]));
+    fn up_again(&self, how: &mut Command) {
+        let again = finish(how);
         assert_eq!(again.code, 0, "{}", again.output);
         // systemd may not listen yet.
         let patience = Instant::now() + Duration::from_mins(5);
@@ -327,9 +388,10 @@ impl Instance {
             .stderr(Stdio::null())
             .spawn()
             .unwrap();
+        let inside = PathBuf::from(self.run("readlink /proc/1/ns/pid"));
         let mut process = None;
         while run.try_wait().unwrap().is_none() {
-            process = process.or_else(the_run);
+            process = process.or_else(|| the_run(&inside));
             let now = read();
             let phases = now["phases"].as_array();
             let at_work = phases.is_some_and(|phases| {
@@ -351,13 +413,15 @@ impl Instance {
     }
 }
 
-/// The process of `bootstrap` without arguments, in whatever instance.
-fn the_run() -> Option<Pid> {
+/// The process of `bootstrap` without arguments in the instance with this namespace of processes.
+fn the_run(inside: &Path) -> Option<Pid> {
     std::fs::read_dir("/proc").unwrap().find_map(|entry| {
         let entry = entry.ok()?;
         let number = entry.file_name().to_str()?.parse().ok()?;
         let arguments = std::fs::read(entry.path().join("cmdline")).ok()?;
-        (arguments == b"bootstrap\0").then(|| Pid::from_raw(number))?
+        let ours = arguments == b"bootstrap\0"
+            && std::fs::read_link(entry.path().join("ns/pid")).is_ok_and(|of| of == inside);
+        ours.then(|| Pid::from_raw(number))?
     })
 }
 
@@ -382,31 +446,29 @@ pub fn unanswered(bucket: &str) -> usize {
         .count()
 }
 
-/// Stops whatever is up in containers.
+/// Stops whatever is up, everywhere.
 pub fn stop_everything() {
-    stop_all_of(Place::Container);
+    for place in [Place::Container, Place::Beside, Place::Qemu] {
+        stop_all(place);
+    }
 }
 
-/// Stops whatever is up in QEMU.
-pub fn stop_qemu() {
-    stop_all_of(Place::Qemu);
-}
-
-fn stop_all_of(place: Place) {
+/// Stops whatever is up there, and what stands in for AWS.
+pub fn stop_all(place: Place) {
     let Ended { code, output } = finish(place.launch_local().args(["--stop", "--all"]));
     assert_eq!(code, 0, "{output}");
 }
 
-/// The namespace that `tests/local/cloud.sh` derives from the checkout's path.
+/// The network namespace of the containers, whose name `tests/local/machine.sh` derives from the path of their state.
 fn namespace() -> String {
     let script = "cksum <<<\"$0\" | cut -d ' ' -f 1";
-    let sum = finish(Command::new("bash").args(["-c", script]).arg(repository())).output;
+    let sum = finish(Command::new("bash").args(["-c", script]).arg(state())).output;
     format!("bootstrap-{}", sum.trim())
 }
 
 /// What is still there of instances: loop devices, mounts, network namespaces, processes.
 pub fn leftovers() -> Vec<String> {
-    let state = state().display().to_string();
+    let state = format!("{}/", state().display());
     let ours = |command: &mut Command, mark: &str| -> Vec<String> {
         finish(command)
             .output
@@ -420,24 +482,22 @@ pub fn leftovers() -> Vec<String> {
         &state,
     );
     left.extend(ours(
-        Command::new("findmnt").args(["--list", "--noheadings"]),
+        Command::new("findmnt").args(["--list", "--noheadings", "--output", "TARGET"]),
         &state,
     ));
     left.extend(ours(
         Command::new("ip").args(["netns", "list"]),
         &namespace(),
     ));
-    left.extend(ours(
-        Command::new("ps").args(["-eo", "args"]),
-        &format!("{state}/"),
-    ));
+    left.extend(ours(Command::new("ps").args(["-eo", "args"]), &state));
     left
 }
 
-/// A disk image of 1 GiB on which `make` was run, with the image's path for `DISK`.
+/// A disk image of 1 GiB, for an instance beside the others, on which `make` was run, with the image's path for `DISK`.
 pub fn disk(name: &str, make: &str) -> PathBuf {
-    let path = state().join(format!("{name}.disk"));
-    std::fs::create_dir_all(state()).unwrap();
+    let state = Place::Beside.state();
+    let path = state.join(format!("{name}.disk"));
+    std::fs::create_dir_all(state).unwrap();
     let _ = std::fs::remove_file(&path);
     std::fs::File::create(&path)
         .unwrap()

@@ -1,7 +1,7 @@
 //! The local instance, end to end: real cloud-init, systemd, mkfs, mount, Docker and cron run the real user-data.
 //!
-//! `scripts/test` runs it; so does `cargo test --test instance` as root. The tests run in order and share
-//! instances, since a boot takes a minute.
+//! `scripts/test` runs it; so does `cargo test --test instance` as root. The tests of a chain run in order and share
+//! instances, since a boot takes a minute; the chains run side by side, each with an AWS and a network of its own.
 
 #![allow(
     clippy::unwrap_used,
@@ -11,8 +11,10 @@
     clippy::print_stderr
 )]
 
+mod chains;
 mod disks;
 mod drills;
+mod driver;
 mod launch;
 mod node;
 mod operators;
@@ -21,52 +23,70 @@ mod shared;
 mod stub;
 
 use std::process::ExitCode;
+use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Failed, Trial};
 
-use launch::{stop_everything, stop_qemu};
+use chains::{Chain, Turn};
+use launch::stop_everything;
+
+/// A name, and what it stands for.
+type Test = (&'static str, fn());
 
 /// The tests by name, in the order in which they run.
-macro_rules! tests {
+macro_rules! chain {
     ($($theme:ident::$test:ident),* $(,)?) => {
-        [$((concat!(stringify!($theme), "::", stringify!($test)), $theme::$test as fn())),*]
+        &[$((concat!(stringify!($theme), "::", stringify!($test)), $theme::$test as fn())),*]
     };
 }
 
-fn main() -> ExitCode {
-    let mut arguments = Arguments::from_args();
-    arguments.test_threads = Some(1);
-    let root = rustix::process::geteuid().is_root();
-    if !root {
-        eprintln!("skipped: needs root (systemd-nspawn, loop devices, a network namespace)");
-    }
-    let tests = tests![
+const CHAINS: [&[Test]; 3] = [
+    chain![
         node::a_bare_instance_becomes_a_healthy_node,
         node::the_release_binary_is_small_and_static,
         node::a_second_run_changes_nothing,
         node::the_password_is_found_nowhere,
         node::the_units_do_their_work_with_the_rights_that_they_have,
+        driver::a_refused_command_changes_nothing,
+        driver::an_instance_cannot_set_the_clock_of_this_machine,
+        driver::every_hint_of_a_launch_can_be_followed,
         node::a_reboot_ends_healthy_with_the_same_address,
         drills::a_replaced_instance_waits_for_the_volume_and_has_the_same_address,
+        drills::replacements_by_the_printed_hint_follow_each_other,
         drills::an_upgraded_node_has_the_new_image_and_the_same_address,
         drills::a_wrong_image_fails_with_its_reason_and_the_old_one_starts_again,
         operators::verify_prints_what_the_node_says,
         operators::the_key_is_backed_up,
-        drills::a_stop_leaves_nothing_behind,
-        stub::a_binary_that_is_not_what_the_stack_says_is_not_started,
-        stub::a_missing_binary_is_named,
+        drills::a_stop_leaves_nothing_behind_but_the_volume,
         stub::a_network_that_comes_late_is_waited_for,
         operators::a_new_node_takes_over_a_backed_up_key,
+    ],
+    chain![
+        stub::a_binary_that_is_not_what_the_stack_says_is_not_started,
+        stub::a_missing_binary_is_named,
         disks::foreign_contents_are_refused_and_unchanged,
         disks::killed_in_each_phase_the_next_run_heals,
+    ],
+    chain![
         qemu::a_driver_that_loads_only_after_a_reboot_gets_one_and_the_run_goes_on,
         qemu::the_volume_is_found_under_another_name,
         qemu::a_second_disk_is_never_touched,
-    ];
-    let trials = tests
-        .into_iter()
-        .map(|(name, test)| {
-            Trial::test(name, move || {
+    ],
+];
+
+fn main() -> ExitCode {
+    let mut arguments = Arguments::from_args();
+    let root = rustix::process::geteuid().is_root();
+    if !root {
+        eprintln!("skipped: needs root (systemd-nspawn, loop devices, a network namespace)");
+    }
+    let mut trials = Vec::new();
+    for chain in CHAINS {
+        let turns = Arc::new(Chain::default());
+        for (name, test) in chain {
+            let turn = Turn::at_the_end_of(&turns);
+            let trial = Trial::test(*name, move || {
+                turn.wait();
                 std::panic::catch_unwind(test).map_err(|panic| {
                     let text = panic
                         .downcast_ref::<String>()
@@ -75,14 +95,15 @@ fn main() -> ExitCode {
                         .unwrap_or("panicked");
                     Failed::from(text)
                 })
-            })
-            .with_ignored_flag(!root)
-        })
-        .collect();
+            });
+            trials.push(trial.with_ignored_flag(!root));
+        }
+    }
+    // Most of them only wait for their turn.
+    arguments.test_threads = Some(trials.len());
     let conclusion = libtest_mimic::run(&arguments, trials);
     if root {
         stop_everything();
-        stop_qemu();
     }
     conclusion.exit_code()
 }

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::launch::{Instance, Launch, PASSWORD, stop_qemu};
+use crate::launch::{Instance, Launch, PASSWORD, Place, stop_all};
 use crate::shared::qemu_node;
 
 /// The name of the disk with this serial, as the kernel has it now.
@@ -91,7 +91,7 @@ pub fn a_second_disk_is_never_touched() {
     assert_eq!(disk.metadata().unwrap().len(), volume.len());
     disk_with(instance, "AWS00000000000000001");
     node.stop();
-    stop_qemu();
+    stop_all(Place::Qemu);
     // Nothing was ever written into the file: it has no data at all, not even zeros.
     let data = rustix::fs::seek(&disk, rustix::fs::SeekFrom::Data(0));
     assert_eq!(data, Err(rustix::io::Errno::NXIO), "data lies at {data:?}");

@@ -21,7 +21,7 @@ fn reason(instance: &Instance) -> String {
 const ANOTHER: &str = "8f299512c037b0309d4e2635464db03d5e81b7000c279735a169e0dd0a7612c4";
 
 pub fn a_binary_that_is_not_what_the_stack_says_is_not_started() {
-    let (instance, _) = Launch::new("hash")
+    let (instance, _) = Launch::beside("hash")
         .password(PASSWORD)
         .breaking("hash")
         .run();
@@ -37,7 +37,7 @@ pub fn a_binary_that_is_not_what_the_stack_says_is_not_started() {
 }
 
 pub fn a_missing_binary_is_named() {
-    let (instance, _) = Launch::new("object")
+    let (instance, _) = Launch::beside("object")
         .password(PASSWORD)
         .breaking("object")
         .run();

@@ -1,9 +1,9 @@
 # Sourced by scripts/launch-local: AWS, Docker Hub and the metadata service as the instance sees them.
 # Where they listen is the business of machine.sh or qemu.sh: $moto_at, $registry_at, $imds_at and $tls_at, and
-# ${in_cloud[@]}, the command prefix of whatever is to reach them. Needs: $repo, $state, $region, $aws_python, say, die.
+# ${in_cloud[@]}, the command prefix of whatever is to reach them. Needs: $repo, $state, $here, $region, $aws_python, say, die.
 # shellcheck shell=bash disable=SC2154 # the needed variables are the driver's
 
-readonly cloud=$state/cloud
+readonly cloud=$here/cloud
 
 in_cloud() { "${in_cloud[@]}" "$@"; }
 
@@ -13,7 +13,7 @@ cloud_runs() { [[ -e $cloud/ready ]] && network_is_up; }
 daemon() {
     local name=$1
     shift
-    LOCAL_KIND=$kind LOCAL_CLOUD=$cloud setsid "${in_cloud[@]}" "$@" >"$cloud/$name.log" 2>&1 </dev/null 9>&- &
+    LOCAL_KIND=$kind LOCAL_STATE=$state LOCAL_CLOUD=$cloud setsid "${in_cloud[@]}" "$@" >"$cloud/$name.log" 2>&1 </dev/null 9>&- &
     echo $! >>"$cloud/processes"
 }
 

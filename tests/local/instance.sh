@@ -1,11 +1,11 @@
 # Sourced by scripts/launch-local: what an instance is, wherever it boots.
-# An instance lives in $state/instances/NAME, with its data volume's file, disk.img. Where it boots is the other half:
-# machine.sh (systemd-nspawn) or qemu.sh, which have the same functions. Needs: $repo, $state, $region, cloud.sh, say, die.
+# An instance lives in $here/instances/NAME, with its data volume's file, disk.img. Where it boots is the other half:
+# machine.sh (systemd-nspawn) or qemu.sh, which have the same functions. Needs: $repo, $state, $here, $region, cloud.sh, say, die.
 # shellcheck shell=bash disable=SC2154 # the needed variables are the driver's
 
 machine_running() {
     local directory
-    for directory in "$state"/instances/*/; do
+    for directory in "$here"/instances/*/; do
         directory=${directory%/}
         if machine_supervisor "${directory##*/}" >/dev/null; then
             echo "${directory##*/}"
@@ -18,7 +18,7 @@ machine_running() {
 # machine_launch WHAT IMAGE deploys a node's stack (WHAT is deploy), or has it go on with another instance (replace), and
 # boots that instance; IMAGE becomes the data volume's disk. How it is to be is in the driver's variables.
 machine_launch() {
-    local what=$1 image=$2 home=$state/instances/$name
+    local what=$1 image=$2 home=$here/instances/$name
     mkdir -p -- "$home/disks"
     if [[ ! -e $image ]]; then
         truncate --size 8G "$image"
@@ -46,7 +46,7 @@ print(json.dumps(dict(zip(words[::2], words[1::2]))))' >"$home/launch.json"
 
 # stack_destroy NAME deletes the stack of an instance that was stopped; a restarted cloud has never heard of it.
 stack_destroy() {
-    local file=$state/instances/$1/stack
+    local file=$here/instances/$1/stack
     [[ ! -s $file ]] || ! cloud_runs || tell_cloud destroy "$(<"$file")" 2>>"$state/prepare.log" || true
     rm -f -- "$file"
 }

@@ -1,16 +1,16 @@
 # Sourced by scripts/launch-local: an instance that boots in systemd-nspawn, and the network that it has. All of the
 # latter lies in one network namespace, so nothing on this machine's own network changes: its ports stay free, its
 # metadata service (if it is a cloud machine) stays reachable, and deleting the namespace takes everything away.
-# Of $state/instances/NAME it uses: root (the overlay that it boots from), upper (what it wrote), docker and containerd
-# (overlayfs cannot lie on overlayfs), disks (what is attached). Needs: $repo, $state, instance.sh, say, die.
+# Of $here/instances/NAME it uses: root (the overlay that it boots from), upper (what it wrote), docker and containerd
+# (overlayfs cannot lie on overlayfs), disks (what is attached). Needs: $repo, $state, $here, instance.sh, say, die.
 # shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with the driver
 
 readonly kind=container aws_address=10.77.0.1 machine_address=10.77.0.2
 readonly moto_at=127.0.0.1:5000 registry_at=127.0.0.1:5001 imds_at=169.254.169.254:80 tls_at=10.77.0.1:443
 # Run by local-aws after a successful AttachVolume.
 readonly attached=$repo/tests/local/attached.sh
-# One per checkout, so that two can be at work on one machine.
-namespace=bootstrap-$(cksum <<<"$repo" | cut -d ' ' -f 1)
+# One for each cloud of each checkout, so that several can be at work on one machine.
+namespace=bootstrap-$(cksum <<<"$here" | cut -d ' ' -f 1)
 readonly namespace
 readonly in_cloud=(nsenter --net="/run/netns/$namespace" --)
 
@@ -40,7 +40,7 @@ network_down() { ip netns delete "$namespace"; }
 
 # nspawn's own process, while the instance is up.
 machine_supervisor() {
-    local file=$state/instances/$1/pid pid
+    local file=$here/instances/$1/pid pid
     [[ -s $file ]] || return 1
     pid=$(<"$file")
     [[ -e /proc/$pid ]] || return 1
@@ -55,34 +55,46 @@ machine_leader() {
     pgrep --parent "$nspawn" | head -n 1
 }
 
+# The capabilities of that process, as setpriv takes them. Whoever comes in from this machine would keep its own.
+machine_capabilities() {
+    local bounds capability list=-all
+    bounds=$(sed -n 's/^CapBnd:[[:space:]]*//p' "/proc/$1/status")
+    for ((capability = 0; capability < 64; capability++)); do
+        if ((16#$bounds >> capability & 1)); then
+            list+=,+cap_$capability
+        fi
+    done
+    printf '%s\n' "$list"
+}
+
 # machine_exec NAME COMMAND… runs inside, as root, with its exit status.
 machine_exec() {
     local leader
     leader=$(machine_leader "$1") || die "instance $1 is not running"
     shift
     nsenter --target "$leader" --mount --uts --ipc --net --pid --cgroup --root --wdns=/ -- \
-        env -i HOME=/root TERM="${TERM:-dumb}" LC_ALL=C.UTF-8 \
+        setpriv --bounding-set "$(machine_capabilities "$leader")" env -i HOME=/root TERM="${TERM:-dumb}" LC_ALL=C.UTF-8 \
         PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin "$@"
 }
 
 machine_prepare() {
-    local home=$state/instances/$1
+    local home=$here/instances/$1
     mkdir -p -- "$home"/{root,upper/etc,work,docker,containerd}
     cp -- "$home/hosts" "$home/upper/etc/hosts"
     mount -t overlay overlay -o "lowerdir=$state/rootfs,upperdir=$home/upper,workdir=$home/work" "$home/root"
 }
 
 # What the instance tells while it comes up.
-machine_log() { echo "$state/instances/$1/root/var/log/cloud-init-output.log"; }
+machine_log() { echo "$here/instances/$1/root/var/log/cloud-init-output.log"; }
 
 # Whether cloud-init has ended.
-machine_settled() { [[ -e $state/instances/$1/root/var/lib/cloud/instances/$(<"$state/instances/$1/instance-id")/boot-finished ]]; }
+machine_settled() { [[ -e $here/instances/$1/root/var/lib/cloud/instances/$(<"$here/instances/$1/instance-id")/boot-finished ]]; }
 
 # Whether bootstrap runs. A run may also go on after a reboot, in bootstrap.service.
-machine_works() { pgrep --full --exact /usr/local/bin/bootstrap >/dev/null; }
+machine_works() { pgrep --ns "$(machine_leader "$1")" --nslist pid --full --exact /usr/local/bin/bootstrap >/dev/null; }
 
 machine_start() {
-    local name=$1 home=$state/instances/$1
+    local name=$1 home=$here/instances/$1
     # A systemd of the host's would otherwise have no cgroup to delegate.
     local scope=()
     [[ ! -d /run/systemd/system ]] || scope=(systemd-run --quiet --scope --property=Delegate=yes)
@@ -108,7 +120,7 @@ machine_reboot() {
 
 # Stops an instance as a power button would, then lets go of everything that it held on this machine.
 machine_stop() {
-    local name=$1 home=$state/instances/$1 leader supervisor
+    local name=$1 home=$here/instances/$1 leader supervisor
     if supervisor=$(machine_supervisor "$name"); then
         say "Stopping instance $name"
         leader=$(machine_leader "$name") && kill -s RTMIN+4 "$leader"

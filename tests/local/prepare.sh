@@ -8,7 +8,16 @@ readonly target=x86_64-unknown-linux-musl
 readonly binaries=$repo/target/$target/release
 readonly aws_python=$repo/target/tools/aws/bin/python
 
+# One at a time, whatever the cloud.
 prepare() {
+    local alone
+    exec {alone}>"$state/prepare.lock"
+    flock "$alone"
+    prepare_all {alone}>&-
+    exec {alone}>&-
+}
+
+prepare_all() {
     machine_needs
     install_packages "${host_packages[@]}"
     # Not installed: its package would start a service on this machine.
@@ -26,7 +35,9 @@ prepare() {
     build
     make_agent_package
     [[ $gpu == false ]] || make_fake_gpu
-    make_assets "$state/assets.tar.gz"
+    make_assets "$state/assets.new"
+    # Put there whole, since another cloud may be handing it out.
+    mv -- "$state/assets.new" "$state/assets.tar.gz"
 }
 
 # once DIRECTORY COMMAND… makes a directory under another name first, so that it is never half made.
@@ -87,5 +98,6 @@ make_agent_package() {
     cp -R -- "$repo/tests/local/cloudwatch-agent" "$tree"
     mkdir -p -- "$tree"/usr/bin "$tree"/opt/aws/amazon-cloudwatch-agent/{etc/amazon-cloudwatch-agent.d,logs,var}
     ln -s /opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl "$tree/usr/bin/"
-    logged dpkg-deb --build --root-owner-group "$tree" "$state/amazon-cloudwatch-agent.deb"
+    logged dpkg-deb --build --root-owner-group "$tree" "$state/agent.deb"
+    mv -- "$state/agent.deb" "$state/amazon-cloudwatch-agent.deb"
 }

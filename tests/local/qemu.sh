@@ -1,14 +1,14 @@
 # Sourced by scripts/launch-local --qemu: an instance that boots in QEMU, without root: a kernel of its own, software
 # emulation of two processors, NVMe disks with serials, and a network that ends in this process.
-# Of $state/instances/NAME it uses: root.img, store.img (a second disk that is nobody's, as an instance store is),
+# Of $here/instances/NAME it uses: root.img, store.img (a second disk that is nobody's, as an instance store is),
 # disks (SERIAL, a link to the image of each volume that is attached), fake-gpu (there where it has one), turned (there
-# while the disks are on the bus in the other order), console.log, pid, and qmp, QEMU's monitor. Needs: $repo, $state, instance.sh, say, die.
+# while the disks are on the bus in the other order), console.log, pid, and qmp, QEMU's monitor. Needs: $repo, $state, $here, instance.sh, say, die.
 # shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with the driver
 
 # QEMU's user network can lead connections elsewhere only from addresses inside it, and the metadata service has one.
 readonly kind=qemu aws_address=169.254.77.1 machine_address=169.254.77.2
-# Five ports of this machine's loopback, others for each checkout, below those that connections get.
-port=$((20000 + $(cksum <<<"$repo" | cut -d ' ' -f 1) % 1000 * 10))
+# Five ports of this machine's loopback, others for each cloud of each checkout, below those that connections get.
+port=$((20000 + $(cksum <<<"$here" | cut -d ' ' -f 1) % 1000 * 10))
 readonly port ssh_port=$((port + 4))
 readonly imds_at=127.0.0.1:$port tls_at=127.0.0.1:$((port + 1)) moto_at=127.0.0.1:$((port + 2))
 readonly registry_at=127.0.0.1:$((port + 3))
@@ -55,10 +55,10 @@ network_down() { rm -f -- "$cloud/processes"; }
 
 # QEMU's process, while the instance is up.
 machine_supervisor() {
-    local file=$state/instances/$1/pid pid
+    local file=$here/instances/$1/pid pid
     [[ -s $file ]] || return 1
     pid=$(<"$file")
-    [[ /proc/$pid/cwd -ef $state/instances/$1 ]] && echo "$pid"
+    [[ /proc/$pid/cwd -ef $here/instances/$1 ]] && echo "$pid"
 }
 
 # machine_exec NAME COMMAND… runs inside, as root, with its exit status.
@@ -77,7 +77,7 @@ machine_exec() {
 }
 
 machine_prepare() {
-    local home=$state/instances/$1
+    local home=$here/instances/$1
     cp --reflink=auto --sparse=always -- "$state/rootfs.img" "$home/root.img"
     put_into_image "$home/hosts" /etc/hosts "$home/root.img"
     if [[ $gpu == true ]]; then
@@ -98,7 +98,7 @@ put_into_image() {
 }
 
 # What the instance tells while it comes up.
-machine_log() { echo "$state/instances/$1/console.log"; }
+machine_log() { echo "$here/instances/$1/console.log"; }
 
 # Whether cloud-init has ended.
 machine_settled() { grep -qsa 'Cloud-init v.* finished at ' "$(machine_log "$1")"; }
@@ -107,7 +107,7 @@ machine_settled() { grep -qsa 'Cloud-init v.* finished at ' "$(machine_log "$1")
 machine_works() { true; }
 
 machine_start() {
-    local home=$state/instances/$1 disks file serial devices=() i words='root=LABEL=root rw console=ttyS0 quiet'
+    local home=$here/instances/$1 disks file serial devices=() i words='root=LABEL=root rw console=ttyS0 quiet'
     disks=(vol00000000000000000=root.img AWS00000000000000001=store.img)
     for file in "$home"/disks/*; do
         [[ ! -e $file ]] || disks+=("${file##*/}=$(readlink -- "$file")")
@@ -153,7 +153,7 @@ machine_await() {
         fi
         sleep 1
     done
-    die "instance $1 did not come back within five minutes; see $state/instances/$1/console.log"
+    die "instance $1 did not come back within five minutes; see $here/instances/$1/console.log"
 }
 
 machine_reboot() {
@@ -165,7 +165,7 @@ machine_reboot() {
 
 # Powers it off and on again, with its disks in the other order on the bus: each gets another's name.
 machine_restart() {
-    local home=$state/instances/$1
+    local home=$here/instances/$1
     machine_supervisor "$1" >/dev/null || die "instance $1 is not running"
     machine_power_off "$1"
     if [[ -e $home/turned ]]; then
@@ -179,7 +179,7 @@ machine_restart() {
 
 # Presses the power button, and pulls the plug where that does not help within a minute and a half.
 machine_power_off() {
-    local home=$state/instances/$1
+    local home=$here/instances/$1
     python3 "$repo/tests/local/qmp.py" "$home" power-button || true
     for _ in {1..900}; do
         machine_supervisor "$1" >/dev/null || return 0
@@ -190,7 +190,7 @@ machine_power_off() {
 
 # Stops an instance, then lets go of everything that was attached to it.
 machine_stop() {
-    local name=$1 home=$state/instances/$1
+    local name=$1 home=$here/instances/$1
     if machine_supervisor "$name" >/dev/null; then
         say "Stopping instance $name"
         machine_power_off "$name"
