@@ -20,10 +20,19 @@ install_packages() {
         [[ $(dpkg-query -W -f '${Status}' "$package" 2>/dev/null) == *' installed' ]] || missing+=("$package")
     done
     ((${#missing[@]})) || return 0
+    ! packages_interrupted ||
+        die 'this machine'\''s package manager was interrupted; let it end its work first: sudo dpkg --configure -a'
     ((EUID == 0)) || die "packages are missing: sudo apt-get install --no-install-recommends ${missing[*]}"
     say "Installing ${missing[*]}"
     logged apt-get update
-    logged env DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "${missing[@]}"
+    # Another one may be at work.
+    logged env DEBIAN_FRONTEND=noninteractive apt-get --option DPkg::Lock::Timeout=600 install --yes \
+        --no-install-recommends "${missing[@]}"
+}
+
+# Whether dpkg has not finished what it once began; nothing can be installed until it has.
+packages_interrupted() {
+    [[ -n $(dpkg --audit 2>&1) ]] || compgen -G "${DPKG_ADMINDIR:-/var/lib/dpkg}/updates/[0-9]*" >/dev/null
 }
 
 # python_tools NAME PACKAGE… makes, once, a Python environment in target/tools/NAME; its programs lie in bin.
@@ -61,7 +70,10 @@ need_cargo() {
 # build_tests ARGUMENT… prints, for each test program, its package's folder and itself. It is built by whoever owns the
 # checkout; root may run it, since some tests change owners.
 build_tests() {
-    cargo_as_caller cargo test --quiet --locked --workspace --no-run --message-format=json "$@" |
+    local features=()
+    # As scripts/fuzz has it, so that no crate is built twice.
+    [[ -z $(type -P g++) ]] || features=(--features fuzz/search)
+    cargo_as_caller cargo test --quiet --locked --workspace --no-run --message-format=json "${features[@]}" "$@" |
         python3 -c '
 import json, os, sys
 for line in sys.stdin:
