@@ -5,6 +5,7 @@ use std::time::Duration;
 use crate::config::Edge;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::log::printable;
 use crate::retry::{Policy, retry};
 
 /// One pull may take this long; the image has several GB.
@@ -20,8 +21,10 @@ const PULL_POLICY: Policy = Policy {
 /// What of the image shapes the container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ImageFacts {
-    /// `sha256:…`
+    /// `sha256:…` of the image's configuration.
     pub id: String,
+    /// `sha256:…` of its manifest, by which the registry knows it; an image that was built here has none.
+    pub digest: Option<String>,
     /// The image's own entrypoint and command, joined.
     pub argv: Vec<String>,
 }
@@ -42,6 +45,7 @@ impl ImageFacts {
         match id {
             Some(id) if !argv.is_empty() => Ok(Self {
                 id: id.into(),
+                digest: digest(image),
                 argv,
             }),
             _ => Err(Error::new(
@@ -50,6 +54,12 @@ impl ImageFacts {
             )),
         }
     }
+}
+
+/// Docker lists `REPOSITORY@sha256:…` for each repository that the image was pulled from.
+fn digest(image: &serde_json::Value) -> Option<String> {
+    let pulled = image.pointer("/RepoDigests/0")?.as_str()?;
+    pulled.split_once('@').map(|(_, digest)| printable(digest))
 }
 
 /// The image as Docker names it; a digest wins over a tag.
@@ -70,12 +80,9 @@ pub async fn facts(host: &Host, edge: &Edge) -> Result<Option<ImageFacts>> {
     image.as_ref().map(ImageFacts::from_inspect).transpose()
 }
 
-/// Pulls the image where it is missing, or `again` where asked to.
-pub async fn ensure(host: &Host, edge: &Edge, again: bool) -> Result<ImageFacts> {
+/// Pulls the image, also where it is here: a tag may name another one by now.
+pub async fn pull(host: &Host, edge: &Edge) -> Result<ImageFacts> {
     let name = reference(edge);
-    if !again && let Some(facts) = facts(host, edge).await? {
-        return Ok(facts);
-    }
     tracing::info!("pulling {name}");
     retry(PULL_POLICY, "docker pull", async || {
         host.docker().pull(&name, PULL_TIMEOUT).await
@@ -87,18 +94,6 @@ pub async fn ensure(host: &Host, edge: &Edge, again: bool) -> Result<ImageFacts>
             format!("run: docker pull {name}"),
         )
     })
-}
-
-/// Starts pulling a missing image in the background, so that the pull overlaps with other phases.
-///
-/// Nobody waits for it: the container phase calls [`ensure`], and Docker itself joins two pulls of the same layers.
-/// It ends with the program.
-pub fn prefetch(host: Host, edge: Edge) {
-    tokio::spawn(async move {
-        if let Err(error) = ensure(&host, &edge, false).await {
-            tracing::debug!("early pull: {error}");
-        }
-    });
 }
 
 #[cfg(test)]

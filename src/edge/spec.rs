@@ -312,6 +312,7 @@ mod tests {
     fn image() -> ImageFacts {
         ImageFacts {
             id: "sha256:aa".into(),
+            digest: None,
             argv: vec!["/bin/start.sh".into(), "--all".into()],
         }
     }

@@ -1,4 +1,4 @@
-//! Phase `container`: the image is pulled and exactly one container runs as wanted; never without its volume.
+//! Phase `container`: exactly one container runs as wanted; never without its volume.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -64,9 +64,15 @@ impl Phase for Container {
     async fn apply(&self) -> Result<Applied> {
         let Node { host, config, .. } = &*self.0;
         let spec = Spec::require(host, config)?;
-        // Called although all is well: by --force, which asks for a newer image and a fresh start.
+        // Called although all is well: by --force, which asks for a fresh start. It never pulls (see phase `image`).
         let forced = matches!(self.check().await?, State::Done(_));
-        let image = image::ensure(host, &config.edge, forced).await?;
+        let image = image::facts(host, &config.edge).await?.ok_or_else(|| {
+            let reference = image::reference(&config.edge);
+            Error::new(
+                format!("{reference} is not pulled"),
+                "run: bootstrap --phase image --phase container",
+            )
+        })?;
         let work = Work {
             disk: self.0.disk().await?,
             wanted: spec.wanted(config, &image),
@@ -419,6 +425,7 @@ esac; exit 0"#;
             spec.rpc.core = 1;
             let image = ImageFacts {
                 id: "sha256:aa".into(),
+                digest: None,
                 argv: vec!["/bin/start.sh".into()],
             };
             Work {

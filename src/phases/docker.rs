@@ -6,7 +6,6 @@ use async_trait::async_trait;
 use serde_json::{Map, Value, json};
 
 use super::repository;
-use crate::edge::image;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::files::Access;
@@ -130,8 +129,6 @@ impl Phase for Docker {
             host.restart_unit(UNIT).await?;
             host.remove(RESTART_DUE)?;
         }
-        // The largest download of the set-up, while volume and agent are at work.
-        image::prefetch(host.clone(), self.0.config.edge.clone());
         Ok(Applied::Finished)
     }
 }

@@ -5,6 +5,7 @@ mod cloudwatch_agent;
 mod container;
 mod docker;
 mod download;
+mod image;
 mod metrics_cron;
 mod nvidia;
 mod preflight;
@@ -32,6 +33,7 @@ use crate::node::Node;
 ///
 /// The minutes are generous, for a slow mirror or a busy volume; the run's own deadline (`deadline_seconds`) wins.
 ///
+/// `volume` gives its folders to numeric ids, so it waits for no account and no driver.
 /// `secret` needs `volume`, although it could do without: where the password is missing, nothing can start the
 /// container on a volume that is not the right one.
 pub fn table(node: &Arc<Node>) -> Vec<Entry> {
@@ -61,16 +63,17 @@ pub fn table(node: &Arc<Node>) -> Vec<Entry> {
         entry("ssm-agent",        &["preflight"],                                5, PACKAGES, ssm_agent::SsmAgent(n())),
         entry("nvidia",           &["preflight"],                               25, PACKAGES, nvidia::Nvidia(n())),
         entry("docker",           &["preflight", "nvidia"],                     15, PACKAGES, docker::Docker(n())),
+        entry("image",            &["docker"],                                  25, NONE,     image::Image(n())),
         entry("user",             &["docker"],                                   2, NONE,     user::User(n())),
-        entry("volume",           &["user"],                                    15, NONE,     Volume(n())),
+        entry("volume",           &["preflight"],                               15, NONE,     Volume(n())),
         entry("assets",           &["preflight"],                                5, NONE,     assets::Assets(n())),
         entry("secret",           &["volume"],                                   5, NONE,     secret::WalletPassword(n())),
         entry("cloudwatch-agent", &["assets"],                                  10, PACKAGES, cloudwatch_agent::CloudWatchAgent(n())),
-        entry("container",        &["docker", "user", "volume", "secret", "cloudwatch-agent"],
-                                                                                25, NONE,     container::Container(n())),
+        entry("container",        &["image", "user", "volume", "secret", "cloudwatch-agent"],
+                                                                                10, NONE,     container::Container(n())),
         entry("metrics-cron",     &["container"],                                5, PACKAGES, metrics_cron::MetricsCron(n())),
-        entry("signal",           &["preflight", "ssm-agent", "nvidia", "docker", "user", "volume", "assets", "secret",
-                                    "cloudwatch-agent", "container", "metrics-cron"],
+        entry("signal",           &["preflight", "ssm-agent", "nvidia", "docker", "image", "user", "volume", "assets",
+                                    "secret", "cloudwatch-agent", "container", "metrics-cron"],
                                                                                 20, NONE,     Signal(n())),
     ];
     table

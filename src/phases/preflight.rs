@@ -13,6 +13,7 @@ use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::host::files::Access;
 use crate::node::Node;
+use crate::phases::user;
 
 const GIB: u64 = 1 << 30;
 /// Before the first set-up: engine and agents (1 GiB), the image packed and unpacked (4 GiB), logs and updates.
@@ -79,6 +80,7 @@ impl Preflight {
         let identity = self.0.identity().await?;
         let disk = root_disk(host)?;
         writable(disk.f_flag)?;
+        user::missing(&self.0)?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let first = !host.path(UNIT_FILE).exists();
         space(free, required(first, self.0.config.gpu))?;
@@ -254,6 +256,8 @@ mod tests {
         let tree = Tree::new();
         // The check after the first set-up asks for little space, whatever the test machine has.
         tree.file(UNIT_FILE, "older");
+        tree.file("/etc/passwd", "root:x:0:0::/root:/bin/sh\n");
+        tree.file("/etc/group", "root:x:0:\n");
         tree.tool(
             "systemctl",
             "case $1 in is-enabled) if [ -e \"$BOOTSTRAP_ROOT/enabled\" ]; then echo enabled; else echo disabled; exit 1; fi;;

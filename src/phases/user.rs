@@ -15,30 +15,31 @@ const DOCKER: &str = "docker";
 /// The account exists with the wanted numbers and is in group docker.
 pub struct User(pub Arc<Node>);
 
-impl User {
-    fn wanted(&self) -> Account {
-        let user = &self.0.config.user;
-        Account {
-            name: user.name.clone(),
-            uid: user.uid,
-            gid: user.gid,
-        }
+/// What the account still needs. That its name or numbers belong to someone else is told by `preflight`, before a phase
+/// gives a folder to them.
+pub(super) fn missing(node: &Node) -> Result<Missing> {
+    node.host.account_missing(&wanted(node), DOCKER)
+}
+
+fn wanted(node: &Node) -> Account {
+    let user = &node.config.user;
+    Account {
+        name: user.name.clone(),
+        uid: user.uid,
+        gid: user.gid,
     }
 }
 
 #[async_trait]
 impl Phase for User {
     async fn check(&self) -> Result<State> {
-        let wanted = self.wanted();
-        let missing = self.0.host.account_missing(&wanted, DOCKER)?;
-        Ok(state(&wanted, missing))
+        Ok(state(&wanted(&self.0), missing(&self.0)?))
     }
 
     async fn apply(&self) -> Result<Applied> {
-        let wanted = self.wanted();
-        let host = &self.0.host;
-        let missing = host.account_missing(&wanted, DOCKER)?;
-        host.create_account(&wanted, DOCKER, missing).await?;
+        let missing = missing(&self.0)?;
+        let wanted = wanted(&self.0);
+        self.0.host.create_account(&wanted, DOCKER, missing).await?;
         Ok(Applied::Finished)
     }
 }

@@ -20,11 +20,13 @@ fn sigterm_ends_the_run_in_good_order() {
     let gate = machine.gate("useradd *");
     let run = machine.start(&[]);
     let mut waiting = gate.arrived();
-    poll("the agent's phase did not end", || {
-        let ended = machine
-            .phases("ok")
-            .contains(&"cloudwatch-agent".to_owned());
-        ended.then_some(())
+    poll("the phases beside it did not end", || {
+        let ended = machine.phases("ok");
+        let others = ["image", "secret", "cloudwatch-agent"];
+        others
+            .iter()
+            .all(|phase| ended.iter().any(|name| name == phase))
+            .then_some(())
     });
     run.signal(Signal::TERM);
     run.wait().expect(1);

@@ -27,14 +27,14 @@ fn plan_tells_and_changes_nothing() {
         .iter()
         .map(|p| p["state"].as_str().unwrap())
         .collect();
-    let mut wanted = ["needed"; 12];
+    let mut wanted = ["needed"; PHASES.len()];
     (wanted[1], wanted[2]) = ("not-applicable", "not-applicable");
     assert_eq!(states, wanted, "{plan:#}");
-    assert_eq!(plan["changes"], 10);
+    assert_eq!(plan["changes"], 11);
     assert_eq!(machine.changes(), Vec::<String>::new());
     assert_eq!(machine.changed_since(&before), [""; 0]);
     let text = machine.run(&["plan"]).expect(0).stdout;
-    assert!(text.ends_with("\na run would apply 10 phases\n"), "{text}");
+    assert!(text.ends_with("\na run would apply 11 phases\n"), "{text}");
     assert!(machine.signals().is_empty());
 
     machine.run(&[]).expect(0);
@@ -99,16 +99,25 @@ fn force_applies_what_holds_already() {
     machine.run(&["--phase", "container", "--force"]).expect(0);
     let pull = "docker pull --quiet thetalabsorg/edgelauncher_mainnet:latest";
     let stop = "docker stop -t 60 edgelauncher";
-    assert_eq!(machine.changes(), [pull, stop, "docker start edgelauncher"]);
+    // A restart is no upgrade.
+    assert_eq!(machine.changes(), [stop, "docker start edgelauncher"]);
 
-    // The pull has brought another image.
+    // The pull brings another image.
     machine.rule(json!({
         "run": "docker image inspect *", "if": ["newer"],
         "print": [{"Id": format!("sha256:{}", "22".repeat(32)), "Config": {"Cmd": ["/edgelauncher/start.sh"]}}]
     }));
     machine.rule(json!({"run": "docker pull *", "also": true, "set": ["newer"]}));
     machine.forget_calls();
-    machine.run(&["--phase", "container", "--force"]).expect(0);
+    machine.run(&["--phase", "image", "--force"]).expect(0);
+    let told = machine.log().into_iter().any(|line| {
+        let message = line["message"].as_str().unwrap();
+        message.starts_with(
+            "thetalabsorg/edgelauncher_mainnet:latest is another image now: sha256:2222",
+        )
+    });
+    assert!(told, "{:#?}", machine.log());
+    machine.run(&["--phase", "container"]).expect(0);
     let changes = machine.changes();
     assert_eq!(
         changes[..3],

@@ -7,11 +7,12 @@ use serde_json::json;
 
 use crate::machine::{INSTANCE, Machine};
 
-pub const PHASES: [&str; 12] = [
+pub const PHASES: [&str; 13] = [
     "preflight",
     "ssm-agent",
     "nvidia",
     "docker",
+    "image",
     "user",
     "volume",
     "assets",

@@ -87,7 +87,7 @@ fn a_bare_machine_becomes_a_healthy_node_and_stays_one(name: &str) {
 /// The commands that the log tells of, by phase, each once, in the order of the first time; what cannot be the same
 /// twice is masked. They are also those that the tools saw.
 fn compare_commands(machine: &Machine, name: &str) {
-    let mut phases: BTreeMap<Option<usize>, Vec<String>> = BTreeMap::new();
+    let mut phases: BTreeMap<usize, Vec<String>> = BTreeMap::new();
     let mut logged: Vec<String> = Vec::new();
     for line in machine.log() {
         let message = line["message"].as_str().unwrap();
@@ -98,9 +98,8 @@ fn compare_commands(machine: &Machine, name: &str) {
             continue;
         };
         let command = masked(machine, command);
-        let phase = line["phase"].as_str();
-        // What runs in the background, beside the phases, is the early pull.
-        let place = phase.map(|phase| PHASES.iter().position(|name| *name == phase).unwrap());
+        let phase = line["phase"].as_str().unwrap();
+        let place = PHASES.iter().position(|name| *name == phase).unwrap();
         let commands = phases.entry(place).or_default();
         if !commands.contains(&command) {
             commands.push(command.clone());
@@ -108,13 +107,12 @@ fn compare_commands(machine: &Machine, name: &str) {
         logged.push(command.replace('\'', ""));
     }
     // The health check looks at everything side by side.
-    if let Some(commands) = phases.get_mut(&Some(PHASES.len() - 1)) {
+    if let Some(commands) = phases.get_mut(&(PHASES.len() - 1)) {
         commands.sort();
     }
     let mut text = String::new();
     for (place, commands) in phases {
-        let phase = place.map_or("beside the phases", |place| PHASES[place]);
-        text.extend([phase, "\n    ", &commands.join("\n    "), "\n"]);
+        text.extend([PHASES[place], "\n    ", &commands.join("\n    "), "\n"]);
     }
     let mut seen: Vec<String> = machine
         .calls()

@@ -106,6 +106,7 @@ fn config(data: &[u8]) {
             let spec = Spec::parse(EDGE, &config.edge.network).expect("our own spec");
             let image = ImageFacts {
                 id: "sha256:0".into(),
+                digest: None,
                 argv: vec!["/start".into()],
             };
             spec.wanted(&config, &image)
