@@ -1,4 +1,6 @@
-//! EC2: what is known about a volume, and attaching it.
+//! EC2: what is known about a volume, attaching it, and the tags that it keeps whichever instance has it.
+
+use std::collections::BTreeMap;
 
 use aws_types::SdkConfig;
 
@@ -26,6 +28,16 @@ pub struct VolumeInfo {
     pub zone: String,
     /// Where it is attached.
     pub attachments: Vec<Attachment>,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
+}
+
+impl VolumeInfo {
+    /// Its attachment to this instance.
+    pub fn attachment_to(&self, instance: &str) -> Option<&Attachment> {
+        let mut attachments = self.attachments.iter();
+        attachments.find(|attachment| attachment.instance == instance)
+    }
 }
 
 /// One attachment of a volume.
@@ -37,6 +49,8 @@ pub struct Attachment {
     pub device: String,
     /// `attaching`, `attached`, `detaching`, `detached` or `busy`.
     pub state: String,
+    /// When it began, in EC2's own words.
+    pub since: String,
 }
 
 /// What EC2 knows about the volume `id`. A volume that does not exist in this region is an error.
@@ -117,6 +131,22 @@ pub async fn attach_volume(
     }
 }
 
+/// Gives the volume a tag, or the tag that it has another value.
+pub async fn tag_volume(aws: &SdkConfig, volume: &str, key: &str, value: &str) -> Result<()> {
+    let parameters = [
+        ("ResourceId.1", volume),
+        ("Tag.1.Key", key),
+        ("Tag.1.Value", value),
+    ];
+    match call(aws, &EC2, "CreateTags", &parameters).await? {
+        Ok(_) => Ok(()),
+        Err(refusal) => {
+            let what = format!("the tag {key} of {volume}");
+            Err(refusal.into_error(&what, "ec2:CreateTags on the volume"))
+        }
+    }
+}
+
 /// Whether `attach_volume` failed only because the device name is taken: the next letter can do.
 pub fn is_device_taken(error: &Error, device: &str, instance: &str) -> bool {
     error.reason() == taken(device, instance)
@@ -154,7 +184,16 @@ pub fn volume(answer: &Element) -> Option<VolumeInfo> {
                     instance: item.text_of("instanceId")?.into(),
                     device: item.text_of("device").unwrap_or_default().into(),
                     state: item.text_of("status").unwrap_or_default().into(),
+                    since: item.text_of("attachTime").unwrap_or_default().into(),
                 })
+            })
+            .collect()
+    });
+    let tags = item.child("tagSet").map(|set| {
+        set.children("item")
+            .filter_map(|tag| {
+                let value = tag.text_of("value").unwrap_or_default();
+                Some((tag.text_of("key")?.into(), value.into()))
             })
             .collect()
     });
@@ -164,6 +203,7 @@ pub fn volume(answer: &Element) -> Option<VolumeInfo> {
         snapshot_id: item.text_of("snapshotId").map(Into::into),
         zone: item.text_of("availabilityZone")?.into(),
         attachments: attachments.unwrap_or_default(),
+        tags: tags.unwrap_or_default(),
     })
 }
 
@@ -183,8 +223,9 @@ mod tests {
         <DescribeVolumesResponse xmlns="http://ec2.amazonaws.com/doc/2016-11-15/"><requestId>r</requestId><volumeSet><item>
         <volumeId>vol-1</volumeId><size>80</size><snapshotId/><availabilityZone>us-east-1a</availabilityZone>
         <attachmentSet><item><volumeId>vol-1</volumeId><instanceId>i-1</instanceId><device>/dev/sdf</device>
-        <status>attached</status></item></attachmentSet><status>in-use</status><encrypted>true</encrypted></item>
-        </volumeSet></DescribeVolumesResponse>"#;
+        <status>attached</status><attachTime>2026-11-28T12:00:00.000Z</attachTime></item></attachmentSet>
+        <status>in-use</status><encrypted>true</encrypted><tagSet><item><key>Name</key><value>a &amp; b</value></item>
+        <item><key>empty</key><value/></item></tagSet></item></volumeSet></DescribeVolumesResponse>"#;
     const VOLUME_IN_USE: &str = "<Response><Errors><Error><Code>VolumeInUse</Code><Message>vol-1 is already attached to an instance</Message></Error></Errors></Response>";
 
     #[tokio::test]
@@ -204,7 +245,11 @@ mod tests {
                     instance: "i-1".into(),
                     device: "/dev/sdf".into(),
                     state: "attached".into(),
+                    since: "2026-11-28T12:00:00.000Z".into(),
                 }],
+                tags: [("Name", "a & b"), ("empty", "")]
+                    .map(|(key, value)| (key.into(), value.into()))
+                    .into(),
             }
         );
         assert_eq!(
@@ -229,6 +274,30 @@ mod tests {
             .unwrap_err();
         assert_eq!(error.reason(), "vol-1 is attached to i-1");
         assert!(error.is_transient());
+    }
+
+    #[tokio::test]
+    async fn a_volume_is_tagged() {
+        let denied = "<Response><Errors><Error><Code>UnauthorizedOperation</Code><Message>no</Message></Error></Errors></Response>";
+        let server = script(vec![(200, "<R/>"), (403, denied)]);
+        let aws = config(&server.url).await;
+        tag_volume(&aws, "vol-1", "theta-edge:x", "1 2")
+            .await
+            .unwrap();
+        assert_eq!(
+            server.received()[0].text(),
+            "Action=CreateTags&Version=2016-11-15&ResourceId.1=vol-1&Tag.1.Key=theta-edge%3Ax&Tag.1.Value=1%202"
+        );
+        let error = tag_volume(&aws, "vol-1", "theta-edge:x", "1")
+            .await
+            .unwrap_err();
+        assert_eq!(
+            (error.reason(), error.hint()),
+            (
+                "the tag theta-edge:x of vol-1 was refused (UnauthorizedOperation: no)",
+                "allow ec2:CreateTags on the volume in the policy of the instance's role"
+            )
+        );
     }
 
     #[tokio::test]

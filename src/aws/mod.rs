@@ -24,6 +24,7 @@ use aws_types::SdkConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use self::imds::Imds;
+pub use self::query::policy as retry_policy;
 use crate::retry::Policy;
 
 /// What became of a signal to CloudFormation.

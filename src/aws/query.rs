@@ -54,7 +54,7 @@ pub(super) async fn call(
 }
 
 /// The SDK's own retry settings, so that there is one place for them.
-pub(super) fn policy(aws: &SdkConfig) -> Policy {
+pub fn policy(aws: &SdkConfig) -> Policy {
     let config = aws
         .retry_config()
         .cloned()

@@ -113,6 +113,13 @@ fn check_volume(root: &Map<String, Value>, problems: &mut Vec<Problem>) {
             "an instance-store volume has no id",
             "remove the id, or set $.volume.kind to \"ebs\"",
         )),
+        Some(Some("instance-store")) if volume.contains_key("origin") => {
+            problems.push(Problem::new(
+                "$.volume.origin",
+                "an instance-store volume has no origin",
+                "remove the origin, or set $.volume.kind to \"ebs\"",
+            ));
+        }
         _ => {}
     }
 }
@@ -298,6 +305,10 @@ mod tests {
         let idle = with("/volume/kind", json!("instance-store"));
         assert_eq!(idle[0].message, "an instance-store volume has no id");
         assert_eq!((missing.len(), idle.len()), (1, 1));
+        config["volume"] = json!({"kind": "instance-store", "origin": "new"});
+        let idle = checked(&config.to_string()).unwrap_err();
+        assert_eq!(idle[0].message, "an instance-store volume has no origin");
+        assert_eq!(idle.len(), 1);
     }
 
     #[test]

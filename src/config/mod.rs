@@ -110,6 +110,19 @@ pub enum VolumeKind {
     InstanceStore,
 }
 
+/// How an EBS volume came to be.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum Origin {
+    /// Someone has named it, or made it from a snapshot: it is never formatted.
+    #[default]
+    Given,
+    /// Made blank for this node: formatted once.
+    New,
+}
+
 /// Filesystems that a blank volume can be given.
 #[derive(
     Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema,
@@ -132,6 +145,9 @@ pub struct Volume {
     pub kind: VolumeKind,
     /// EBS volume id (`vol-…`); required for `ebs`.
     pub id: Option<String>,
+    /// How the EBS volume came to be; only a new one is formatted, and only once.
+    #[serde(default)]
+    pub origin: Origin,
     /// Mount point.
     #[serde(default = "default_mount")]
     pub mount: String,
@@ -287,6 +303,7 @@ mod tests {
             ("bcuser", 1002, 1002)
         );
         assert_eq!(config.volume.kind, VolumeKind::Ebs);
+        assert_eq!(config.volume.origin, Origin::Given);
         assert_eq!(config.volume.mount, "/data");
         assert_eq!(config.edge.rpc_bind.to_string(), "127.0.0.1");
         assert_eq!(config.deadline_seconds, 3000);

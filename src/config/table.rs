@@ -169,6 +169,7 @@ pub(super) const FIELDS: &[Field] = &[
     required("volume", Kind::Object(&[
         optional("kind", Kind::Choice(&["ebs", "instance-store"])),
         optional("id", text("an EBS volume id", "vol-0123456789abcdef0", r"^vol-[0-9a-f]{8,17}$")),
+        optional("origin", Kind::Choice(&["given", "new"])),
         // It ends up in fstab and in `docker --mount`: no blank, comma or colon, and no `..`.
         optional("mount", shape("an absolute path of plain characters, outside the system's own directories", "/data",
             r"^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$").and(is_free_for_mounts)),

@@ -1,6 +1,7 @@
 //! Phase `volume`: the wallet key and the node's data live on one disk, found by its id, mounted by its UUID.
 
 mod attach;
+mod memory;
 mod place;
 
 use std::fmt;
@@ -8,7 +9,6 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-pub use self::place::Origin;
 use self::place::Place;
 use crate::aws::ec2::{VolumeInfo, describe_volume};
 use crate::config::{self, Filesystem, VolumeKind};
@@ -28,6 +28,10 @@ impl Volume {
             host: &self.0.host,
             source,
             name: source.to_string(),
+            uuid: match source {
+                Source::Ebs(id) => Some(memory::uuid(id)),
+                Source::InstanceStore => None,
+            },
             target: &config.volume.mount,
             kind: match config.volume.filesystem {
                 Filesystem::Ext4 => Kind::Ext4,
@@ -37,21 +41,26 @@ impl Volume {
         }
     }
 
-    /// The device, attached where need be, and how it came to be.
-    pub async fn obtain(&self) -> Result<(Device, Origin)> {
-        let source = Source::wanted(&self.0.config.volume)?;
-        match &source {
-            Source::Ebs(id) => {
-                let known = describe_volume(self.0.aws().await?, id.as_str()).await?;
-                require_encryption(id, &known)?;
-                let device = attach::device(&self.0, id, &known).await?;
-                Ok((device, origin(&known)))
-            }
-            Source::InstanceStore => {
-                let device = source.find(&self.0.host)?.ok_or_else(no_store)?;
-                Ok((device, Origin::Instance))
-            }
+    /// The device, attached where need be, and what EC2 knows of the volume.
+    pub async fn obtain(&self, id: &VolumeId) -> Result<(Device, VolumeInfo)> {
+        let known = describe_volume(self.0.aws().await?, id.as_str()).await?;
+        require_encryption(id, &known)?;
+        attach::device(&self.0, id, known).await
+    }
+
+    async fn apply_ebs(&self, id: &VolumeId, place: &Place<'_>) -> Result<()> {
+        let node = &*self.0;
+        let (device, known) = self.obtain(id).await?;
+        let instance = &node.identity().await?.instance_id;
+        let wanted = node.config.volume.origin;
+        let origin = memory::origin(&node.host, id, wanted, &known, instance)?;
+        let claim = memory::claim(node, id);
+        let uuid = place.prepare(&device, &origin, claim).await?;
+        // The node is no worse off without: only a filesystem that is being made waits for its tag.
+        if let Err(error) = memory::keep(node, id, &known, &uuid).await {
+            tracing::warn!("{error}; {}", error.hint());
         }
+        Ok(())
     }
 }
 
@@ -62,7 +71,14 @@ impl Phase for Volume {
         let source = Source::wanted(&self.0.config.volume)?;
         let place = self.place(&source);
         match (source.find(&self.0.host)?, &source) {
-            (Some(device), _) => place.check(&device).await,
+            (Some(device), Source::Ebs(_)) => {
+                let origin = memory::by_config(self.0.config.volume.origin);
+                place.check(&device, origin.as_ref()).await
+            }
+            (Some(device), Source::InstanceStore) => {
+                let origin = memory::of_instance(&self.0.host, &place.name)?;
+                place.check(&device, Some(&origin)).await
+            }
             (None, Source::InstanceStore) => Err(no_store()),
             (None, Source::Ebs(_)) => {
                 place.require_free()?;
@@ -72,10 +88,18 @@ impl Phase for Volume {
     }
 
     async fn apply(&self) -> Result<Applied> {
-        let (device, origin) = self.obtain().await?;
         let source = Source::wanted(&self.0.config.volume)?;
         let place = self.place(&source);
-        place.prepare(&device, &origin).await?;
+        match &source {
+            Source::Ebs(id) => self.apply_ebs(id, &place).await?,
+            Source::InstanceStore => {
+                let host = &self.0.host;
+                let device = source.find(host)?.ok_or_else(no_store)?;
+                let origin = memory::of_instance(host, &place.name)?;
+                let claim = async { memory::begin(host, &place.name) };
+                place.prepare(&device, &origin, claim).await?;
+            }
+        }
         Ok(Applied::Finished)
     }
 }
@@ -135,14 +159,6 @@ fn require_encryption(id: &VolumeId, known: &VolumeInfo) -> Result<()> {
     ))
 }
 
-/// How a volume came to be that is encrypted.
-fn origin(known: &VolumeInfo) -> Origin {
-    match known.snapshot_id.as_deref() {
-        None | Some("") => Origin::New,
-        Some(snapshot) => Origin::Snapshot(snapshot.to_owned()),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(
@@ -160,6 +176,7 @@ mod tests {
             id: id.map(Into::into),
             mount: "/data".into(),
             filesystem: Filesystem::Ext4,
+            origin: config::Origin::New,
         }
     }
 
@@ -189,15 +206,8 @@ mod tests {
             snapshot_id: snapshot.map(Into::into),
             zone: "us-east-1a".into(),
             attachments: Vec::new(),
+            tags: std::collections::BTreeMap::new(),
         }
-    }
-
-    #[test]
-    fn only_a_volume_made_from_nothing_is_new() {
-        assert_eq!(origin(&known(true, None)), Origin::New);
-        assert_eq!(origin(&known(true, Some(""))), Origin::New);
-        let copy = Origin::Snapshot("snap-1".into());
-        assert_eq!(origin(&known(true, Some("snap-1"))), copy);
     }
 
     #[test]

@@ -23,11 +23,21 @@ def fits(rule: Statement, action: str, resource: str, context: dict[str, str]) -
         any(fnmatchcase(action.lower(), pattern.lower()) for pattern in several(rule["Action"]))
         and any(fnmatchcase(resource, pattern) for pattern in several(rule["Resource"]))
         and all(
-            key in context and any(OPERATORS[operator](context[key], str(value)) for value in several(values))
+            holds(operator, context.get(key), [str(value) for value in several(values)])
             for operator, wanted in rule.get("Condition", {}).items()
             for key, values in wanted.items()
         )
     )
+
+
+def holds(operator: str, found: str | None, wanted: list[str]) -> bool:
+    """Of a key with several values, each stands behind a comma."""
+    if operator == "Null":
+        return wanted == [str(found is None).lower()]
+    if operator.startswith("ForAllValues:"):
+        operator = operator.removeprefix("ForAllValues:")
+        return found is None or all(holds(operator, one, wanted) for one in found.split(","))
+    return found is not None and any(OPERATORS[operator](found, one) for one in wanted)
 
 
 OPERATORS = {

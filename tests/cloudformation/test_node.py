@@ -29,7 +29,7 @@ def test_the_volume_is_encrypted_gp3_in_the_nodes_zone(node):
     assert "SnapshotId" not in volume
     assert volume["AvailabilityZone"] == node().instance["Placement"]["AvailabilityZone"]
     assert tags(volume["Tags"]) == {"Name": f"{node().stack} data", "theta-edge:node": node().stack}
-    assert node().config["volume"] == {"id": volume["VolumeId"], "filesystem": "ext4"}
+    assert node().config["volume"] == {"id": volume["VolumeId"], "origin": "new", "filesystem": "ext4"}
     assert node().outputs["VolumeId"] == volume["VolumeId"]
 
 
@@ -58,6 +58,7 @@ def test_a_snapshot_becomes_the_volume(node, aws_with_common):
     snapshot = ec2.create_snapshot(VolumeId=old)["SnapshotId"]
     made = node(SnapshotId=snapshot)
     assert made.volume["SnapshotId"] == snapshot
+    assert made.config["volume"]["origin"] == "given"
     assert made.volume["Encrypted"]
 
 
@@ -70,6 +71,7 @@ def test_an_existing_volume_is_taken_as_it_is(node, aws_with_common):
     assert {one["VolumeId"] for one in ec2.describe_volumes()["Volumes"] if not one["Attachments"]} == before
     assert "Volume" not in made.resources
     assert made.config["volume"]["id"] == made.outputs["VolumeId"] == volume
+    assert made.config["volume"]["origin"] == "given"
 
 
 def test_an_instance_store_needs_no_volume(node):

@@ -145,6 +145,20 @@ def test_it_attaches_its_volume_to_its_instances(node, variant):
     assert not may(made, "ec2:DetachVolume", f"arn:aws:ec2:{ACCOUNT}:volume/{volume}")
 
 
+@pytest.mark.parametrize("variant", ["default", "customer's key and own secret", "everything else"])
+def test_it_tags_its_volume_with_what_the_volume_remembers(node, variant):
+    made = node(**VARIANTS[variant])
+    volume = f"arn:aws:ec2:{ACCOUNT}:volume/{made.config['volume']['id']}"
+    for keys in ("theta-edge:filesystem", "theta-edge:wallet", "theta-edge:filesystem,theta-edge:wallet"):
+        assert may(made, "ec2:CreateTags", volume, aws__TagKeys=keys)
+        assert not may(made, "ec2:CreateTags", volume[:-1], aws__TagKeys=keys)
+        assert not may(made, "ec2:CreateTags", f"arn:aws:ec2:{ACCOUNT}:instance/i-1", aws__TagKeys=keys)
+        assert not may(made, "ec2:DeleteTags", volume, aws__TagKeys=keys)
+    for keys in ("theta-edge:node", "theta-edge:filesystem,Name"):
+        assert not may(made, "ec2:CreateTags", volume, aws__TagKeys=keys)
+    assert not may(made, "ec2:CreateTags", volume)
+
+
 def test_it_attaches_no_other_volume_and_to_no_other_instance(any_node):
     for other in ({}, {"aws__ResourceTag___theta-edge__node": "other"}):
         assert not may(any_node, "ec2:AttachVolume", f"arn:aws:ec2:{ACCOUNT}:instance/i-1", **other)

@@ -83,7 +83,7 @@ def test_the_config_says_what_the_stack_was_told(node):
     assert made.config == {
         "region": "us-east-1",
         "gpu": True,
-        "volume": {"id": made.resources["Volume"], "filesystem": "ext4"},
+        "volume": {"id": made.resources["Volume"], "origin": "new", "filesystem": "ext4"},
         "secret": {"arn": VARIANTS["own secret"]["SecretArn"]},
         "stack": {"name": made.id, "resource": "Node", "wait_handle": made.resources["WaitHandle2"]},
         "assets": {
@@ -109,6 +109,7 @@ def test_the_config_says_what_the_stack_was_told(node):
         ("no GPU", ("gpu",), False),
         ("xfs", ("volume", "filesystem"), "xfs"),
         ("existing volume", ("volume", "id"), "vol-0123456789abcdef0"),
+        ("existing volume", ("volume", "origin"), "given"),
         ("instance store", ("volume",), {"kind": "instance-store", "filesystem": "xfs"}),
         ("tag", ("edge", "tag"), "v1.3.1"),
         ("tag", ("edge", "network"), "testnet"),

@@ -73,7 +73,7 @@ fn the_container_never_starts_without_its_volume() {
             &machine,
             "container",
             "needs what does not hold: volume (vol-0123456789abcdef0 (/dev/nvme1n1) holds an ext4 filesystem (uuid \
-             5ca1ab1e-0000-4000-8000-00000000da7a) and is not mounted at /data)",
+             36974908-8f88-8748-a27b-9de996e5d4a5) and is not mounted at /data)",
             "run `bootstrap --phase volume --phase container`",
         );
     }

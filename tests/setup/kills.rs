@@ -25,14 +25,19 @@ use crate::trace::{self, Nobody, Traced, Victim, Witness};
 const KILLS: u64 = 24;
 const SEED: u64 = 1;
 
-const MACHINES: [&str; 6] = [
+const MACHINES: [&str; 8] = [
     "debian-12",
     "ubuntu-22.04",
     "ubuntu-24.04",
     "ubuntu-24.04-gpu",
     "amazon-linux-2023",
     "amazon-linux-2023-gpu",
+    "blank-debian-12",
+    "blank-amazon-linux-2023",
 ];
+
+/// Begins the name of a machine whose volume is blank, so that a filesystem is made.
+const BLANK: &str = "blank-";
 
 /// How many known files the volume holds, at least.
 const FILES: usize = 100;
@@ -163,10 +168,13 @@ fn undisturbed(name: &str) -> &'static Undisturbed {
 }
 
 fn stage(name: &str) -> Machine {
-    let mut machine = Machine::new(name);
+    let blank = name.strip_prefix(BLANK);
+    let mut machine = Machine::new(blank.unwrap_or(name));
     machine.pace = PACE;
     machine.configure(|config| config["deadline_seconds"] = 43_200.into());
-    data::put_volume(&mut machine, data::files(FILES));
+    if blank.is_none() {
+        data::put_volume(&mut machine, data::files(FILES));
+    }
     machine
 }
 
@@ -207,6 +215,7 @@ fn survive(kill: &Kill) {
 
 fn die_and_recover(kill: &Kill, at: u64, undisturbed: &End) {
     let machine = stage(&kill.machine);
+    let is_blank = kill.machine.starts_with(BLANK);
     let at_stake = data::at_stake(&machine, data::files(FILES));
     let victim = match kill.how {
         How::All | How::Power => Victim::Everything,
@@ -237,7 +246,23 @@ fn die_and_recover(kill: &Kill, at: u64, undisturbed: &End) {
     look_for_the_password(&machine, &unknown);
     compare_data(&machine, at_stake);
     undisturbed.compare(&End::of(&machine));
+    if is_blank {
+        let calls = machine.calls();
+        let made = calls.iter().filter(|call| call.starts_with("mkfs"));
+        assert!(made.count() <= 2, "{calls:#?}");
+        assert_eq!(
+            machine.aws.state().volumes[0].tags["theta-edge:filesystem"],
+            uuid_of(&machine.read("/etc/fstab"))
+        );
+    }
     tally::recovered();
+}
+
+/// The filesystem that fstab mounts at `/data`.
+fn uuid_of(fstab: &str) -> &str {
+    let line = fstab.lines().find(|line| line.contains(" /data "));
+    let source = line.unwrap().split(' ').next().unwrap();
+    source.strip_prefix("UUID=").unwrap()
 }
 
 /// What the machine is after its next boot: what was not to last is gone, what is enabled runs.
@@ -252,6 +277,8 @@ fn lose_power(machine: &Machine) {
     }
     if machine.fact("mounted").is_some() && !machine.read("/etc/fstab").contains(" /data ") {
         machine.unmount();
-        data::unmounted(machine);
+        if machine.beside(data::VOLUME).exists() {
+            data::unmounted(machine);
+        }
     }
 }

@@ -198,7 +198,7 @@ impl Machine {
         self.config = json!({
             "stack": {"name": "theta-edge", "resource": "NodeReady", "wait_handle": self.aws.wait_handle()},
             "gpu": gpu,
-            "volume": {"id": VOLUME},
+            "volume": {"id": VOLUME, "origin": "new"},
             "assets": {"bucket": "theta-assets", "key": "assets.tar.gz", "sha256": sha256(&archive)},
             "secret": {"arn": SECRET},
             "deadline_seconds": 120
@@ -354,6 +354,7 @@ impl Machine {
         let mut cloud = self.aws.state();
         let volume = &mut cloud.volumes[0];
         volume.attached = Some((INSTANCE.into(), "/dev/sdf".into()));
+        volume.attachments += 1;
         Device(self.root()).appear(volume);
     }
 

@@ -1,17 +1,25 @@
 //! The data volume: what is reused and grown. What is waited for or refused is in the fault table.
 
 use std::fs;
+use std::os::unix::fs::{FileExt, MetadataExt};
 
 use serde_json::json;
+use standins::aws;
+use standins::http::Response;
 
 use crate::Test;
 use crate::machine::{ADDRESS, Machine};
-use crate::shared::{expect_failure, healthy};
+use crate::shared::{expect_failure, healthy, side_by_side};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
     ("an_expected_filesystem_is_reused", an_expected_filesystem_is_reused),
     ("a_volume_that_has_grown_is_used_whole", a_volume_that_has_grown_is_used_whole),
+    ("a_replacement_formats_nothing_that_was_formatted_once", a_replacement_formats_nothing_that_was_formatted_once),
+    ("a_named_volume_is_never_formatted", a_named_volume_is_never_formatted),
+    ("the_tag_is_there_before_the_filesystem", the_tag_is_there_before_the_filesystem),
+    ("a_formatting_that_was_cut_short_goes_on_here_and_nowhere_else", a_formatting_that_was_cut_short_goes_on_here_and_nowhere_else),
+    ("an_older_node_s_volume_gets_its_tag", an_older_node_s_volume_gets_its_tag),
     ("an_instance_store_is_told_by_its_model", an_instance_store_is_told_by_its_model),
     ("several_instance_store_disks_are_named_and_refused", several_instance_store_disks_are_named_and_refused),
     ("an_emptied_instance_store_never_gets_another_wallet_silently", an_emptied_instance_store_never_gets_another_wallet_silently),
@@ -45,6 +53,177 @@ fn a_volume_that_has_grown_is_used_whole() {
     machine.run(&[]).expect(0);
     assert_eq!(machine.changes(), ["resize2fs ROOT/dev/nvme1n1"]);
     assert_eq!(machine.phase("volume")["changed"], true);
+}
+
+const FILESYSTEM: &str = "theta-edge:filesystem";
+/// What a filesystem that is made on the machine's volume gets.
+const UUID: &str = "36974908-8f88-8748-a27b-9de996e5d4a5";
+const DAMAGED: &str = "it may be damaged: make a snapshot, repair it (`fsck.ext4 -b 32768 /dev/nvme1n1`) and run `bootstrap` \
+                       again, or name an empty new volume in volume.id; only if nothing on it is needed, make the \
+                       filesystem yourself: `mkfs.ext4 /dev/nvme1n1` destroys a wallet key on it; nothing was changed";
+
+/// Writes to the volume's disk, at places.
+fn put_bytes(machine: &Machine, places: &[(u64, Vec<u8>)]) {
+    let disk = fs::File::options()
+        .write(true)
+        .open(machine.path("/dev/nvme1n1"))
+        .unwrap();
+    for (start, bytes) in places {
+        disk.write_all_at(bytes, *start).unwrap();
+    }
+}
+
+/// A tar with a wallet key in it, larger than what is read at the start.
+fn tar() -> Vec<u8> {
+    let mut tar = tar::Builder::new(Vec::new());
+    for (name, text) in [("key", "{}".to_owned()), ("rest", "x".repeat(4 << 20))] {
+        let mut header = tar::Header::new_gnu();
+        header.set_size(text.len() as u64);
+        tar.append_data(&mut header, name, text.as_bytes()).unwrap();
+    }
+    tar.into_inner().unwrap()
+}
+
+/// How the superblock in block group 3 of an ext4 with blocks of 4 KiB begins.
+fn superblock() -> Vec<u8> {
+    let mut bytes = vec![0; 1024];
+    (bytes[0x18], bytes[0x21], bytes[0x38], bytes[0x39]) = (2, 0x80, 0x53, 0xEF);
+    (bytes[0x4C], bytes[0x5A]) = (1, 3);
+    bytes
+}
+
+/// The machine refuses its volume for this reason and has written nothing to it.
+#[track_caller]
+fn expect_untouched(machine: &Machine, reason: &str) {
+    let state = |machine: &Machine| {
+        let disk = fs::metadata(machine.path("/dev/nvme1n1")).unwrap();
+        (disk.modified().unwrap(), disk.blocks())
+    };
+    let before = state(machine);
+    for arguments in [&[][..], &["--phase", "volume", "--force"]] {
+        machine.run(arguments).expect(1);
+        expect_failure(machine, "volume", reason, DAMAGED);
+    }
+    assert_eq!(state(machine), before);
+    let calls = machine.changes();
+    assert!(
+        !calls.iter().any(|call| call.contains("nvme1n1")),
+        "{calls:#?}"
+    );
+    assert_eq!(machine.aws.state().requests_of("CreateTags").len(), 0);
+}
+
+/// An instance that remembers nothing meets data that no signature shows, on a volume that another has formatted.
+fn a_replacement_formats_nothing_that_was_formatted_once() {
+    let mut random = vec![0; 8 << 20];
+    fastrand::Rng::with_seed(1).fill(&mut random);
+    let first = healthy("debian-12");
+    let tags = first.aws.state().volumes[0].tags.clone();
+    assert_eq!(tags[FILESYSTEM], UUID);
+    let cases = [
+        (vec![(0, tar())], "nothing"),
+        (vec![(0, random)], "nothing"),
+        (
+            vec![(384 << 20, superblock())],
+            "remains of an ext4 filesystem",
+        ),
+        (vec![], "nothing"),
+    ];
+    side_by_side(&cases, |(places, seems)| {
+        let machine = Machine::new("debian-12");
+        machine.aws.state().volumes[0].tags.clone_from(&tags);
+        machine.attach();
+        put_bytes(&machine, places);
+        let reason = format!(
+            "vol-0123456789abcdef0 (/dev/nvme1n1) holds {seems}, but its tag {FILESYSTEM} says that it has UUID={UUID}"
+        );
+        expect_untouched(&machine, &reason);
+    });
+}
+
+fn a_named_volume_is_never_formatted() {
+    let mut machine = Machine::new("debian-12");
+    machine.configure(|config| config["volume"]["origin"] = "given".into());
+    machine.attach();
+    let reason = "vol-0123456789abcdef0 (/dev/nvme1n1) holds nothing, but volume.origin in the config does not say that \
+                  it is `new`";
+    expect_untouched(&machine, reason);
+    // A config from before there was such a setting says as much.
+    machine.configure(|config| {
+        config["volume"].as_object_mut().unwrap().remove("origin");
+    });
+    expect_untouched(&machine, reason);
+}
+
+fn the_tag_is_there_before_the_filesystem() {
+    let mut machine = Machine::new("debian-12");
+    let gate = machine.gate("mkfs.ext4 *");
+    let run = machine.start(&[]);
+    let tool = gate.arrived();
+    let tags = machine.aws.state().volumes[0].tags.clone();
+    assert_eq!(tags, [(FILESYSTEM.to_owned(), UUID.to_owned())].into());
+    drop(tool);
+    run.wait().expect(0);
+    assert!(
+        machine
+            .read("/etc/fstab")
+            .contains(&format!("UUID={UUID} "))
+    );
+}
+
+/// Ended between the tag and the filesystem.
+fn a_formatting_that_was_cut_short_goes_on_here_and_nowhere_else() {
+    let mut machine = Machine::new("debian-12");
+    let gate = machine.gate("mkfs.ext4 *");
+    let run = machine.start(&[]);
+    let tool = gate.arrived();
+    run.cut_off();
+    drop(tool);
+    machine.ungate();
+    assert_eq!(machine.fact("contents"), None);
+    let volume = machine.aws.state().volumes[0].clone();
+    let refuses = |machine: &Machine| {
+        let reason = format!(
+            "vol-0123456789abcdef0 (/dev/nvme1n1) holds nothing, but its tag {FILESYSTEM} says that it has UUID={UUID}"
+        );
+        machine.run(&[]).expect(1);
+        expect_failure(machine, "volume", &reason, DAMAGED);
+    };
+    // Another instance, and this one once the volume has been away.
+    let other = Machine::new("debian-12");
+    other.aws.state().volumes[0].tags.clone_from(&volume.tags);
+    refuses(&other);
+    machine.aws.state().volumes[0].attachments += 1;
+    refuses(&machine);
+    machine.aws.state().volumes[0].attachments = volume.attachments;
+    machine.run(&[]).expect(0);
+    assert!(
+        machine
+            .read("/etc/fstab")
+            .contains(&format!("UUID={UUID} "))
+    );
+}
+
+/// Its filesystem is older than such tags. A role that may not write them yet keeps no node down.
+fn an_older_node_s_volume_gets_its_tag() {
+    let uuid = "deadbeef-0000-4000-8000-000000000000";
+    let machine = Machine::new("debian-12");
+    machine.keep(
+        "contents",
+        &format!(r#"{{"signatures":[{{"type":"ext4","uuid":"{uuid}"}}]}}"#),
+    );
+    let denied = aws::Fault::Answer(Response::new(
+        403,
+        "",
+        "<Error><Code>UnauthorizedOperation</Code></Error>",
+    ));
+    machine.aws.state().fail("CreateTags", 1, denied);
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.aws.state().volumes[0].tags.get(FILESYSTEM), None);
+    machine.run(&["--phase", "volume", "--force"]).expect(0);
+    assert_eq!(machine.aws.state().volumes[0].tags[FILESYSTEM], uuid);
+    machine.run(&["--phase", "volume", "--force"]).expect(0);
+    assert_eq!(machine.aws.state().requests_of("CreateTags").len(), 2);
 }
 
 /// Puts a disk of 8 GiB there.

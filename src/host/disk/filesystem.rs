@@ -70,12 +70,13 @@ impl Kind {
 
 impl Host {
     /// Makes a filesystem on the device, which must hold exactly what the caller `saw` and decided on: nothing, the
-    /// phantom "atari" table, or what an earlier attempt left. Looks again right before. `ready` is the caller's last word, with nothing between
-    /// it and the first write.
+    /// phantom "atari" table, or what an earlier attempt left. Looks again right before. `uuid` is the one that it gets,
+    /// where that is known beforehand. `ready` is the caller's last word, with nothing between it and the first write.
     pub async fn format(
         &self,
         device: &Device,
         kind: Kind,
+        uuid: Option<&str>,
         saw: &Contents,
         ready: impl FnOnce() -> Result<()>,
     ) -> Result<()> {
@@ -103,6 +104,11 @@ impl Host {
                 "lazy_itable_init=1",
             ]),
             Kind::Xfs => self.command("mkfs.xfs").args(["-q", "-L", LABEL]),
+        };
+        let make = match (kind, uuid) {
+            (_, None) => make,
+            (Kind::Ext4, Some(uuid)) => make.args(["-U", uuid]),
+            (Kind::Xfs, Some(uuid)) => make.args(["-m".to_owned(), format!("uuid={uuid}")]),
         };
         // mkfs.xfs, unlike mkfs.ext4 without a terminal, refuses even the phantom table and its own leavings.
         let make = match kind {
@@ -279,27 +285,32 @@ mod tests {
             .collect()
     }
 
-    async fn format(wipefs: &str, kind: Kind) -> Vec<String> {
+    async fn format(wipefs: &str, kind: Kind, uuid: Option<&str>) -> Vec<String> {
         let (tree, device) = machine(wipefs);
         let saw = tree.host.probe(&device).await.unwrap();
         let ready = || Ok(());
-        tree.host.format(&device, kind, &saw, ready).await.unwrap();
+        let formatted = tree.host.format(&device, kind, uuid, &saw, ready);
+        formatted.await.unwrap();
         made(&tree)
     }
 
     #[tokio::test]
     async fn formats_what_is_blank() {
         assert_eq!(
-            format("", Kind::Ext4).await,
+            format("", Kind::Ext4, None).await,
             ["mkfs.ext4 -q -L theta-data -m 1 -E lazy_itable_init=1 NODE"]
         );
         assert_eq!(
-            format("", Kind::Xfs).await,
+            format("", Kind::Ext4, Some("u")).await,
+            ["mkfs.ext4 -q -L theta-data -m 1 -E lazy_itable_init=1 -U u NODE"]
+        );
+        assert_eq!(
+            format("", Kind::Xfs, None).await,
             ["mkfs.xfs -q -L theta-data NODE"]
         );
         assert_eq!(
-            format(ATARI, Kind::Xfs).await,
-            ["mkfs.xfs -q -L theta-data -f NODE"]
+            format(ATARI, Kind::Xfs, Some("u")).await,
+            ["mkfs.xfs -q -L theta-data -m uuid=u -f NODE"]
         );
     }
 
@@ -322,7 +333,7 @@ mod tests {
             for saw in seen {
                 let error = tree
                     .host
-                    .format(&device, Kind::Ext4, &saw, || Ok(()))
+                    .format(&device, Kind::Ext4, None, &saw, || Ok(()))
                     .await
                     .unwrap_err();
                 assert_eq!(
@@ -341,7 +352,7 @@ mod tests {
             tree.file("/sys/class/block/nvme1n1/ro", state);
             let error = tree
                 .host
-                .format(&device, Kind::Ext4, &Contents::Blank, || Ok(()))
+                .format(&device, Kind::Ext4, None, &Contents::Blank, || Ok(()))
                 .await;
             assert_eq!(error.unwrap_err().reason(), "/dev/nvme1n1 is read-only");
             assert_eq!(made(&tree), [""; 0]);

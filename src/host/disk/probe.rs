@@ -1,7 +1,10 @@
 //! What is on a block device and who uses it: everything that speaks against formatting it.
 
 use std::fmt;
-use std::io::SeekFrom;
+use std::fs::File;
+use std::io::{self, SeekFrom};
+use std::os::unix::fs::FileExt;
+use std::path::Path;
 
 use serde::Deserialize;
 use tokio::io::{AsyncReadExt, AsyncSeekExt};
@@ -31,16 +34,17 @@ const TABLES: [&str; 6] = ["gpt", "PMBR", "dos", "atari", "mac", "sun"];
 /// How much is read at either end to be sure that the device can be read.
 const SAMPLE: u64 = 1024 * 1024;
 
-/// Where ext4 has its first backup superblock, in bytes, for each size of its blocks: at the start of block group 1.
-const EXT4_BACKUPS: [(u64, u64); 3] = [
-    (8193 * 1024, 1024),
-    (16384 * 2048, 2048),
-    (32768 * 4096, 4096),
-];
+/// Sizes of the blocks of ext4.
+const EXT4_BLOCKS: [u64; 3] = [1024, 2048, 4096];
 /// The size of a superblock of ext4; XFS has its fields in fewer bytes.
-const SUPERBLOCK: u64 = 1024;
+const SUPERBLOCK: usize = 1024;
 /// Bytes in a block of XFS, as `mkfs.xfs` makes it.
 const XFS_BLOCK: u64 = 4096;
+/// Volumes have whole GiB, and mkfs.xfs makes four allocation groups of less than 4 TiB, each with a superblock: one
+/// begins at a multiple of this, also where the volume has grown since.
+const XFS_STEP: u64 = 256 * 1024 * 1024;
+/// As many of them are looked at: all in the first 256 GiB.
+const XFS_STEPS: u64 = 1024;
 
 /// What a device holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -207,7 +211,7 @@ impl Host {
             findings.extend(self.remains(device).await?.map(Finding::Remains));
         }
         let xfs = matches!(findings.as_slice(), [Finding::Signature { kind, .. }] if kind == "xfs");
-        if xfs && is_unfinished(&read(self, device, 0, SUPERBLOCK).await?) {
+        if xfs && is_unfinished(&read(self, device, 0, SUPERBLOCK as u64).await?) {
             findings.push(Finding::Unfinished);
         }
         findings.extend(self.uses(device)?);
@@ -230,23 +234,12 @@ impl Host {
     /// The filesystem whose backup superblocks are on the device. libblkid looks at the main ones only, so that a
     /// volume with a damaged first block seems blank to it.
     async fn remains(&self, device: &Device) -> Result<Option<Kind>> {
-        let ext4 = EXT4_BACKUPS.map(|(start, block)| (start, Kind::Ext4, block));
-        // mkfs.xfs makes four allocation groups, each with a superblock, of a disk of this size (below 4 TiB).
-        let group = device.size.div_ceil(4 * XFS_BLOCK) * XFS_BLOCK;
-        for (start, kind, block) in ext4.into_iter().chain([(group, Kind::Xfs, XFS_BLOCK)]) {
-            if start + SUPERBLOCK > device.size {
-                continue;
-            }
-            let bytes = read(self, device, start, SUPERBLOCK).await?;
-            let is_one = match kind {
-                Kind::Ext4 => is_ext4_backup(&bytes, block),
-                Kind::Xfs => is_xfs_backup(&bytes, start),
-            };
-            if is_one {
-                return Ok(Some(kind));
-            }
-        }
-        Ok(None)
+        let (path, size) = (self.path(&device.path), device.size);
+        let look = tokio::task::spawn_blocking(move || first_backup(&path, size));
+        look.await
+            .map_err(io::Error::other)
+            .flatten()
+            .or_fail(|| format!("cannot read {}", device.path), LOOK)
     }
 
     /// Partitions, holders, swap and mounts. Covers the root disk: it is mounted at `/`.
@@ -309,9 +302,67 @@ async fn read(host: &Host, device: &Device, start: u64, length: u64) -> Result<V
         .or_fail(|| format!("cannot read {}", device.path), LOOK)
 }
 
-/// Whether it is the superblock in block group 1 of an ext2, ext3 or ext4 with blocks of this size, as mkfs makes
+/// What the first backup superblock on the disk is of.
+fn first_backup(path: &Path, size: u64) -> io::Result<Option<Kind>> {
+    let disk = File::open(path)?;
+    let mut bytes = [0; SUPERBLOCK];
+    for Backup { start, kind } in backups(size) {
+        disk.read_exact_at(&mut bytes, start)?;
+        let (is_one, kind) = match kind {
+            Backed::Ext4 { block, group } => (is_ext4_backup(&bytes, block, group), Kind::Ext4),
+            Backed::Xfs => (is_xfs_backup(&bytes, start), Kind::Xfs),
+        };
+        if is_one {
+            return Ok(Some(kind));
+        }
+    }
+    Ok(None)
+}
+
+/// A place where a filesystem may have a backup superblock.
+struct Backup {
+    start: u64,
+    kind: Backed,
+}
+
+enum Backed {
+    /// Of ext4 with blocks of this size, in this block group.
+    Ext4 {
+        block: u64,
+        group: u64,
+    },
+    Xfs,
+}
+
+/// Every such place on a device of this size. ext4 has its own in the block groups 0, 1 and the powers of 3, 5 and 7.
+fn backups(size: u64) -> Vec<Backup> {
+    let mut places = Vec::new();
+    for block in EXT4_BLOCKS {
+        // One block of bits tells of each block in a group; the first block of all is left free where it is small.
+        let bytes = 8 * block * block;
+        let first = if block == 1024 { block } else { 0 };
+        let powers = [3_u64, 5, 7].into_iter().flat_map(|base| {
+            std::iter::successors(Some(base), move |power| power.checked_mul(base))
+                .take_while(move |power| *power <= size / bytes)
+        });
+        places.extend(std::iter::once(1).chain(powers).map(|group| Backup {
+            start: group.saturating_mul(bytes).saturating_add(first),
+            kind: Backed::Ext4 { block, group },
+        }));
+    }
+    let quarter = size.div_ceil(4 * XFS_BLOCK) * XFS_BLOCK;
+    let steps = (1..=XFS_STEPS).map(|step| step * XFS_STEP);
+    places.extend(steps.chain([quarter]).map(|start| Backup {
+        start,
+        kind: Backed::Xfs,
+    }));
+    places.retain(|place| place.start.saturating_add(SUPERBLOCK as u64) <= size);
+    places
+}
+
+/// Whether it is the superblock in this block group of an ext2, ext3 or ext4 with blocks of this size, as mkfs makes
 /// them. More than the magic number, which random bytes have once in 65,536 times.
-fn is_ext4_backup(superblock: &[u8], block: u64) -> bool {
+fn is_ext4_backup(superblock: &[u8], block: u64, group: u64) -> bool {
     let number = |at: usize, bytes: usize| {
         let digits = superblock.get(at..at + bytes).into_iter().flatten();
         digits
@@ -323,19 +374,23 @@ fn is_ext4_backup(superblock: &[u8], block: u64) -> bool {
         && 1024 << number(0x18, 4).min(6) == block
         && number(0x14, 4) == u64::from(block == 1024)
         && number(0x20, 4) == 8 * block
-        // s_rev_level, s_block_group_nr
+        // s_rev_level, s_block_group_nr, which has 16 bits
         && number(0x4C, 4) == 1
-        && number(0x5A, 2) == 1
+        && number(0x5A, 2) == group & 0xFFFF
 }
 
-/// Whether it is an XFS superblock that says itself that the second allocation group starts here.
+/// Whether it is an XFS superblock that says itself that an allocation group starts here.
 fn is_xfs_backup(superblock: &[u8], start: u64) -> bool {
     let number = |at: usize| {
         let digits = superblock.get(at..at + 4).into_iter().flatten();
         digits.fold(0, |number, digit| number << 8 | u64::from(*digit))
     };
     // sb_blocksize, sb_agblocks
-    superblock.starts_with(b"XFSB") && number(4) == XFS_BLOCK && number(84) * XFS_BLOCK == start
+    let group = number(84) * XFS_BLOCK;
+    superblock.starts_with(b"XFSB")
+        && number(4) == XFS_BLOCK
+        && group > 0
+        && start.is_multiple_of(group)
 }
 
 /// `sb_inprogress` of an XFS superblock.
@@ -472,7 +527,6 @@ mod tests {
 
     /// Puts bytes on the disk.
     fn put(tree: &Tree, start: u64, bytes: &[u8]) {
-        use std::os::unix::fs::FileExt;
         let node = tree.host.path("/dev/nvme1n1");
         let file = std::fs::File::options().write(true).open(node).unwrap();
         file.write_all_at(bytes, start).unwrap();
@@ -506,8 +560,12 @@ mod tests {
     async fn a_backup_superblock_tells_of_a_filesystem_that_was_there() {
         const MIB: u64 = 1 << 20;
         let ext4 = "remains of an ext4 filesystem";
-        let mut other_group = EXT4_4K.to_vec();
-        other_group[0x5A] = 3;
+        let of_group = |number| {
+            let mut bytes = EXT4_4K.to_vec();
+            bytes[0x5A] = number;
+            bytes
+        };
+        let other_group = of_group(3);
         let mut other_size = EXT4_4K.to_vec();
         other_size[0x18] = 1;
         let magic_alone = [[0; 0x38].as_slice(), &[0x53, 0xEF, 1, 0]].concat();
@@ -521,6 +579,11 @@ mod tests {
                 EXT4_4K,
                 "an atari partition table, remains of an ext4 filesystem",
             ),
+            // The first 136 MiB are gone, and the next superblock is in group 3.
+            (BLANK, 384 * MIB, &of_group(3), ext4),
+            (BLANK, 384 * MIB, EXT4_4K, "nothing"),
+            // Made when the volume was smaller.
+            (BLANK, 512 * MIB, XFS_GROUP, "remains of an xfs filesystem"),
             // Not where they belong.
             (BLANK, 0, EXT4_4K, "nothing"),
             (BLANK, 8 * MIB + 1024, EXT4_4K, "nothing"),

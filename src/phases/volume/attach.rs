@@ -34,16 +34,19 @@ enum Step {
     Wait(String),
 }
 
-/// The volume's device. Waits for it as long as the phase has time.
-pub(super) async fn device(node: &Node, id: &VolumeId, known: &VolumeInfo) -> Result<Device> {
-    let mut known = known.clone();
+/// The volume's device, and what EC2 knows of the volume by then. Waits for it as long as the phase has time.
+pub(super) async fn device(
+    node: &Node,
+    id: &VolumeId,
+    mut known: VolumeInfo,
+) -> Result<(Device, VolumeInfo)> {
     let mut questions = 0;
     let until = Instant::now() + pace::of(PATIENCE);
     loop {
         let identity = node.identity().await?;
         if let Some(device) = node.host.volume_device(id)? {
             require_sole(id, &known, identity)?;
-            return Ok(device);
+            return Ok((device, known));
         }
         match next(id, &known, identity)? {
             Step::Attach => attach(node, id, identity).await?,
@@ -217,8 +220,10 @@ mod tests {
                     instance: (*instance).into(),
                     device: "/dev/sdf".into(),
                     state: (*state).into(),
+                    since: String::new(),
                 })
                 .collect(),
+            tags: std::collections::BTreeMap::new(),
         }
     }
 

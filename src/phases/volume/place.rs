@@ -2,7 +2,7 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::Source;
+use super::{Source, memory};
 use crate::directories::RUN;
 use crate::engine::{State, doing};
 use crate::error::{Error, Result};
@@ -11,10 +11,6 @@ use crate::host::disk::{Contents, Device, Kind};
 use crate::host::files::Access;
 use crate::host::mounts::{FstabEntry, Mount};
 use crate::log::printable;
-
-/// Names the volume while mkfs is at work on it. What mkfs leaves that was cut short looks like a damaged filesystem:
-/// only this file tells that nothing was ever on it.
-const FORMATTING: &str = "/var/lib/bootstrap/formatting";
 
 /// UUID of the filesystem on the instance's own disk, where this boot has seen one: the disk is formatted only when it
 /// is blank at first sight.
@@ -30,6 +26,8 @@ pub(super) struct Place<'a> {
     pub(super) source: &'a Source,
     /// What messages call the volume: its id.
     pub(super) name: String,
+    /// The UUID that a filesystem made here gets, where that is known beforehand.
+    pub(super) uuid: Option<String>,
     /// Mount point.
     pub(super) target: &'a str,
     /// The filesystem that it has, or is given when it is blank.
@@ -53,37 +51,44 @@ enum Decision {
 
 /// What is known about how a disk came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Origin {
-    /// EC2 vouches that the volume is encrypted and was made from nothing: what is on it can be random bytes.
+pub(super) enum Origin {
+    /// An encrypted volume that was made from nothing for this node and never had a filesystem: what is on it can be
+    /// random bytes.
     New,
-    /// A volume made from this snapshot: never blank by intention.
-    Snapshot(String),
-    /// The instance's own disk.
-    Instance,
+    /// The same, of which this machine has begun to make the filesystem, and not ended.
+    Begun,
+    /// A volume that is never formatted, and why: completes "its contents are …, but …".
+    Kept(String),
+    /// The instance's own disk, and whether it was begun to be formatted.
+    Instance { begun: bool },
+}
+
+/// As far as anything can tell: random bytes can look like an atari table.
+fn seems_blank(contents: &Contents) -> bool {
+    *contents == Contents::Blank || contents.is_only_atari()
 }
 
 /// `origin`: unknown where EC2 was not asked.
-/// `started`: whether we began to format this very volume, and did not end.
-fn decide(contents: &Contents, wanted: Kind, origin: Option<&Origin>, started: bool) -> Decision {
-    match contents {
-        _ if started && contents.is_left_by_mkfs(wanted) => Decision::Format,
-        Contents::Blank => match origin {
-            Some(Origin::Snapshot(_)) => Decision::Refuse,
-            _ => Decision::Format,
-        },
-        Contents::Filesystem { kind, .. } if *kind == wanted.to_string() => Decision::Reuse,
-        _ if contents.is_only_atari() => match origin {
-            None => Decision::Ask,
-            Some(Origin::New) => Decision::Format,
-            Some(_) => Decision::Refuse,
-        },
+fn decide(contents: &Contents, wanted: Kind, origin: Option<&Origin>) -> Decision {
+    let is_blank = *contents == Contents::Blank;
+    let seems_blank = seems_blank(contents);
+    let is_left = contents.is_left_by_mkfs(wanted);
+    match (contents, origin) {
+        (Contents::Filesystem { kind, .. }, _) if *kind == wanted.to_string() => Decision::Reuse,
+        (_, None) if seems_blank || is_left => Decision::Ask,
+        (_, Some(Origin::New)) if seems_blank => Decision::Format,
+        (_, Some(Origin::Begun)) if seems_blank || is_left => Decision::Format,
+        (_, Some(Origin::Instance { begun })) if is_blank || (*begun && is_left) => {
+            Decision::Format
+        }
         _ => Decision::Refuse,
     }
 }
 
 impl Place<'_> {
     /// Whether all of it is so already. Reads only; what must not be touched is an error.
-    pub(super) async fn check(&self, device: &Device) -> Result<State> {
+    /// `origin` is unknown where EC2 has to be asked first.
+    pub(super) async fn check(&self, device: &Device, origin: Option<&Origin>) -> Result<State> {
         let Self {
             name, target, kind, ..
         } = self;
@@ -101,7 +106,7 @@ impl Place<'_> {
             });
         }
         self.require_free()?;
-        let (contents, decision) = self.judge(device, None).await?;
+        let (contents, decision) = self.judge(device, origin).await?;
         let path = &device.path;
         match decision {
             Decision::Reuse => Ok(State::Needed(format!(
@@ -114,9 +119,9 @@ impl Place<'_> {
                 "{name} ({path}) is blank: {kind} is to be made and mounted at {target}"
             ))),
             Decision::Ask => Ok(State::Needed(format!(
-                "{name} ({path}) seems to hold {contents}: EC2 is to be asked whether it is blank"
+                "{name} ({path}) seems to hold {contents}: EC2 is to be asked whether {kind} may be made on it"
             ))),
-            Decision::Refuse => Err(self.refusal(device, &contents)),
+            Decision::Refuse => Err(self.refusal(device, &contents, origin)),
         }
     }
 
@@ -127,35 +132,35 @@ impl Place<'_> {
         origin: Option<&Origin>,
     ) -> Result<(Contents, Decision)> {
         let contents = self.host.probe(device).await?;
-        let decision = decide(&contents, self.kind, origin, self.started()?);
-        match (decision, origin) {
-            (Decision::Refuse, Some(Origin::Snapshot(snapshot))) if contents == Contents::Blank => {
-                let why = format!("was made from the snapshot {}", printable(snapshot));
-                Err(self.unreadable(device, &contents, &why))
-            }
-            (Decision::Format | Decision::Ask, _) => match self.known_uuid()? {
-                Some((uuid, place)) => {
-                    let why = format!("{place} says that it has UUID={}", printable(&uuid));
-                    Err(self.unreadable(device, &contents, &why))
-                }
-                None => Ok((contents, decision)),
-            },
-            _ => Ok((contents, decision)),
+        let decision = decide(&contents, self.kind, origin);
+        let could_be_formatted =
+            matches!(decision, Decision::Format | Decision::Ask) || seems_blank(&contents);
+        if could_be_formatted && let Some((uuid, place)) = self.known_uuid()? {
+            let why = format!("{place} says that it has UUID={}", printable(&uuid));
+            return Err(self.unreadable(device, &contents, &why));
         }
+        Ok((contents, decision))
     }
 
-    /// Makes all of it so. Every refusal comes before the first change.
-    pub(super) async fn prepare(&self, device: &Device, origin: &Origin) -> Result<()> {
+    /// Makes all of it so, and says the filesystem's UUID. Every refusal comes before the first change; `claim` is done
+    /// before a filesystem is made, which is not made where it fails.
+    pub(super) async fn prepare(
+        &self,
+        device: &Device,
+        origin: &Origin,
+        claim: impl Future<Output = Result<()>> + Send,
+    ) -> Result<String> {
         let Self {
             host, target, kind, ..
         } = self;
-        if self.is_mounted(device)? {
+        let uuid = if self.is_mounted(device)? {
             let uuid = self.uuid(device).await?;
-            host.remove(FORMATTING)?;
+            memory::end(host)?;
             self.note(&uuid)?;
-            if host.ensure_fstab(&self.entry(uuid))? {
+            if host.ensure_fstab(&self.entry(uuid.clone()))? {
                 host.daemon_reload().await?;
             }
+            uuid
         } else {
             self.require_free()?;
             let (contents, decision) = self.judge(device, Some(origin)).await?;
@@ -163,21 +168,22 @@ impl Place<'_> {
                 Decision::Reuse => {}
                 Decision::Format => {
                     doing(&format!("making {kind} on {} ({})", device.path, self.name));
-                    let ready = || {
-                        self.require_same(device)?;
-                        host.write(FORMATTING, self.name.as_bytes(), Access::mode(0o600))
-                    };
-                    host.format(device, *kind, &contents, ready).await?;
+                    claim.await?;
+                    let ready = || self.require_same(device);
+                    host.format(device, *kind, self.uuid.as_deref(), &contents, ready)
+                        .await?;
                 }
-                Decision::Ask | Decision::Refuse => return Err(self.refusal(device, &contents)),
+                Decision::Ask | Decision::Refuse => {
+                    return Err(self.refusal(device, &contents, Some(origin)));
+                }
             }
             let uuid = self.uuid(device).await?;
             // Before anything can be written to the filesystem.
-            host.remove(FORMATTING)?;
+            memory::end(host)?;
             self.note(&uuid)?;
             // Root's own, so that nothing of the node's can be written while the volume is away.
             host.make_dir(target, Access::mode(0o755))?;
-            host.ensure_fstab(&self.entry(uuid))?;
+            host.ensure_fstab(&self.entry(uuid.clone()))?;
             // Else systemd may unmount at once what its stale unit does not know (systemd/systemd#1741).
             host.daemon_reload().await?;
             doing(&format!("mounting {} at {target}", self.name));
@@ -186,12 +192,13 @@ impl Place<'_> {
                 self.require_same(device)?;
                 return Err(error);
             }
-        }
+            uuid
+        };
         if host.owner(target)? != Some(self.owner) {
             host.give_dir(target, self.owner)?;
         }
         self.grow(device).await;
-        Ok(())
+        Ok(uuid)
     }
 
     /// Grows the filesystem where the volume has grown. Less room than there could be is no reason for a node to be down:
@@ -226,12 +233,6 @@ impl Place<'_> {
                 .can_grow(device, self.kind, self.target)
                 .await
                 .unwrap_or(true)
-    }
-
-    /// Whether a run before this one was cut short while it formatted this volume.
-    fn started(&self) -> Result<bool> {
-        let name = self.host.read(FORMATTING)?;
-        Ok(name.is_some_and(|name| name == self.name.as_bytes()))
     }
 
     /// UUID of the filesystem that the volume had when a run before this one mounted it, and where that stands. An
@@ -339,7 +340,7 @@ impl Place<'_> {
     async fn uuid(&self, device: &Device) -> Result<String> {
         match self.host.filesystem_on(device).await? {
             Contents::Filesystem { kind, uuid } if kind == self.kind.to_string() => Ok(uuid),
-            contents => Err(self.refusal(device, &contents)),
+            contents => Err(self.refusal(device, &contents, None)),
         }
     }
 
@@ -375,14 +376,26 @@ impl Place<'_> {
         }
     }
 
-    fn refusal(&self, device: &Device, contents: &Contents) -> Error {
+    fn refusal(&self, device: &Device, contents: &Contents, origin: Option<&Origin>) -> Error {
         let path = &device.path;
+        if let Some(Origin::Kept(why)) = origin {
+            if seems_blank(contents) || contents.remains().is_some() {
+                return self.unreadable(device, contents, why);
+            }
+            return Error::new(
+                format!(
+                    "{} ({path}) holds {contents}; {} was expected, since {why}",
+                    self.name, self.kind
+                ),
+                self.way_out(device, contents, Some(why)),
+            );
+        }
         Error::new(
             format!(
                 "{} ({path}) holds {contents}; {} or a blank volume was expected",
                 self.name, self.kind
             ),
-            self.way_out(device, contents),
+            self.way_out(device, contents, None),
         )
     }
 
@@ -395,8 +408,8 @@ impl Place<'_> {
         )
     }
 
-    /// What a person can do about contents that were not expected.
-    fn way_out(&self, device: &Device, contents: &Contents) -> String {
+    /// What a person can do about contents that were not expected, on a volume that may be `kept` as it is.
+    fn way_out(&self, device: &Device, contents: &Contents, kept: Option<&str>) -> String {
         let path = &device.path;
         if let Some(kind) = contents.remains() {
             return self.repair(kind, path);
@@ -405,6 +418,10 @@ impl Place<'_> {
             Contents::Filesystem { kind, .. } if kind == "ext4" || kind == "xfs" => format!(
                 "if that is the node's data, set volume.filesystem in the config to `{kind}`, else name the right \
                  volume in volume.id; {}",
+                self.last_resort(path)
+            ),
+            _ if kept.is_some() => format!(
+                "name the right volume in volume.id; {}",
                 self.last_resort(path)
             ),
             _ => format!(
@@ -521,16 +538,13 @@ mod tests {
             }
         }
 
-        /// One that wants XFS, on a disk where mkfs.xfs was cut short; `formatting` is what the run before noted.
-        fn with_half_an_xfs(formatting: Option<&str>) -> Self {
+        /// One that wants XFS, on a disk where mkfs.xfs was cut short.
+        fn with_half_an_xfs() -> Self {
             let mut machine = Self::holding(&signature("xfs"));
             machine.kind = Kind::Xfs;
             machine.put(0, b"XFSB");
             machine.put(126, &[1]);
             let tree = &machine.tree;
-            if let Some(name) = formatting {
-                tree.file(FORMATTING, name);
-            }
             let node = tree.host.path("/dev/nvme1n1").display().to_string();
             tree.tool(
                 "mkfs.xfs",
@@ -552,6 +566,10 @@ mod tests {
                 host: &self.tree.host,
                 source: &self.source,
                 name: self.source.to_string(),
+                uuid: match self.source {
+                    Source::Ebs(_) => Some(UUID.into()),
+                    Source::InstanceStore => None,
+                },
                 target: "/data",
                 kind: self.kind,
                 owner: (
@@ -561,22 +579,31 @@ mod tests {
             }
         }
 
+        /// As long as EC2 was not asked.
         async fn check(&self) -> State {
-            self.place().check(&self.device).await.unwrap()
+            self.place().check(&self.device, None).await.unwrap()
+        }
+
+        async fn try_prepare(&self, origin: &Origin) -> Result<String> {
+            let claim = async { memory::begin(&self.tree.host, "claimed") };
+            self.place().prepare(&self.device, origin, claim).await
         }
 
         async fn prepare(&self, origin: &Origin) {
-            self.place().prepare(&self.device, origin).await.unwrap();
+            assert_eq!(self.try_prepare(origin).await.unwrap(), UUID);
+            assert_eq!(self.tree.host.read(FORMATTING).unwrap(), None);
         }
 
         /// Both check and apply refuse for this reason, and nothing was changed.
         async fn refuses(&self, reason: &str) {
+            self.refuses_as(&Origin::New, reason).await;
+        }
+
+        async fn refuses_as(&self, origin: &Origin, reason: &str) {
+            let checked = self.place().check(&self.device, Some(origin)).await;
             for error in [
-                self.place().check(&self.device).await.unwrap_err(),
-                self.place()
-                    .prepare(&self.device, &Origin::New)
-                    .await
-                    .unwrap_err(),
+                checked.unwrap_err(),
+                self.try_prepare(origin).await.unwrap_err(),
             ] {
                 assert_eq!(error.reason(), reason);
                 assert!(!error.is_transient());
@@ -605,7 +632,8 @@ mod tests {
         }
     }
 
-    const FORMAT: &str = "mkfs.ext4 -q -L theta-data -m 1 -E lazy_itable_init=1 NODE";
+    const FORMAT: &str = "mkfs.ext4 -q -L theta-data -m 1 -E lazy_itable_init=1 -U 757b587e-6bc4-4df0-a276-2cb0d86f03ee NODE";
+    const FORMATTING: &str = "/var/lib/bootstrap/formatting";
     const MOUNT: &str = "mount -t ext4 NODE /data";
     const RELOAD: &str = "systemctl daemon-reload";
 
@@ -626,56 +654,37 @@ mod tests {
             Contents::Foreign(findings.collect())
         };
         let used = Contents::Foreign(vec![crate::host::disk::Finding::Holder("dm-0".into())]);
-        let snapshot = Origin::Snapshot("snap-1".into());
-        //   contents                        wanted      unknown, new, snapshot, instance store
-        for (contents, wanted, decisions) in [
-            (
-                Contents::Blank,
-                Kind::Ext4,
-                [Format, Format, Refuse, Format],
-            ),
-            (Contents::Blank, Kind::Xfs, [Format, Format, Refuse, Format]),
-            (filesystem("ext4"), Kind::Ext4, [Reuse, Reuse, Reuse, Reuse]),
-            (filesystem("xfs"), Kind::Xfs, [Reuse, Reuse, Reuse, Reuse]),
-            (
-                filesystem("xfs"),
-                Kind::Ext4,
-                [Refuse, Refuse, Refuse, Refuse],
-            ),
-            (
-                filesystem("ext3"),
-                Kind::Ext4,
-                [Refuse, Refuse, Refuse, Refuse],
-            ),
-            (
-                foreign(&["atari"]),
-                Kind::Ext4,
-                [Ask, Format, Refuse, Refuse],
-            ),
-            (
-                foreign(&["atari", "dos"]),
-                Kind::Ext4,
-                [Refuse, Refuse, Refuse, Refuse],
-            ),
-            (
-                foreign(&["gpt"]),
-                Kind::Ext4,
-                [Refuse, Refuse, Refuse, Refuse],
-            ),
-            (
-                foreign(&["ext4", "dos"]),
-                Kind::Ext4,
-                [Refuse, Refuse, Refuse, Refuse],
-            ),
-            (used, Kind::Ext4, [Refuse, Refuse, Refuse, Refuse]),
-        ] {
-            let decided = [
-                None,
-                Some(&Origin::New),
-                Some(&snapshot),
-                Some(&Origin::Instance),
-            ]
-            .map(|origin| decide(&contents, wanted, origin, false));
+        let remains = Contents::Foreign(vec![crate::host::disk::Finding::Remains(Kind::Ext4)]);
+        let origins = [
+            None,
+            Some(Origin::New),
+            Some(Origin::Begun),
+            Some(Origin::Kept("why".into())),
+            Some(Origin::Instance { begun: false }),
+            Some(Origin::Instance { begun: true }),
+        ];
+        let never = [Refuse; 6];
+        #[rustfmt::skip]
+        let cases = [
+            //                            unknown  new    begun   kept    instance's own, begun
+            (Contents::Blank, Kind::Ext4, [Ask, Format, Format, Refuse, Format, Format]),
+            (Contents::Blank, Kind::Xfs, [Ask, Format, Format, Refuse, Format, Format]),
+            (foreign(&["atari"]), Kind::Ext4, [Ask, Format, Format, Refuse, Refuse, Refuse]),
+            (remains.clone(), Kind::Ext4, [Ask, Refuse, Format, Refuse, Refuse, Format]),
+            (remains, Kind::Xfs, never),
+            (filesystem("ext4"), Kind::Ext4, [Reuse; 6]),
+            (filesystem("xfs"), Kind::Xfs, [Reuse; 6]),
+            (filesystem("xfs"), Kind::Ext4, never),
+            (filesystem("ext3"), Kind::Ext4, never),
+            (foreign(&["atari", "dos"]), Kind::Ext4, never),
+            (foreign(&["gpt"]), Kind::Ext4, never),
+            (foreign(&["ext4", "dos"]), Kind::Ext4, never),
+            (used, Kind::Ext4, never),
+        ];
+        for (contents, wanted, decisions) in cases {
+            let decided = origins
+                .each_ref()
+                .map(|origin| decide(&contents, wanted, origin.as_ref()));
             assert_eq!(decided, decisions, "{contents:?} {wanted}");
         }
     }
@@ -686,18 +695,29 @@ mod tests {
         assert_eq!(
             machine.check().await,
             State::Needed(
+                "vol-0abc1234 (/dev/nvme1n1) seems to hold nothing: EC2 is to be asked whether ext4 may be made on it"
+                    .into()
+            )
+        );
+        assert_eq!(
+            machine
+                .place()
+                .check(&machine.device, Some(&Origin::New))
+                .await
+                .unwrap(),
+            State::Needed(
                 "vol-0abc1234 (/dev/nvme1n1) is blank: ext4 is to be made and mounted at /data"
                     .into()
             )
         );
-        machine.prepare(&Origin::Instance).await;
+        machine.prepare(&Origin::New).await;
         assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
         assert_eq!(machine.fstab(), LINE);
         let done = State::Done(format!(
             "/dev/nvme1n1 (vol-0abc1234, ext4 UUID={UUID}) on /data, 1 GiB"
         ));
         assert_eq!(machine.check().await, done);
-        machine.prepare(&Origin::Instance).await;
+        machine.prepare(&Origin::New).await;
         assert_eq!(machine.changes().len(), 3, "a second apply changes nothing");
     }
 
@@ -723,11 +743,7 @@ mod tests {
                     calls.display()
                 ),
             );
-            let error = machine
-                .place()
-                .prepare(&machine.device, &Origin::New)
-                .await
-                .unwrap_err();
+            let error = machine.try_prepare(&Origin::New).await.unwrap_err();
             assert_eq!(
                 error.reason(),
                 format!("vol-0abc1234 was /dev/nvme1n1 (259:3) and {now}")
@@ -757,20 +773,16 @@ mod tests {
             machine.check().await,
             State::Needed(
                 "vol-0abc1234 (/dev/nvme1n1) seems to hold an atari partition table: \
-                 EC2 is to be asked whether it is blank"
+                 EC2 is to be asked whether ext4 may be made on it"
                     .into()
             )
         );
-        let error = machine
-            .place()
-            .prepare(&machine.device, &Origin::Instance)
-            .await
-            .unwrap_err();
-        assert_eq!(
-            error.reason(),
-            "vol-0abc1234 (/dev/nvme1n1) holds an atari partition table; ext4 or a blank volume was expected"
-        );
-        assert_eq!(machine.changes(), [""; 0]);
+        machine
+            .refuses_as(
+                &Origin::Instance { begun: false },
+                "vol-0abc1234 (/dev/nvme1n1) holds an atari partition table; ext4 or a blank volume was expected",
+            )
+            .await;
         machine.prepare(&Origin::New).await;
         assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
     }
@@ -855,7 +867,7 @@ mod tests {
                 "fstab does not mount UUID={UUID} at /data; vol-0abc1234 has grown to 2 GiB, its filesystem not yet"
             ))
         );
-        machine.prepare(&Origin::Instance).await;
+        machine.prepare(&Origin::New).await;
         assert_eq!(machine.changes(), [RELOAD, "resize2fs NODE"]);
         assert_eq!(
             machine.fstab(),
@@ -866,49 +878,50 @@ mod tests {
     #[tokio::test]
     async fn another_owner_is_noticed() {
         let machine = Machine::holding(&signature("ext4"));
-        machine.prepare(&Origin::Instance).await;
+        machine.prepare(&Origin::New).await;
         let mut place = machine.place();
         place.owner = (4_000_000, 4_000_001);
         assert_eq!(
-            place.check(&machine.device).await.unwrap(),
+            place.check(&machine.device, None).await.unwrap(),
             State::Needed("/data does not belong to 4000000:4000001".into())
         );
     }
 
     #[tokio::test]
     async fn an_xfs_that_we_did_not_finish_is_made_again() {
-        let machine = Machine::with_half_an_xfs(Some("vol-0abc1234"));
+        let machine = Machine::with_half_an_xfs();
         assert_eq!(
-            machine.check().await,
+            machine
+                .place()
+                .check(&machine.device, Some(&Origin::Begun))
+                .await
+                .unwrap(),
             State::Needed(format!(
                 "vol-0abc1234 (/dev/nvme1n1) holds an xfs filesystem (uuid {UUID}), of which mkfs.xfs was cut short: \
                  xfs is to be made again and mounted at /data"
             ))
         );
-        machine.prepare(&Origin::New).await;
-        let made = "mkfs.xfs -q -L theta-data -f NODE";
+        machine.prepare(&Origin::Begun).await;
+        let made = format!("mkfs.xfs -q -L theta-data -m uuid={UUID} -f NODE");
         let mount = "mount -t xfs NODE /data";
-        assert_eq!(machine.changes(), [made, RELOAD, mount]);
+        assert_eq!(machine.changes(), [&made, RELOAD, mount]);
         assert!(matches!(machine.check().await, State::Done(_)));
-        assert_eq!(machine.tree.host.read(FORMATTING).unwrap(), None);
     }
 
     #[tokio::test]
     async fn an_xfs_that_is_not_known_to_be_ours_is_never_made_again() {
-        for formatting in [None, Some(""), Some("vol-0abc12345"), Some("vol-0ffffffff")] {
-            Machine::with_half_an_xfs(formatting)
-                .refuses(&format!(
-                    "vol-0abc1234 (/dev/nvme1n1) holds an xfs filesystem (uuid {UUID}), of which mkfs.xfs was cut short; \
-                     xfs or a blank volume was expected"
-                ))
-                .await;
-        }
+        Machine::with_half_an_xfs()
+            .refuses(&format!(
+                "vol-0abc1234 (/dev/nvme1n1) holds an xfs filesystem (uuid {UUID}), of which mkfs.xfs was cut short; \
+                 xfs or a blank volume was expected"
+            ))
+            .await;
         // A finished one is kept, whatever was noted.
-        let machine = Machine::with_half_an_xfs(Some("vol-0abc1234"));
+        let machine = Machine::with_half_an_xfs();
+        memory::begin(&machine.tree.host, "claimed").unwrap();
         machine.put(126, &[0]);
-        machine.prepare(&Origin::New).await;
+        machine.prepare(&Origin::Begun).await;
         assert_eq!(machine.changes(), [RELOAD, "mount -t xfs NODE /data"]);
-        assert_eq!(machine.tree.host.read(FORMATTING).unwrap(), None);
     }
 
     #[tokio::test]
@@ -921,27 +934,66 @@ mod tests {
             )
             .await;
         // Unless it is our own mkfs that wrote this, and no more.
-        machine.tree.file(FORMATTING, "vol-0abc1234");
-        machine.prepare(&Origin::New).await;
+        machine.prepare(&Origin::Begun).await;
         assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
     }
 
     #[tokio::test]
-    async fn a_volume_from_a_snapshot_is_never_taken_for_blank() {
+    async fn what_has_a_memory_is_never_taken_for_blank() {
+        let why = "its tag says so";
+        let kept = Origin::Kept(why.into());
+        let atari = r#"{"signatures":[{"type":"atari","uuid":null}]}"#;
+        for (signatures, seems) in [("", "nothing"), (atari, "an atari partition table")] {
+            let machine = Machine::holding(signatures);
+            machine
+                .refuses_as(
+                    &kept,
+                    &format!("vol-0abc1234 (/dev/nvme1n1) holds {seems}, but {why}"),
+                )
+                .await;
+            let error = machine.try_prepare(&kept).await.unwrap_err();
+            assert_eq!(
+                error.hint(),
+                "it may be damaged: make a snapshot, repair it (`fsck.ext4 -b 32768 /dev/nvme1n1`) and run `bootstrap` \
+                 again, or name an empty new volume in volume.id; only if nothing on it is needed, make the filesystem yourself: `mkfs.ext4 /dev/nvme1n1` destroys a wallet key on it; \
+                 nothing was changed"
+            );
+        }
         let machine = Machine::holding("");
-        let snapshot = Origin::Snapshot("snap-0abc".into());
+        machine.put(128 << 20, &BACKUP);
+        machine
+            .refuses_as(
+                &kept,
+                "vol-0abc1234 (/dev/nvme1n1) holds remains of an ext4 filesystem, but its tag says so",
+            )
+            .await;
+        let machine = Machine::holding(&signature("swap"));
+        machine
+            .refuses_as(
+                &kept,
+                &format!(
+                    "vol-0abc1234 (/dev/nvme1n1) holds a swap signature (uuid {UUID}); ext4 was expected, since {why}"
+                ),
+            )
+            .await;
+        assert_eq!(
+            machine.try_prepare(&kept).await.unwrap_err().hint(),
+            "name the right volume in volume.id; only if nothing on it is needed, make the filesystem yourself: \
+             `mkfs.ext4 /dev/nvme1n1` destroys a wallet key on it; nothing was changed"
+        );
+        // What it should have is used.
+        let machine = Machine::holding(&signature("ext4"));
+        machine.prepare(&kept).await;
+        assert_eq!(machine.changes(), [RELOAD, MOUNT]);
+    }
+
+    #[tokio::test]
+    async fn without_a_claim_nothing_is_formatted() {
+        let machine = Machine::holding("");
+        let claim = async { Err(Error::new("no tag", "h")) };
         let place = machine.place();
-        let error = place.prepare(&machine.device, &snapshot).await.unwrap_err();
-        assert_eq!(
-            error.reason(),
-            "vol-0abc1234 (/dev/nvme1n1) holds nothing, but was made from the snapshot snap-0abc"
-        );
-        assert_eq!(
-            error.hint(),
-            "it may be damaged: make a snapshot, repair it (`fsck.ext4 -b 32768 /dev/nvme1n1`) and run `bootstrap` \
-             again, or name an empty new volume in volume.id; only if nothing on it is needed, make the filesystem \
-             yourself: `mkfs.ext4 /dev/nvme1n1` destroys a wallet key on it; nothing was changed"
-        );
+        let error = place.prepare(&machine.device, &Origin::New, claim).await;
+        assert_eq!(error.unwrap_err().reason(), "no tag");
         assert_eq!(machine.changes(), [""; 0]);
     }
 
@@ -954,7 +1006,11 @@ mod tests {
         ] {
             machine.kind = wanted;
             machine.tree.file("/signatures", signature(held));
-            let error = machine.place().check(&machine.device).await.unwrap_err();
+            let error = machine
+                .place()
+                .check(&machine.device, None)
+                .await
+                .unwrap_err();
             assert_eq!(
                 error.hint(),
                 format!(
@@ -996,8 +1052,9 @@ mod tests {
         machine
             .tree
             .file("/etc/fstab", line.replace("757b", "ffff"));
-        machine.prepare(&Origin::Instance).await;
-        assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
+        machine.prepare(&Origin::Instance { begun: false }).await;
+        let format = "mkfs.ext4 -q -L theta-data -m 1 -E lazy_itable_init=1 NODE";
+        assert_eq!(machine.changes(), [format, RELOAD, MOUNT]);
         assert_eq!(machine.fstab(), line);
     }
 
@@ -1021,7 +1078,7 @@ mod tests {
         tree.tool(
             "mkfs.ext4",
             &format!(
-                "[ $(cat '{note}') = vol-0abc1234 ] && echo '{}' > '{signatures}'",
+                "[ $(cat '{note}') = claimed ] && echo '{}' > '{signatures}'",
                 signature("ext4")
             ),
         );
@@ -1038,15 +1095,9 @@ mod tests {
             let machine = Machine::holding("");
             let good = std::fs::read(machine.tree.host.path(format!("/tools/{tool}"))).unwrap();
             machine.tree.tool(tool, "kill -9 $$");
-            assert!(
-                machine
-                    .place()
-                    .prepare(&machine.device, &Origin::Instance)
-                    .await
-                    .is_err()
-            );
+            assert!(machine.try_prepare(&Origin::New).await.is_err());
             std::fs::write(machine.tree.host.path(format!("/tools/{tool}")), good).unwrap();
-            machine.prepare(&Origin::Instance).await;
+            machine.prepare(&Origin::Begun).await;
             assert!(matches!(machine.check().await, State::Done(_)));
             assert_eq!(machine.fstab(), LINE);
         }

@@ -182,8 +182,9 @@ impl Phase for Attached {
     }
 
     async fn apply(&self) -> Result<Applied> {
+        let id = VolumeId::parse(self.0.config.volume.id.as_deref().unwrap())?;
         let volume = Volume(Arc::clone(&self.0));
-        volume.obtain().await.map(|_| Applied::Finished)
+        volume.obtain(&id).await.map(|_| Applied::Finished)
     }
 }
 

@@ -17,7 +17,7 @@ static FILES: LazyLock<usize> = LazyLock::new(|| {
 const FILES_IN_A_FOLDER: usize = 500;
 
 /// Where the volume's files lie while it is not mounted, beside the root of the machine.
-const VOLUME: &str = "volume";
+pub const VOLUME: &str = "volume";
 /// Where they end when a filesystem is made over them.
 const LOST: &str = "overwritten";
 

@@ -1,6 +1,6 @@
 //! The injectors: how each kind of fault comes over a machine, and how it is taken away again.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::fs;
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, symlink};
 use std::time::Duration;
@@ -156,6 +156,8 @@ pub struct Ec2 {
     exists: Option<bool>,
     /// Whether its device comes when it is attached.
     appears: Option<bool>,
+    /// Its tags.
+    tags: Option<BTreeMap<String, String>>,
 }
 
 impl Answer {
@@ -458,6 +460,10 @@ fn know(machine: &mut Machine, ec2: &Ec2) -> Undo {
         let holder = (!instance.is_empty()).then(|| instance.clone());
         volume.attached = holder.map(|instance| (instance, "/dev/sdf".into()));
     }
+    if let Some(tags) = &ec2.tags {
+        volume.tags.clone_from(tags);
+    }
+    let tagged = ec2.tags.is_some();
     if ec2.exists == Some(false) {
         cloud.volumes.clear();
     }
@@ -471,8 +477,13 @@ fn know(machine: &mut Machine, ec2: &Ec2) -> Undo {
         // Who has it by now is no longer the fault's business.
         let holder = cloud.volumes.first().and_then(|now| now.attached.clone());
         let ours = holder.filter(|(instance, _)| instance == INSTANCE);
+        let mut tags = before.tags.clone();
+        if let (Some(now), false) = (cloud.volumes.first(), tagged) {
+            tags.clone_from(&now.tags);
+        }
         cloud.volumes = vec![aws::Volume {
             attached: ours.clone(),
+            tags,
             ..before
         }];
         if let Some(aws::Hook(appear)) = hook {

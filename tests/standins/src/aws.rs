@@ -3,7 +3,7 @@
 //! Point `AWS_ENDPOINT_URL` and `AWS_EC2_METADATA_SERVICE_ENDPOINT` at [`Server::url`].
 //! Signatures are not checked. Every request is recorded; any can be made to fail.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::io;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -30,6 +30,10 @@ pub struct Volume {
     pub size: u32,
     /// Instance and device name, where attached.
     pub attached: Option<(String, String)>,
+    /// How many times it was attached.
+    pub attachments: u32,
+    /// Its tags.
+    pub tags: BTreeMap<String, String>,
 }
 
 impl Volume {
@@ -41,6 +45,8 @@ impl Volume {
             snapshot: String::new(),
             size: 8,
             attached: None,
+            attachments: 0,
+            tags: BTreeMap::new(),
         }
     }
 
@@ -303,6 +309,7 @@ fn answer(kind: &str, request: &Request, state: &mut State) -> Response {
         "PutMetricData" => metrics_taken(),
         "DescribeVolumes" => describe_volumes(request, state),
         "AttachVolume" => attach_volume(request, state),
+        "CreateTags" => create_tags(request, state),
         other => query_error(400, "InvalidAction", &format!("no stand-in for {other}")),
     }
 }
@@ -339,15 +346,21 @@ fn item(volume: &Volume) -> String {
     let attachments = match &volume.attached {
         Some((instance, device)) => format!(
             "<attachmentSet><item><volumeId>{}</volumeId><instanceId>{instance}</instanceId>\
-             <device>{device}</device><status>attached</status></item></attachmentSet>",
-            volume.id
+             <device>{device}</device><status>attached</status>\
+             <attachTime>2026-11-28T12:00:{:02}.000Z</attachTime></item></attachmentSet>",
+            volume.id, volume.attachments
         ),
         None => "<attachmentSet/>".into(),
     };
+    let tag = |(key, value): (&String, &String)| {
+        format!("<item><key>{key}</key><value>{value}</value></item>")
+    };
+    let tags: Vec<String> = volume.tags.iter().map(tag).collect();
+    let tags = tags.concat();
     format!(
         "<item><volumeId>{}</volumeId><size>{}</size><snapshotId>{}</snapshotId>\
          <availabilityZone>us-east-1a</availabilityZone><status>{}</status>{attachments}\
-         <volumeType>gp3</volumeType><encrypted>{}</encrypted></item>",
+         <volumeType>gp3</volumeType><encrypted>{}</encrypted><tagSet>{tags}</tagSet></item>",
         volume.id,
         volume.size,
         volume.snapshot,
@@ -369,6 +382,7 @@ fn attach_volume(request: &Request, state: &mut State) -> Response {
         );
     }
     volume.attached = Some((instance.clone(), device.clone()));
+    volume.attachments += 1;
     let volume = volume.clone();
     if let Some(Hook(on_attach)) = &state.on_attach {
         on_attach(&volume);
@@ -378,6 +392,18 @@ fn attach_volume(request: &Request, state: &mut State) -> Response {
          <requestId>local</requestId><volumeId>{id}</volumeId><instanceId>{instance}</instanceId>\
          <device>{device}</device><status>attaching</status></AttachVolumeResponse>"
     );
+    Response::new(200, "text/xml", body)
+}
+
+fn create_tags(request: &Request, state: &mut State) -> Response {
+    let get = |name: &str| request.parameter(name).unwrap_or_default();
+    let id = get("ResourceId.1");
+    let Some(volume) = state.volumes.iter_mut().find(|volume| volume.id == id) else {
+        return ec2_error("InvalidVolume.NotFound", "The volume does not exist.");
+    };
+    volume.tags.insert(get("Tag.1.Key"), get("Tag.1.Value"));
+    let body = "<CreateTagsResponse xmlns=\"http://ec2.amazonaws.com/doc/2016-11-15/\">\
+                <requestId>local</requestId><return>true</return></CreateTagsResponse>";
     Response::new(200, "text/xml", body)
 }
 
@@ -414,6 +440,17 @@ mod tests {
             "{described}"
         );
         assert_eq!(server.state().requests_of("AttachVolume").len(), 2);
+    }
+
+    #[test]
+    fn a_volume_keeps_its_tags() {
+        let server = Server::start().unwrap();
+        server.state().volumes.push(Volume::blank("vol-1"));
+        let tag = "Action=CreateTags&ResourceId.1=vol-1&Tag.1.Key=a%3Ab&Tag.1.Value=c";
+        assert!(query(&server, tag).contains("<return>true</return>"));
+        let described = query(&server, "Action=DescribeVolumes&VolumeId.1=vol-1");
+        let item = "<tagSet><item><key>a:b</key><value>c</value></item></tagSet>";
+        assert!(described.contains(item), "{described}");
     }
 
     #[test]

@@ -1,0 +1,267 @@
+//! What is remembered of a volume, so that it is formatted once and never again: its tags at EC2, which outlive every
+//! instance, and on this machine the note of a formatting that is under way.
+
+use super::place::Origin;
+use crate::aws::ec2::{VolumeInfo, describe_volume, tag_volume};
+use crate::aws::retry_policy;
+use crate::config;
+use crate::digest::Hasher;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::host::disk::VolumeId;
+use crate::host::files::Access;
+use crate::log::printable;
+use crate::node::Node;
+use crate::retry::retry;
+
+/// Tag of the volume: UUID of the filesystem that it has, or was about to be given.
+const FILESYSTEM: &str = "theta-edge:filesystem";
+
+/// Tag of the volume: address of the wallet whose key is on it.
+const WALLET: &str = "theta-edge:wallet";
+
+/// Names the disk while it is formatted. It is gone before anything can be written to the new filesystem, so as long as
+/// it is there, and the volume has not left this instance since, nothing of worth is on the disk.
+///
+/// What the disk holds says less: a fresh encrypted volume reads as random bytes, and mkfs that was cut short leaves what
+/// looks like a damaged filesystem.
+const FORMATTING: &str = "/var/lib/bootstrap/formatting";
+
+/// The UUID that a filesystem of ours has on this volume: the same at each attempt (RFC 9562, version 8).
+pub(super) fn uuid(id: &VolumeId) -> String {
+    let mut hasher = Hasher::default();
+    hasher.update(b"theta-edge filesystem on ");
+    hasher.update(id.as_str().as_bytes());
+    let hex = hasher.hex();
+    let digits = |from, to| hex.get(from..to).unwrap_or_default();
+    format!(
+        "{}-{}-8{}-a{}-{}",
+        digits(0, 8),
+        digits(8, 12),
+        digits(13, 16),
+        digits(17, 20),
+        digits(20, 32)
+    )
+}
+
+/// How the volume came to be, by all that is remembered of it.
+pub(super) fn origin(
+    host: &Host,
+    id: &VolumeId,
+    origin: config::Origin,
+    known: &VolumeInfo,
+    instance: &str,
+) -> Result<Origin> {
+    let kept = |why| Ok(Origin::Kept(why));
+    let made = known.tags.get(FILESYSTEM);
+    if let Some(address) = known.tags.get(WALLET)
+        && made.is_none()
+    {
+        let address = printable(address);
+        return kept(format!(
+            "its tag {WALLET} says that it has the key of {address}"
+        ));
+    }
+    let has_key = known.tags.contains_key(WALLET);
+    let is_ours = made.is_some_and(|made| *made == uuid(id)) && !has_key;
+    let begun = is_ours && is_begun(host, id, known, instance)?;
+    if let Some(made) = made
+        && !begun
+    {
+        let made = printable(made);
+        return kept(format!("its tag {FILESYSTEM} says that it has UUID={made}"));
+    }
+    if let Some(snapshot) = known.snapshot_id.as_deref().filter(|id| !id.is_empty()) {
+        let snapshot = printable(snapshot);
+        return kept(format!("was made from the snapshot {snapshot}"));
+    }
+    let otherwise = if begun { Origin::Begun } else { Origin::New };
+    Ok(by_config(origin).unwrap_or(otherwise))
+}
+
+/// The same, as far as the config alone tells.
+pub(super) fn by_config(origin: config::Origin) -> Option<Origin> {
+    match origin {
+        config::Origin::New => None,
+        config::Origin::Given => Some(Origin::Kept(
+            "volume.origin in the config does not say that it is `new`".into(),
+        )),
+    }
+}
+
+/// How the instance's own disk came to be, which has this name in messages.
+pub(super) fn of_instance(host: &Host, name: &str) -> Result<Origin> {
+    let begun = begun(host)?.is_some_and(|noted| noted == name);
+    Ok(Origin::Instance { begun })
+}
+
+/// Writes down that the volume is about to be formatted, here and at EC2. Nothing is formatted where this fails.
+pub(super) async fn claim(node: &Node, id: &VolumeId) -> Result<()> {
+    let (aws, instance) = (node.aws().await?, &node.identity().await?.instance_id);
+    // What was known may be older than another instance's work, and than the attachment.
+    let known = retry(retry_policy(aws), "DescribeVolumes", || async {
+        let known = describe_volume(aws, id.as_str()).await?;
+        match known.attachment_to(instance) {
+            Some(_) => Ok(known),
+            None => Err(Error::new(
+                format!("EC2 does not say that {id} is attached to this instance"),
+                "run `bootstrap` again in a minute; nothing was changed",
+            )
+            .transient()),
+        }
+    })
+    .await?;
+    match origin(&node.host, id, node.config.volume.origin, &known, instance)? {
+        Origin::New | Origin::Begun => {}
+        Origin::Kept(why) => {
+            return Err(Error::new(
+                format!("{id} was to be formatted, but {why}"),
+                "see who else works on the volume, then run `bootstrap` again; nothing was changed",
+            ));
+        }
+        Origin::Instance { .. } => return Ok(()),
+    }
+    begin(&node.host, &note(id, &known, instance))?;
+    tag_volume(aws, id.as_str(), FILESYSTEM, &uuid(id)).await
+}
+
+/// Has EC2 remember the filesystem that is on the volume, where it does not yet.
+pub(super) async fn keep(node: &Node, id: &VolumeId, known: &VolumeInfo, uuid: &str) -> Result<()> {
+    if known.tags.contains_key(FILESYSTEM) {
+        return Ok(());
+    }
+    tag_volume(node.aws().await?, id.as_str(), FILESYSTEM, uuid).await
+}
+
+/// Notes that the disk which `note` names is being formatted.
+pub(super) fn begin(host: &Host, note: &str) -> Result<()> {
+    host.write(FORMATTING, note.as_bytes(), Access::mode(0o600))
+}
+
+/// What [`begin`] has noted.
+fn begun(host: &Host) -> Result<Option<String>> {
+    host.read_text(FORMATTING)
+}
+
+/// The formatting is over: from now on the disk may hold something.
+pub(super) fn end(host: &Host) -> Result<()> {
+    host.remove(FORMATTING).map(drop)
+}
+
+fn is_begun(host: &Host, id: &VolumeId, known: &VolumeInfo, instance: &str) -> Result<bool> {
+    let is_here = known.attachment_to(instance).is_some();
+    Ok(is_here && begun(host)?.is_some_and(|noted| noted == note(id, known, instance)))
+}
+
+/// Names this attachment of the volume, and no other.
+fn note(id: &VolumeId, known: &VolumeInfo, instance: &str) -> String {
+    let since = known
+        .attachment_to(instance)
+        .map_or("", |attachment| &attachment.since);
+    format!("{id} {instance} {since}")
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+
+    use super::*;
+    use crate::aws::ec2::Attachment;
+    use crate::host::testing::Tree;
+
+    const OURS: &str = "OURS";
+
+    fn id() -> VolumeId {
+        VolumeId::parse("vol-0abc1234").unwrap()
+    }
+
+    /// A volume that is attached to `i-me` since then, with these tags; `OURS` is the UUID that we would give it.
+    fn known(since: &str, tags: &[(&str, &str)]) -> VolumeInfo {
+        VolumeInfo {
+            state: "in-use".into(),
+            encrypted: true,
+            snapshot_id: None,
+            zone: "z".into(),
+            attachments: vec![Attachment {
+                instance: "i-me".into(),
+                device: "/dev/sdf".into(),
+                state: "attached".into(),
+                since: since.into(),
+            }],
+            tags: tags
+                .iter()
+                .map(|(key, value)| ((*key).into(), value.replace(OURS, &uuid(&id()))))
+                .collect(),
+        }
+    }
+
+    #[test]
+    fn the_uuid_is_one_and_each_volume_s_own() {
+        let of = |id: &str| uuid(&VolumeId::parse(id).unwrap());
+        assert_eq!(of("vol-0abc1234"), "6d3d6e5d-da21-8498-a1cd-b9ecb7bc4c08");
+        assert_ne!(of("vol-0abc1234"), of("vol-0abc1235"));
+    }
+
+    #[test]
+    fn what_has_a_memory_is_never_new() {
+        use crate::config::Origin::{Given, New};
+        let tree = Tree::new();
+        let judge = |known: &VolumeInfo, config| {
+            super::origin(&tree.host, &id(), config, known, "i-me").unwrap()
+        };
+        let kept = |why: &str| Origin::Kept(why.replace(OURS, &uuid(&id())));
+        let filesystem = (FILESYSTEM, OURS);
+        let wallet = (WALLET, "0xab");
+        let tagged = "its tag theta-edge:filesystem says that it has UUID=OURS";
+        assert_eq!(judge(&known("t", &[]), New), Origin::New);
+        for (tags, why) in [
+            (&[filesystem][..], tagged),
+            (&[filesystem, wallet], tagged),
+            (
+                &[(FILESYSTEM, "x\u{1b}[2J")],
+                r"its tag theta-edge:filesystem says that it has UUID=x\u{1b}[2J",
+            ),
+            (
+                &[wallet],
+                "its tag theta-edge:wallet says that it has the key of 0xab",
+            ),
+        ] {
+            for config in [New, Given] {
+                assert_eq!(judge(&known("t", tags), config), kept(why));
+            }
+        }
+        let given = "volume.origin in the config does not say that it is `new`";
+        assert_eq!(judge(&known("t", &[]), Given), kept(given));
+        let mut copy = known("t", &[]);
+        copy.snapshot_id = Some("snap-1".into());
+        let from = kept("was made from the snapshot snap-1");
+        assert_eq!(judge(&copy, New), from);
+    }
+
+    #[test]
+    fn only_this_attachment_s_own_note_tells_that_nothing_is_there_yet() {
+        let tree = Tree::new();
+        let judge = |known: &VolumeInfo, instance: &str| {
+            let new = config::Origin::New;
+            super::origin(&tree.host, &id(), new, known, instance).unwrap()
+        };
+        let tags = [(FILESYSTEM, OURS)];
+        let volume = known("t1", &tags);
+        begin(&tree.host, &note(&id(), &volume, "i-me")).unwrap();
+        assert_eq!(judge(&volume, "i-me"), Origin::Begun);
+        let given = config::Origin::Given;
+        let by_operator = super::origin(&tree.host, &id(), given, &volume, "i-me").unwrap();
+        assert!(matches!(by_operator, Origin::Kept(_)));
+        // Away and back, another machine's note, another's tag, or a key that is known to be there.
+        for (volume, instance) in [
+            (known("t2", &tags), "i-me"),
+            (volume.clone(), "i-other"),
+            (known("t1", &[(FILESYSTEM, "another")]), "i-me"),
+            (known("t1", &[(FILESYSTEM, OURS), (WALLET, "0xab")]), "i-me"),
+        ] {
+            assert!(matches!(judge(&volume, instance), Origin::Kept(_)));
+        }
+        end(&tree.host).unwrap();
+        assert!(matches!(judge(&volume, "i-me"), Origin::Kept(_)));
+    }
+}
