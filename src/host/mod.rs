@@ -10,6 +10,7 @@ pub mod nvidia;
 pub mod os;
 pub mod packages;
 pub mod pci;
+mod sources;
 pub mod systemd;
 #[cfg(test)]
 pub(crate) mod testing;

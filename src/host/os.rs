@@ -31,12 +31,12 @@ pub enum CloudWatchAgent {
 pub enum Repository {
     /// A package of the system's own repositories brings it, with its key.
     Package(&'static str),
-    /// A file, signed by a key that the machine has.
-    File {
-        /// Where the file goes.
-        path: &'static str,
-        /// What it holds.
-        text: &'static str,
+    /// More components of the archive that the system comes from.
+    Components {
+        /// What the archive calls itself: `Debian`.
+        origin: &'static str,
+        /// The components.
+        names: &'static [&'static str],
     },
     /// A file, and the key that it names.
     Keyed {
@@ -52,15 +52,18 @@ pub enum Repository {
 }
 
 /// One step of installing the NVIDIA driver. In names, `{kernel}` is what `uname -r` prints (`6.8.0-1021-aws`),
-/// `{series}` its first two numbers (`6.8`), `{flavour}` what comes after its numbers (`aws`, `cloud-amd64`), and
-/// `{branch}` the driver's branch (`580`).
+/// `{series}` its first two numbers (`6.18`) where the system names packages after them, `{flavour}` what comes after
+/// its numbers (`aws`, `cloud-amd64`), and `{branch}` the driver's branch (`580`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
     /// Adds a repository.
     Repository(Repository),
-    /// Installs the first of these sets of packages that the repositories have whole.
+    /// Installs what the steps after it need.
+    Prepare(&'static [&'static str]),
+    /// Installs, in one transaction, the first of these sets of packages that can be installed.
     Install(&'static [&'static [&'static str]]),
-    /// Has the package manager leave the installed ones of these as they are.
+    /// Has the package manager leave these as they are; dnf also keeps to the versions named here of what is not
+    /// installed yet.
     Hold(&'static [&'static str]),
     /// Takes such holds back, so that they do not stand in the way of the steps after it.
     Release(&'static [&'static str]),
@@ -68,14 +71,17 @@ pub enum Step {
     BuildModules,
 }
 
-/// How the NVIDIA driver is had. Always the open kernel modules: driver guide 620 removes the others.
+/// How the NVIDIA driver is had: the open kernel modules where they are to be had, since driver guide 620 removes the
+/// others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Driver {
     /// The branch that is installed, unless the config names another.
     pub branch: u16,
     /// Whether the repositories have other branches.
     pub has_other_branches: bool,
-    /// Names with `{series}` are for kernels from this series on.
+    /// Whether its kernel modules are the open ones.
+    pub open_modules: bool,
+    /// Packages are named after the kernel's series from this one on.
     pub series_from: (u32, u32),
     /// What installs it.
     pub steps: &'static [Step],

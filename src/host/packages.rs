@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::Host;
 use super::command::{Command, Output};
+use super::failures;
 use super::files::Access;
 use super::os::Manager;
 use crate::error::{Error, Result};
@@ -20,6 +21,17 @@ const POLICY: Policy = Policy {
 /// Drivers are hundreds of MB, and DKMS compiles them while the package is installed.
 const INSTALL: Duration = Duration::from_mins(20);
 const LISTS: Duration = Duration::from_mins(5);
+
+/// apt-get's options: it waits for dpkg's lock, and keeps config files that someone has changed.
+const APT: [&str; 7] = [
+    "-y",
+    "-o",
+    "DPkg::Lock::Timeout=300",
+    "-o",
+    "Dpkg::Options::=--force-confdef",
+    "-o",
+    "Dpkg::Options::=--force-confold",
+];
 
 /// There while the package manager changes something, with the time (Unix seconds) when that began. So a change that was
 /// cut off, by a power cut or by the end of a phase's time, is known at the next run.
@@ -130,25 +142,33 @@ impl Host {
         Ok(code == 0 && (self.os()?.manager == Manager::Dnf || answer.trim() == "installed"))
     }
 
-    /// Whether the repositories have a package of exactly this name.
-    pub async fn package_known(&self, package: &str) -> Result<bool> {
-        retry(POLICY, "looking for a package", || async {
+    /// Why the packages cannot be installed together, if so: the package manager tries it without doing it. That the
+    /// repositories have packages of these names says little: what they depend on may be gone.
+    async fn cannot_install(&self, packages: &[&str]) -> Result<Option<String>> {
+        retry(POLICY, "looking for packages", || async {
+            self.mend_packages().await?;
             let output = match self.os()?.manager {
                 Manager::Dnf => {
-                    let query = ["-q", "repoquery", "--latest-limit=1", package];
-                    self.dnf(&query).timeout(LISTS).output().await?
+                    let output = self.dnf_install(&["--assumeno"], packages).output().await?;
+                    // Its exit code is that of a failure.
+                    if output.stderr.contains("Operation aborted") {
+                        return Ok(None);
+                    }
+                    output
                 }
                 Manager::Apt => {
                     self.refresh_lists().await?;
-                    let query = ["show", "--quiet", "--no-all-versions", package];
-                    let output = self.command("apt-cache").args(query).output().await?;
-                    return Ok(output.code == 0 && output.stdout.contains("Package:"));
+                    self.apt_install(&["--simulate"], packages).output().await?
                 }
             };
             if output.code == 0 {
-                Ok(!output.stdout.trim().is_empty())
+                return Ok(None);
+            }
+            let failure = failures::read(&output);
+            if failure.passes {
+                self.judge(&output).map(|()| None)
             } else {
-                Err(output.failure())
+                Ok(Some(failure.reason))
             }
         })
         .await
@@ -161,42 +181,33 @@ impl Host {
         retry(POLICY, "installing packages", || async {
             self.mend_packages().await?;
             let install = match manager {
-                Manager::Dnf => self.dnf(&["--setopt=install_weak_deps=False", "install"]),
+                Manager::Dnf => self.dnf_install(&["-y"], packages),
                 Manager::Apt => {
                     self.refresh_lists().await?;
-                    self.apt(&["install", "--no-install-recommends"])
+                    self.apt_install(&[], packages)
                 }
             };
-            let install = packages.iter().fold(install, |install, package| {
-                if package.starts_with('/') {
-                    install.arg(self.path(package))
-                } else {
-                    install.arg(*package)
-                }
-            });
             self.transact(install).await
         })
         .await
     }
 
-    /// Installs the first of these sets of packages that the repositories have whole. Where there is none, `hint` says
-    /// what to do.
-    pub async fn install_first_known(&self, sets: &[Vec<String>], hint: &str) -> Result<()> {
-        'sets: for set in sets {
-            for package in set {
-                if !self.package_known(package).await? {
-                    tracing::info!("the repositories have no {package}");
-                    continue 'sets;
+    /// Installs the first of these sets of packages that can be installed, whole. Where there is none, `hint` says what
+    /// to do.
+    pub async fn install_first_possible(&self, sets: &[Vec<String>], hint: &str) -> Result<()> {
+        let mut reasons = Vec::new();
+        for set in sets {
+            let packages: Vec<&str> = set.iter().map(String::as_str).collect();
+            match self.cannot_install(&packages).await? {
+                None => return self.install_packages(&packages).await,
+                Some(why) => {
+                    let why = format!("cannot install {}: {why}", set.join(" "));
+                    tracing::info!("{why}");
+                    reasons.push(why);
                 }
             }
-            let packages: Vec<&str> = set.iter().map(String::as_str).collect();
-            return self.install_packages(&packages).await;
         }
-        let sets: Vec<_> = sets.iter().map(|set| set.join(" ")).collect();
-        Err(Error::new(
-            format!("the repositories have none of: {}", sets.join(" | ")),
-            hint,
-        ))
+        Err(Error::new(reasons.join("; "), hint))
     }
 
     /// Adds a repository (or its key) by writing its file; the package lists are then read anew.
@@ -243,37 +254,39 @@ impl Host {
                 let lock: Vec<&str> = lock.copied().collect();
                 self.succeed(self.dnf(&lock)).await
             }
-            Manager::Apt => {
-                let mut installed = Vec::new();
-                for package in packages {
-                    if self.package_installed(package).await? {
-                        installed.push(*package);
-                    }
-                }
-                if installed.is_empty() {
-                    return Ok(());
-                }
-                self.succeed(self.command("apt-mark").arg("hold").args(installed))
-                    .await
-            }
+            Manager::Apt => self.mark("hold", packages).await,
         }
     }
 
     /// Takes back what [`Self::hold_packages`] has done; nothing where they are not held.
     pub async fn release_packages(&self, packages: &[&str]) -> Result<()> {
-        let (program, args) = match self.os()?.manager {
-            Manager::Dnf => ("dnf", ["-y", "versionlock", "delete"].as_slice()),
-            Manager::Apt => ("apt-mark", ["unhold"].as_slice()),
-        };
-        let command = self
-            .command(program)
-            .args(args)
-            .args(packages.iter().copied());
-        self.succeed(command.timeout(INSTALL)).await
+        match self.os()?.manager {
+            Manager::Dnf => {
+                let release = ["versionlock", "delete"].iter().chain(packages);
+                let release: Vec<&str> = release.copied().collect();
+                self.succeed(self.dnf(&release)).await
+            }
+            Manager::Apt => self.mark("unhold", packages).await,
+        }
+    }
+
+    /// Marks the installed ones of these packages; apt refuses names that it does not know.
+    async fn mark(&self, how: &str, packages: &[&str]) -> Result<()> {
+        let mut installed = Vec::new();
+        for package in packages {
+            if self.package_installed(package).await? {
+                installed.push(*package);
+            }
+        }
+        if installed.is_empty() {
+            return Ok(());
+        }
+        let mark = self.command("apt-mark").arg(how).args(installed);
+        self.succeed(mark).await
     }
 
     /// apt's package lists, read once in a process.
-    async fn refresh_lists(&self) -> Result<()> {
+    pub(super) async fn refresh_lists(&self) -> Result<()> {
         if self.lists_are_fresh.load(Ordering::Relaxed) {
             return Ok(());
         }
@@ -289,17 +302,31 @@ impl Host {
         self.command("dnf").arg("-y").args(args).timeout(INSTALL)
     }
 
+    fn dnf_install(&self, options: &[&str], packages: &[&str]) -> Command {
+        let install = ["--setopt=install_weak_deps=False", "install"];
+        let dnf = self.command("dnf").args(options).args(install);
+        self.with_packages(dnf.timeout(INSTALL), packages)
+    }
+
+    fn apt_install(&self, options: &[&str], packages: &[&str]) -> Command {
+        let apt = self.command("apt-get").args(options).args(APT);
+        let install = apt.args(["install", "--no-install-recommends"]);
+        self.with_packages(quietly(install), packages)
+    }
+
+    /// Names, and paths of package files.
+    fn with_packages(&self, command: Command, packages: &[&str]) -> Command {
+        packages.iter().fold(command, |command, package| {
+            if package.starts_with('/') {
+                command.arg(self.path(package))
+            } else {
+                command.arg(*package)
+            }
+        })
+    }
+
     fn apt(&self, args: &[&str]) -> Command {
-        let always = [
-            "-y",
-            "-o",
-            "DPkg::Lock::Timeout=300",
-            "-o",
-            "Dpkg::Options::=--force-confdef",
-            "-o",
-            "Dpkg::Options::=--force-confold",
-        ];
-        quietly(self.command("apt-get").args(always).args(args))
+        quietly(self.command("apt-get").args(APT).args(args))
     }
 
     /// Runs it; a failure that is worth another try is transient.
@@ -337,6 +364,7 @@ mod tests {
         clippy::panic,
         clippy::indexing_slicing
     )]
+    use super::APT;
     use crate::host::testing::Tree;
 
     const DEBIAN: &str = "ID=debian\nVERSION_ID=\"12\"\n";
@@ -406,30 +434,44 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn the_first_set_that_the_repositories_have_whole_is_installed() {
-        let tree = Tree::new();
-        tree.file("/etc/os-release", AMAZON);
-        tree.tool(
-            "dnf",
-            "case \"$*\" in *repoquery*missing*) ;; *) echo found ;; esac",
-        );
+    async fn the_first_set_that_can_be_installed_whole_is() {
         let sets = [
             vec!["good".to_owned(), "missing".to_owned()],
             vec!["other".to_owned()],
         ];
-        tree.host.install_first_known(&sets, "h").await.unwrap();
-        assert_eq!(
-            tree.calls().last().unwrap(),
-            "dnf -y --setopt=install_weak_deps=False install other"
-        );
-        let error = tree
-            .host
-            .install_first_known(&sets[..1], "h")
-            .await
-            .unwrap_err();
-        assert_eq!(
-            error.reason(),
-            "the repositories have none of: good missing"
-        );
+        let dnf =
+            "case \"$*\" in *missing*) echo 'Error: Unable to find a match: missing' >&2; exit 1;;
+             --assumeno*) echo Operation aborted. >&2; exit 1;; esac";
+        let apt = "case \"$*\" in *missing*) echo 'E: Unable to locate package missing' >&2; exit 100;; esac";
+        let apt_get = format!("apt-get {} install --no-install-recommends", APT.join(" "));
+        for (system, manager, script, install, why) in [
+            (
+                AMAZON,
+                "dnf",
+                dnf,
+                "dnf -y --setopt=install_weak_deps=False install",
+                "Error: Unable to find a match: missing",
+            ),
+            (
+                DEBIAN,
+                "apt-get",
+                apt,
+                &apt_get,
+                "E: Unable to locate package missing",
+            ),
+        ] {
+            let tree = Tree::new();
+            tree.file("/etc/os-release", system);
+            tree.tool(manager, script);
+            tree.tool("dpkg", "");
+            tree.host.install_first_possible(&sets, "h").await.unwrap();
+            assert_eq!(tree.calls().last().unwrap(), &format!("{install} other"));
+            let impossible = tree.host.install_first_possible(&sets[..1], "h");
+            let error = impossible.await.unwrap_err();
+            assert_eq!(
+                (error.reason(), error.hint()),
+                (format!("cannot install good missing: {why}").as_str(), "h")
+            );
+        }
     }
 }

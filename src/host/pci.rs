@@ -25,9 +25,11 @@ enum Support {
 
 use Support::{BeforeTuring, Open};
 
+type Model = (u16, &'static str, Support);
+
 /// Models of EC2's instance types: PCI device id, name, instance family.
 /// Ids from amazon-eks-ami nvidia-open-supported-devices-580.txt and pci-ids.ucw.cz.
-const MODELS: &[(u16, &str, Support)] = &[
+const MODELS: &[Model] = &[
     (0x1eb8, "Tesla T4 (g4dn)", Open),
     (0x2237, "A10G (g5)", Open),
     (0x27b8, "L4 (g6)", Open),
@@ -55,16 +57,15 @@ impl Gpu {
         }
     }
 
-    /// Why the driver that the systems' repositories carry cannot drive it, if so. An unknown model may be too new
-    /// for the table: the driver itself decides.
-    pub fn unsupported(&self) -> Option<String> {
+    /// Why the driver that the systems' repositories carry, with open modules or not, cannot drive it, if so. An unknown
+    /// model may be too new for the table: the driver itself decides.
+    pub fn unsupported(&self, open_modules: bool) -> Option<String> {
         let (device, fractions) = FRACTIONAL_L4;
         if self.device == device && fractions.contains(&self.subsystem) {
             return Some("a fraction of an L4 needs NVIDIA's GRID driver".into());
         }
-        MODELS
-            .iter()
-            .any(|(device, _, support)| *device == self.device && *support == BeforeTuring)
+        let is_old = |model: &Model| model.0 == self.device && model.2 == BeforeTuring;
+        (open_modules && MODELS.iter().any(is_old))
             .then(|| "it is older than Turing, which the open kernel modules need".into())
     }
 }
@@ -147,10 +148,10 @@ mod tests {
         let names: Vec<_> = gpus.iter().map(Gpu::name).collect();
         assert_eq!(names, ["L4 (g6)", "Tesla T4 (g4dn)"]);
         assert_eq!(
-            gpus[0].unsupported().unwrap(),
+            gpus[0].unsupported(false).unwrap(),
             "a fraction of an L4 needs NVIDIA's GRID driver"
         );
-        assert_eq!(gpus[1].unsupported(), None);
+        assert_eq!(gpus[1].unsupported(true), None);
     }
 
     #[test]
@@ -161,13 +162,14 @@ mod tests {
             subsystem: 0,
         };
         assert_eq!(
-            gpu(0x1db1).unsupported().unwrap(),
+            gpu(0x1db1).unsupported(true).unwrap(),
             "it is older than Turing, which the open kernel modules need"
         );
+        assert_eq!(gpu(0x1db1).unsupported(false), None);
         assert_eq!(
-            (gpu(0x2bb5).unsupported(), gpu(0x2bb5).name().as_str()),
+            (gpu(0x2bb5).unsupported(true), gpu(0x2bb5).name().as_str()),
             (None, "NVIDIA device 10de:2bb5")
         );
-        assert_eq!(gpu(0x27b8).unsupported(), None);
+        assert_eq!(gpu(0x27b8).unsupported(true), None);
     }
 }

@@ -39,22 +39,25 @@ impl Nvidia {
                 "Use a GPU instance type (g4dn, g5, g6), or set \"gpu\" to false in the config.",
             ));
         }
-        // Where the image brings a driver that is loaded, it is the one to ask, not our table.
-        if !self.loaded() {
-            for gpu in &gpus {
-                if let Some(why) = gpu.unsupported() {
-                    return Err(Error::new(
-                        format!(
-                            "the driver cannot be installed for the {} at {}: {why}",
-                            gpu.name(),
-                            gpu.address
-                        ),
-                        "Use an instance type of g4dn, g5 or g6 with a whole GPU, or an AMI that brings the driver.",
-                    ));
-                }
+        Ok(gpus.len())
+    }
+
+    /// Whether the driver that would be installed drives the GPUs.
+    fn judge_models(&self) -> Result<()> {
+        let has_open_modules = self.0.host.os()?.driver.open_modules;
+        for gpu in self.0.host.nvidia_gpus()? {
+            if let Some(why) = gpu.unsupported(has_open_modules) {
+                return Err(Error::new(
+                    format!(
+                        "the driver cannot be installed for the {} at {}: {why}",
+                        gpu.name(),
+                        gpu.address
+                    ),
+                    "Use an instance type of g4dn, g5 or g6 with a whole GPU, or an AMI that brings the driver.",
+                ));
             }
         }
-        Ok(gpus.len())
+        Ok(())
     }
 
     fn loaded(&self) -> bool {
@@ -112,12 +115,8 @@ impl Nvidia {
         for step in plan(&host.os()?.driver, &kernel, branch) {
             match step {
                 Step::Repository(repository) => repository::add(host, &repository).await?,
-                Step::Install(sets) => match sets.as_slice() {
-                    [only] if !only.iter().any(|name| name.contains(&branch.to_string())) => {
-                        host.install_packages(&names(only)).await?;
-                    }
-                    sets => host.install_first_known(sets, NOT_THERE).await?,
-                },
+                Step::Prepare(packages) => host.install_packages(&names(&packages)).await?,
+                Step::Install(sets) => host.install_first_possible(&sets, NOT_THERE).await?,
                 Step::Hold(packages) => host.hold_packages(&names(&packages)).await?,
                 Step::Release(packages) => host.release_packages(&names(&packages)).await?,
                 Step::BuildModules => {
@@ -173,10 +172,11 @@ impl Phase for Nvidia {
 
     async fn apply(&self) -> Result<Applied> {
         self.devices()?;
-        // An image may bring the driver; then it only has to be loaded.
+        // An image may bring the driver, also one that drives what ours does not; then it only has to be loaded.
         let mut refused = self.load().await?;
         let mut built = None;
         if self.is_unfinished() || self.cards().await.is_err() {
+            self.judge_models()?;
             built = self.install().await?;
             refused = self.load().await?;
         }
@@ -289,8 +289,9 @@ mod tests {
             "the config wants a GPU, but the machine has no NVIDIA PCI device"
         );
         gpu(&tree, "0x1db1");
+        tree.tool("modprobe", "exit 1");
         assert_eq!(
-            wanted.check().await.unwrap_err().reason(),
+            wanted.apply().await.unwrap_err().reason(),
             "the driver cannot be installed for the Tesla V100 16 GB (p3) at 0000:00:1e.0: it is older than Turing, \
              which the open kernel modules need"
         );
@@ -358,7 +359,6 @@ mod tests {
         tree.tool("dpkg", "");
         tree.tool("dpkg-query", "exit 1");
         tree.tool("apt-get", "");
-        tree.tool("apt-cache", "echo Package: x");
         let phase = Nvidia(node(&tree, UBUNTU, config(true)));
         assert_eq!(
             phase.apply().await.unwrap(),

@@ -11,7 +11,7 @@ use crate::host::os::Repository;
 pub(super) async fn add(host: &Host, repository: &Repository) -> Result<()> {
     match *repository {
         Repository::Package(name) => host.install_packages(&[name]).await,
-        Repository::File { path, text } => host.add_repository_file(path, text.as_bytes()),
+        Repository::Components { origin, names } => host.add_components(origin, names).await,
         Repository::Keyed {
             key_url,
             key,

@@ -14,12 +14,20 @@ make_fake_gpu() {
     once "$state/archive-key" make_archive_key "$state/archive-key.new"
     rm -rf -- "$mirror"
     mkdir -p -- "$debian/pool" "$toolkit/stable/deb/amd64"
-    for package in "linux-headers-$(<"$state/kernel-release")" nvidia-open-kernel-dkms nvidia-smi nvidia-persistenced \
+    for package in "linux-headers-$(<"$state/kernel-release")" nvidia-kernel-dkms nvidia-smi nvidia-persistenced \
         libcuda1 libnvidia-encode1 libnvcuvid1; do
         fake_package "$package" "$debian/pool"
     done
-    make_index "$debian" dists/bookworm pool contrib non-free non-free-firmware
-    make_index "$debian" dists/bookworm-updates /nowhere contrib non-free non-free-firmware
+    make_index "$debian" dists/bookworm pool main contrib non-free non-free-firmware
+    make_index "$debian" dists/bookworm-updates /nowhere main contrib non-free non-free-firmware
+    # What the guest knows of it beforehand.
+    cat >"$state/debian.sources" <<END
+Types: deb
+URIs: https://deb.debian.org/debian
+Suites: bookworm bookworm-updates
+Components: main
+Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
+END
     fake_package nvidia-container-toolkit "$toolkit/stable/deb/amd64"
     make_index "$toolkit/stable/deb/amd64" . .
     cp -- "$state/archive-key/public.asc" "$toolkit/gpgkey"
@@ -56,6 +64,7 @@ make_index() {
     done
     [[ ! -d $archive/$pool ]] || (cd "$archive" && dpkg-scanpackages "$pool") >"$dist/$file" 2>>"$state/prepare.log"
     {
+        (($# == 0)) || printf 'Origin: Debian\n'
         printf 'Codename: %s\nArchitectures: amd64\nDate: %s\n' "${dist##*/}" "$(LC_ALL=C date --utc --rfc-email)"
         printf 'Components: %s\nSHA256:\n' "$*"
         for file in "${files[@]}"; do

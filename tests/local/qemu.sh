@@ -86,6 +86,7 @@ machine_prepare() {
         logged debugfs -R "dump $keyring $home/keyring.gpg" "$home/root.img"
         cat -- "$state/archive-key/public.gpg" >>"$home/keyring.gpg"
         put_into_image "$home/keyring.gpg" "$keyring" "$home/root.img"
+        put_into_image "$state/debian.sources" /etc/apt/sources.list.d/debian.sources "$home/root.img"
         touch -- "$home/fake-gpu"
     fi
     # Blank, and as large as the volume: only its serial tells that it is another.

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use crate::Test;
 use crate::machine::Machine;
@@ -83,11 +83,18 @@ fn section(row: &Value) -> String {
 /// What the phase does, one line for each command or for the error and its hint.
 fn outcome(row: &Value, device: Option<(&str, &str)>, is_there: bool) -> String {
     let kernel = row["kernel"].as_str().unwrap();
-    let machine = Machine::new(&format!("{}-driver-gpu", row["system"].as_str().unwrap()));
+    let mut machine = Machine::new(&format!("{}-driver-gpu", row["system"].as_str().unwrap()));
     machine.write("/proc/sys/kernel/osrelease", &format!("{kernel}\n"));
-    for name in row["known"].as_array().unwrap() {
-        let name = name.as_str().unwrap().replace("{kernel}", kernel);
-        machine.keep(&format!("known {name}"), "");
+    for name in row["lacks"].as_array().unwrap() {
+        let name = name.as_str().unwrap();
+        for (tool, code, said) in [
+            ("apt-get --simulate", 100, "E: Unable to locate package"),
+            ("dnf --assumeno", 1, "Error: Unable to find a match:"),
+        ] {
+            machine.rule(
+                json!({"run": format!("{tool} * {name} *"), "exit": code, "error": format!("{said} {name}")}),
+            );
+        }
     }
     let gpu = "/sys/bus/pci/devices/0000:00:1e.0";
     match device {

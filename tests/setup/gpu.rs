@@ -44,7 +44,7 @@ fn a_driver_that_needs_a_reboot_gets_one() {
         !machine
             .calls()
             .iter()
-            .any(|call| call.contains("install kmod"))
+            .any(|call| call.contains("install dkms"))
     );
 }
 

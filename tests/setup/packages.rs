@@ -22,7 +22,7 @@ use crate::shared::{PHASES, expect_failure};
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
     ("real_dnf_sets_up_a_node_with_the_right_packages", real_dnf_sets_up_a_node_with_the_right_packages),
-    ("real_dnf_finds_unprefixed_kernel_packages", real_dnf_finds_unprefixed_kernel_packages),
+    ("real_dnf_installs_what_belongs_to_the_running_kernel", real_dnf_installs_what_belongs_to_the_running_kernel),
     ("real_dnf_brings_the_driver_back_after_another_kernel", real_dnf_brings_the_driver_back_after_another_kernel),
     ("real_dnf_installs_another_branch_where_the_config_says_so", real_dnf_installs_another_branch_where_the_config_says_so),
     ("real_dnf_says_what_it_cannot_have", real_dnf_says_what_it_cannot_have),
@@ -30,6 +30,7 @@ pub const TESTS: &[Test] = &[
     ("real_dnf_cut_off_is_mended", real_dnf_cut_off_is_mended),
     ("real_apt_sets_up_a_node_with_the_right_packages", real_apt_sets_up_a_node_with_the_right_packages),
     ("real_apt_takes_dkms_where_the_kernel_has_no_modules", real_apt_takes_dkms_where_the_kernel_has_no_modules),
+    ("real_apt_takes_dkms_where_modules_cannot_be_installed", real_apt_takes_dkms_where_modules_cannot_be_installed),
     ("real_apt_says_what_it_cannot_have", real_apt_says_what_it_cannot_have),
     ("real_apt_waits_for_a_lock_and_a_mirror", real_apt_waits_for_a_lock_and_a_mirror),
     ("real_apt_cut_off_is_mended", real_apt_cut_off_is_mended),
@@ -304,7 +305,7 @@ fn pages() -> HashMap<String, Vec<u8>> {
             "https://amazoncloudwatch-agent-us-east-1.s3.us-east-1.amazonaws.com/ubuntu/amd64/latest/\
              amazon-cloudwatch-agent.deb"
                 .to_owned(),
-            read("ubuntu-24.04/agent/amazon-cloudwatch-agent_1.300071.0_amd64.deb"),
+            read("ubuntu-24.04/agent/amazon-cloudwatch-agent_1.300069.1_amd64.deb"),
         ),
     ]);
     for entry in fs::read_dir(REPOSITORIES.join("ubuntu-24.04/nvidia")).unwrap() {
@@ -332,43 +333,8 @@ fn run(program: &str, arguments: &[&str]) {
 
 /// The root of this machine, with what belongs to its packages and services taken out.
 fn overlay(folder: &Path) -> Mounted {
-    let text = |path: PathBuf| path.to_str().unwrap().to_owned();
-    let (layer, root) = (folder.join("layer"), folder.join("root"));
-    fs::create_dir(&layer).unwrap();
-    fs::create_dir(&root).unwrap();
-    // Its size is what the root disk has free; nothing is reserved.
-    run(
-        "mount",
-        &[
-            "-t",
-            "tmpfs",
-            "-o",
-            "size=64g",
-            "tmpfs",
-            &text(layer.clone()),
-        ],
-    );
-    for part in ["upper", "work"] {
-        fs::create_dir(layer.join(part)).unwrap();
-    }
-    let options = format!(
-        "lowerdir=/,upperdir={0}/upper,workdir={0}/work",
-        layer.display()
-    );
-    run(
-        "mount",
-        &[
-            "-t",
-            "overlay",
-            "-o",
-            &options,
-            "overlay",
-            &text(root.clone()),
-        ],
-    );
-    let mounted = Mounted(root.clone());
-    // Only the overlay needs it from now on.
-    run("umount", &["--lazy", &text(layer)]);
+    let mounted = overlay_of(Path::new("/"), folder);
+    let root = folder.join("root");
     for path in [
         "etc/apt",
         "etc/bootstrap",
@@ -399,6 +365,49 @@ fn overlay(folder: &Path) -> Mounted {
         let _ = fs::create_dir_all(&path);
     }
     fs::remove_dir(root.join("etc/os-release")).unwrap();
+    mounted
+}
+
+/// An overlay over this root, where changes go to memory.
+pub fn overlay_of(lower: &Path, folder: &Path) -> Mounted {
+    let text = |path: PathBuf| path.to_str().unwrap().to_owned();
+    let (layer, root) = (folder.join("layer"), folder.join("root"));
+    fs::create_dir(&layer).unwrap();
+    fs::create_dir(&root).unwrap();
+    // Its size is what the root disk has free; nothing is reserved.
+    run(
+        "mount",
+        &[
+            "-t",
+            "tmpfs",
+            "-o",
+            "size=64g",
+            "tmpfs",
+            &text(layer.clone()),
+        ],
+    );
+    for part in ["upper", "work"] {
+        fs::create_dir(layer.join(part)).unwrap();
+    }
+    let options = format!(
+        "lowerdir={1},upperdir={0}/upper,workdir={0}/work",
+        layer.display(),
+        lower.display()
+    );
+    run(
+        "mount",
+        &[
+            "-t",
+            "overlay",
+            "-o",
+            &options,
+            "overlay",
+            &text(root.clone()),
+        ],
+    );
+    let mounted = Mounted(root.clone());
+    // Only the overlay needs it from now on.
+    run("umount", &["--lazy", &text(layer)]);
     // What `bootstrap` names by a path of this machine is found inside too.
     let outside = root.join(text(root.clone()).trim_start_matches('/'));
     fs::create_dir_all(outside.parent().unwrap()).unwrap();
@@ -408,7 +417,7 @@ fn overlay(folder: &Path) -> Mounted {
 }
 
 /// Has `bootstrap` find these tools, inside the machine.
-fn enter(machine: &Machine, tools: &[&str]) {
+pub fn enter(machine: &Machine, tools: &[&str]) {
     for tool in tools {
         let path = machine.tools().join(tool);
         let log = machine.tools().join("calls.log");
@@ -513,17 +522,19 @@ fn be_ubuntu(machine: &Machine, mirror: &str) {
 }
 
 /// What a whole run installs on Amazon Linux with the kernel 6.18: for the kernel that runs, of the branch 580, and
-/// nothing that is only recommended.
+/// nothing that is only recommended. The headers are what the compiler came with.
 const ON_AMAZON: &[&str] = &[
-    "amazon-cloudwatch-agent 1.300071.0-1.amzn2023",
+    "amazon-cloudwatch-agent 1.300069.1-1.amzn2023",
     "containerd 2.0.5-1.amzn2023.0.2",
     "cronie 1.5.7-1.amzn2023.0.3",
     "cronie-anacron 1.5.7-1.amzn2023.0.3",
-    "dkms 3.1.5-1.amzn2023",
-    "docker 25.0.8-1.amzn2023.0.4",
+    "dkms 3.4.1-1.amzn2023",
+    "docker 25.0.14-1.amzn2023.0.1",
+    "gcc 11.5.0-5.amzn2023.0.5",
+    "glibc-devel 2.34-231.amzn2023.0.1",
+    "kernel-headers 6.1.155-176.282.amzn2023",
     "kernel6.18 6.18.8-9.213.amzn2023",
     "kernel6.18-devel 6.18.8-9.213.amzn2023",
-    "kernel6.18-headers 6.18.8-9.213.amzn2023",
     "kernel6.18-modules-extra 6.18.8-9.213.amzn2023",
     "kmod-nvidia-open-dkms 580.159.03-1.amzn2023",
     "libnvidia-ml 580.159.03-1.amzn2023",
@@ -547,23 +558,38 @@ fn real_dnf_sets_up_a_node_with_the_right_packages() {
     assert_eq!(real.machine.changes(), Vec::<String>::new());
 }
 
-fn real_dnf_finds_unprefixed_kernel_packages() {
-    let real = Real::new(AMAZON);
-    real.machine.write(
-        "/proc/sys/kernel/osrelease",
-        "6.1.155-176.282.amzn2023.x86_64\n",
-    );
-    real.machine
-        .run(&["--phase", "preflight", "--phase", "nvidia"])
-        .expect(0);
-    let packages = real.packages();
-    for part in ["devel", "headers", "modules-extra"] {
-        let name = format!("kernel-{part}");
-        let found: Vec<_> = packages
-            .iter()
-            .filter(|package| package.starts_with(&name))
-            .collect();
-        assert_eq!(found, [&format!("{name} 6.1.155-176.282.amzn2023")]);
+/// Whatever the names, and whether or not another kernel's headers are there, as dkms alone brings them: they conflict
+/// with the running kernel's.
+fn real_dnf_installs_what_belongs_to_the_running_kernel() {
+    for (name, version) in [
+        ("kernel6.18", "6.18.8-9.213.amzn2023"),
+        ("kernel6.12", "6.12.46-66.121.amzn2023"),
+        ("kernel", "6.1.155-176.282.amzn2023"),
+    ] {
+        for is_there in [false, true] {
+            let real = Real::new(AMAZON);
+            let release = format!("{version}.x86_64\n");
+            real.machine.write("/proc/sys/kernel/osrelease", &release);
+            if is_there {
+                let dnf = ["-y", "--setopt=install_weak_deps=False", "install"];
+                let packages = ["nvidia-release", "dkms", "dnf-command(versionlock)"];
+                real.inside("dnf", &[dnf, packages].concat());
+                let unfinished = "/var/lib/bootstrap/driver-install-unfinished";
+                real.machine.write(unfinished, "");
+            }
+            real.machine
+                .run(&["--phase", "preflight", "--phase", "nvidia"])
+                .expect(0);
+            let packages = real.packages();
+            let of_a_kernel = |package: &&String| {
+                ["-devel ", "-modules-extra "]
+                    .iter()
+                    .any(|part| package.contains(part) && package.starts_with("kernel"))
+            };
+            let found: Vec<&String> = packages.iter().filter(of_a_kernel).collect();
+            let wanted = ["devel", "modules-extra"].map(|part| format!("{name}-{part} {version}"));
+            assert_eq!(found, wanted.iter().collect::<Vec<_>>(), "{is_there}");
+        }
     }
 }
 
@@ -618,15 +644,15 @@ fn real_dnf_installs_another_branch_where_the_config_says_so() {
     expect_failure(
         machine,
         "nvidia",
-        "the repositories have none of: kmod-nvidia-open-dkms-610* nvidia-driver-cuda-610* nvidia-persistenced-610*",
+        "cannot install dkms kernel6.18-devel-6.18.8-9.213.amzn2023.x86_64 kernel6.18-modules-extra-6.18.8-9.213.amzn2023.x86_64 kmod-nvidia-open-dkms-610* nvidia-driver-cuda-610* nvidia-persistenced-610*: Error: Unable to find a match: kmod-nvidia-open-dkms-610* nvidia-driver-cuda-610* nvidia-persistenced-610*",
         NOT_THERE,
     );
 }
 
 const NOT_THERE: &str = "Use a newer AMI of the same system, since repositories keep packages for recent kernels only; or name a branch of the driver that they have in \"gpu_driver\" of the config.";
 const UNSIGNED: &str =
-    "Packages without a valid signature are never installed: check the repository's key.";
-const UNREACHABLE: &str = "Check that the instance reaches its package mirrors (route, NAT, DNS, S3 endpoint), then run bootstrap again.";
+    "packages without a valid signature are never installed: check the repository's key";
+const UNREACHABLE: &str = "check that the instance reaches its package mirrors (route, NAT, DNS, S3 endpoint), then run `bootstrap` again";
 
 /// What is wrong with a machine, and the exact error.
 struct Wrong {
@@ -675,7 +701,7 @@ fn real_dnf_says_what_it_cannot_have() {
                     real.machine
                         .write("/proc/sys/kernel/osrelease", "6.18.2-1.amzn2023.x86_64\n");
                 },
-                reason: "the repositories have none of: kernel6.18-devel-6.18.2-1.amzn2023.x86_64 kernel6.18-headers-6.18.2-1.amzn2023.x86_64 kernel6.18-modules-extra-6.18.2-1.amzn2023.x86_64 | kernel-devel-6.18.2-1.amzn2023.x86_64 kernel-headers-6.18.2-1.amzn2023.x86_64 kernel-modules-extra-6.18.2-1.amzn2023.x86_64",
+                reason: "cannot install dkms kernel6.18-devel-6.18.2-1.amzn2023.x86_64 kernel6.18-modules-extra-6.18.2-1.amzn2023.x86_64 kmod-nvidia-open-dkms-580* nvidia-driver-cuda-580* nvidia-persistenced-580*: Error: Unable to find a match: kernel6.18-devel-6.18.2-1.amzn2023.x86_64 kernel6.18-modules-extra-6.18.2-1.amzn2023.x86_64",
                 hint: NOT_THERE,
             },
             Wrong {
@@ -685,7 +711,7 @@ fn real_dnf_says_what_it_cannot_have() {
                     real.machine
                         .write("/etc/pki/rpm-gpg/RPM-GPG-KEY-models", &other);
                 },
-                reason: "`dnf -y --setopt=install_weak_deps=False install nvidia-release` failed: Error: GPG check FAILED",
+                reason: "`dnf -y --setopt=install_weak_deps=False install nvidia-release` failed with exit code 1: Public key for nvidia-release-1.0-2.amzn2023.x86_64.rpm is not installed. Failing package is: nvidia-release-1.0-2.amzn2023.x86_64",
                 hint: UNSIGNED,
             },
             Wrong {
@@ -697,13 +723,13 @@ fn real_dnf_says_what_it_cannot_have() {
                         &repository.replace("/system", "/unsigned"),
                     );
                 },
-                reason: "`dnf -y --setopt=install_weak_deps=False install nvidia-release` failed: Package nvidia-release-1.0-2.amzn2023.x86_64.rpm is not signed",
+                reason: "`dnf -y --setopt=install_weak_deps=False install nvidia-release` failed with exit code 1: Package nvidia-release-1.0-2.amzn2023.x86_64.rpm is not signed",
                 hint: UNSIGNED,
             },
             Wrong {
                 what: "a repository that is not there",
                 spoil: |real| real.machine.write("/etc/dnf/vars/mirror", "127.0.0.1:9"),
-                reason: "`dnf -y --setopt=install_weak_deps=False install nvidia-release` failed: Error: Failed to download metadata for repo 'amazonlinux': Cannot download repomd.xml: Cannot download repodata/repomd.xml: All mirrors were tried",
+                reason: "`dnf -y --setopt=install_weak_deps=False install nvidia-release` failed with exit code 1: Errors during downloading metadata for repository 'amazonlinux': - Curl error (7): Couldn't connect to server for http://127.0.0.1:9/amazon-linux-2023/system/repodata/repomd.xml [Failed to connect to 127.0.0.1 port 9 after 0 ms: Couldn't connect to server]",
                 hint: UNREACHABLE,
             },
         ],
@@ -717,7 +743,7 @@ fn real_dnf_waits_for_a_lock_and_a_mirror() {
     real.waits("/var/lib/rpm/.rpm.lock", waits);
     assert!(
         real.packages()
-            .contains(&"docker 25.0.8-1.amzn2023.0.4".to_owned())
+            .contains(&"docker 25.0.14-1.amzn2023.0.1".to_owned())
     );
 }
 
@@ -728,13 +754,13 @@ fn real_dnf_cut_off_is_mended() {
 }
 
 const ON_UBUNTU: &[&str] = &[
-    "amazon-cloudwatch-agent 1.300071.0",
+    "amazon-cloudwatch-agent 1.300069.1",
     "containerd 2.2.1-0ubuntu1",
     "docker.io 29.1.3-0ubuntu1",
     "libnvidia-compute-580-server 580.178.04-0ubuntu0.24.04.1",
     "libnvidia-decode-580-server 580.178.04-0ubuntu0.24.04.1",
     "libnvidia-encode-580-server 580.178.04-0ubuntu0.24.04.1",
-    "linux-modules-nvidia-580-server-open-6.14.0-1010-aws 6.14.0-1010.10~24.04.1",
+    "linux-modules-nvidia-580-server-open-7.0.0-1018-aws 7.0.0-1018.18",
     "nvidia-compute-utils-580-server 580.178.04-0ubuntu0.24.04.1",
     "nvidia-container-toolkit 1.20.0-1",
     "nvidia-headless-no-dkms-580-server-open 580.178.04-0ubuntu0.24.04.1",
@@ -769,6 +795,40 @@ fn real_apt_takes_dkms_where_the_kernel_has_no_modules() {
     );
 }
 
+/// The modules for this kernel are in the index, and what they depend on has gone.
+fn real_apt_takes_dkms_where_modules_cannot_be_installed() {
+    let real = Real::new(UBUNTU);
+    real.machine
+        .write("/proc/sys/kernel/osrelease", "6.14.0-1010-aws\n");
+    let known = real.inside("apt-get", &["--quiet", "update"]);
+    assert!(known.contains("Reading package lists"), "{known}");
+    let modules = "linux-modules-nvidia-580-server-open-6.14.0-1010-aws";
+    let policy = real.inside("apt-cache", &["policy", modules]);
+    assert!(
+        policy.contains("Candidate: 6.14.0-1010.10~24.04.1"),
+        "{policy}"
+    );
+    real.machine
+        .run(&["--phase", "preflight", "--phase", "nvidia"])
+        .expect(0);
+    let packages = real.packages();
+    for package in [
+        "linux-headers-6.14.0-1010-aws 6.14.0-1010.10~24.04.1",
+        "nvidia-dkms-580-server-open 580.178.04-0ubuntu0.24.04.1",
+        "nvidia-utils-580-server 580.178.04-0ubuntu0.24.04.1",
+    ] {
+        assert!(packages.contains(&package.to_owned()), "{packages:#?}");
+    }
+    assert!(!packages.iter().any(|package| package.starts_with(modules)));
+    let log = real.machine.read("/var/log/bootstrap.log");
+    let why = format!(
+        "cannot install {modules} nvidia-headless-no-dkms-580-server-open nvidia-utils-580-server libnvidia-encode-580-server: \
+         The following packages have unmet dependencies: {modules} : Depends: nvidia-kernel-common-580-server (<= 580.82.07-1) \
+         but 580.178.04-0ubuntu0.24.04.1 is to be installed"
+    );
+    assert!(log.contains(&why), "{log}");
+}
+
 fn real_apt_says_what_it_cannot_have() {
     expect_wrong(
         UBUNTU,
@@ -779,7 +839,7 @@ fn real_apt_says_what_it_cannot_have() {
                     real.machine
                         .write("/proc/sys/kernel/osrelease", "6.5.0-1001-aws\n");
                 },
-                reason: "the repositories have none of: linux-modules-nvidia-580-server-open-6.5.0-1001-aws | linux-headers-6.5.0-1001-aws nvidia-dkms-580-server-open",
+                reason: "cannot install linux-modules-nvidia-580-server-open-6.5.0-1001-aws nvidia-headless-no-dkms-580-server-open nvidia-utils-580-server libnvidia-encode-580-server: E: Unable to locate package linux-modules-nvidia-580-server-open-6.5.0-1001-aws; cannot install linux-headers-6.5.0-1001-aws nvidia-dkms-580-server-open nvidia-headless-no-dkms-580-server-open nvidia-utils-580-server libnvidia-encode-580-server: E: Unable to locate package linux-headers-6.5.0-1001-aws",
                 hint: NOT_THERE,
             },
             Wrong {
@@ -788,8 +848,8 @@ fn real_apt_says_what_it_cannot_have() {
                     let other = fs::read_to_string(REPOSITORIES.join("other.asc")).unwrap();
                     real.machine.write("/etc/apt/keyrings/models.asc", &other);
                 },
-                reason: "`apt-get -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o APT::Update::Error-Mode=any update` failed: W: GPG error: http://MIRROR/ubuntu-24.04/system ./ InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY KEY",
-                hint: "The repository is signed with a key that this machine does not trust: restore the repository's key.",
+                reason: "`apt-get -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o APT::Update::Error-Mode=any update` failed with exit code 100: W: GPG error: http://MIRROR/ubuntu-24.04/system ./ InRelease: The following signatures couldn't be verified because the public key is not available: NO_PUBKEY KEY",
+                hint: "the repository is signed with a key that this machine does not trust: restore the repository's key",
             },
             Wrong {
                 what: "a repository that is not signed",
@@ -800,7 +860,7 @@ fn real_apt_says_what_it_cannot_have() {
                         &list.replace("/system", "/unsigned"),
                     );
                 },
-                reason: "`apt-get -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o APT::Update::Error-Mode=any update` failed: E: The repository 'http://MIRROR/ubuntu-24.04/unsigned ./ Release' is not signed.",
+                reason: "`apt-get -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o APT::Update::Error-Mode=any update` failed with exit code 100: E: The repository 'http://MIRROR/ubuntu-24.04/unsigned ./ Release' is not signed.",
                 hint: UNSIGNED,
             },
             Wrong {
@@ -809,7 +869,7 @@ fn real_apt_says_what_it_cannot_have() {
                     let list = "deb [signed-by=/etc/apt/keyrings/models.asc] http://127.0.0.1:9/system ./\n";
                     real.machine.write("/etc/apt/sources.list", list);
                 },
-                reason: "`apt-get -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o APT::Update::Error-Mode=any update` failed: E: Failed to fetch http://127.0.0.1:9/system/./InRelease  Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)",
+                reason: "`apt-get -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold -o APT::Update::Error-Mode=any update` failed with exit code 100: E: Failed to fetch http://127.0.0.1:9/system/./InRelease  Could not connect to 127.0.0.1:9 (127.0.0.1). - connect (111: Connection refused)",
                 hint: UNREACHABLE,
             },
         ],
@@ -819,7 +879,7 @@ fn real_apt_says_what_it_cannot_have() {
 fn real_apt_waits_for_a_lock_and_a_mirror() {
     let real = Real::new(UBUNTU);
     real.mirror.refuse("/system/docker.io", 2);
-    let waits = "--no-install-recommends linux-modules-nvidia";
+    let waits = "apt-get -y -o DPkg::Lock::Timeout=300 -o Dpkg::Options::=--force-confdef -o Dpkg::Options::=--force-confold install --no-install-recommends linux-modules-nvidia";
     real.waits("/var/lib/dpkg/lock-frontend", waits);
     assert!(
         real.packages()

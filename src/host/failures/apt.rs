@@ -72,6 +72,17 @@ pub const APT: Tool = Tool {
             hint: UNSIGNED,
             source: "Debian/apt",
         },
+        // Before the next fact, which apt tells of these too, whether or not a package is held.
+        Fact {
+            words: &[
+                "unmet dependencies",
+                "unsatisfied dependencies",
+                "unable to satisfy dependencies",
+            ],
+            meaning: Lasts,
+            source: "Debian/apt (\"Unsatisfied\", \"Unable to satisfy\": from 2.9 on)",
+            hint: "look at held packages (`apt-mark showhold`) and foreign repositories, then run `bootstrap` again",
+        },
         Fact {
             words: &["held packages were changed", "held broken packages"],
             meaning: Lasts,
@@ -141,16 +152,6 @@ pub const APT: Tool = Tool {
             meaning: Lasts,
             hint: MISSING,
             source: "Debian/apt",
-        },
-        Fact {
-            words: &[
-                "unmet dependencies",
-                "unsatisfied dependencies",
-                "unable to satisfy dependencies",
-            ],
-            meaning: Lasts,
-            source: "Debian/apt (\"Unsatisfied\", \"Unable to satisfy\": from 2.9 on)",
-            hint: "look at held packages (`apt-mark showhold`) and foreign repositories, then run `bootstrap` again",
         },
         Fact {
             words: &["dpkg: error processing "],

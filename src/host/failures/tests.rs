@@ -55,7 +55,7 @@ const CASES: &[Case] = &[
     ("apt-get 3.0", "Error: Unable to locate package docker.oi", "Error: Unable to locate package docker.oi", false, "newer AMI"),
     ("apt-get 2.6", "Reading package lists...\nE: Unable to locate package docker.oi", "E: Unable to locate package docker.oi", false, "newer AMI"),
     ("apt-get 3.0", "Unsatisfied dependencies:\n docker.io : Depends: containerd (>= 1.4) but it is not going to be installed\nError: Unable to correct problems, you have held broken packages.",
-     "Error: Unable to correct problems, you have held broken packages.", false, "apt-mark showhold"),
+     "Unsatisfied dependencies: docker.io : Depends: containerd (>= 1.4) but it is not going to be installed", false, "apt-mark showhold"),
     ("apt-get 2.6", "E: Release file for http://deb.debian.org/debian/dists/bookworm-updates/InRelease is not valid yet (invalid for another 2h 56min 18s). Updates for this repository will not be applied.",
      "E: Release file for http://deb.debian.org/debian/dists/bookworm-updates/InRelease is not valid yet (invalid for another 2h 56min 18s). Updates for this repository will not be applied.", true, "timedatectl"),
     ("apt-get 2.4", "E: Held packages were changed and -y was used without --allow-change-held-packages.",

@@ -22,32 +22,30 @@ pub(super) const OS: Os = Os {
     driver: Driver {
         branch: 580,
         has_other_branches: true,
-        // The kernel page's FAQ 6 and EKS prefix the names of the packages for 6.12 and 6.18
-        // (docs.aws.amazon.com/linux/al2023/ug/kernel-update.html, awslabs/amazon-eks-ami install-nvidia-driver.sh);
-        // the driver page does not.
+        open_modules: true,
+        // `kernel6.12-devel`; other names of those do not resolve (amazonlinux/amazon-linux-2023#989, and FAQ 6 of
+        // docs.aws.amazon.com/linux/al2023/ug/kernel-update.html).
         series_from: (6, 12),
         // The set of aws/amazon-ecs-ami scripts/al2023/gpu/install-nvidia-driver.sh.
         steps: &[
             Step::Repository(NVIDIA),
-            Step::Install(&[&["dkms", "dnf-command(versionlock)"]]),
+            Step::Prepare(&["dnf-command(versionlock)"]),
             // A lock hides every other version, those for a kernel that runs now among them.
             Step::Release(&["kernel*", "nvidia*", "kmod-nvidia*", "libnvidia*"]),
-            // Always for the running kernel: without a version these resolved to another kernel's and broke DKMS
-            // (amazonlinux/amazon-linux-2023#945, aws/amazon-ecs-ami#414).
-            Step::Install(&[
-                &[
-                    "kernel{series}-devel-{kernel}",
-                    "kernel{series}-headers-{kernel}",
-                    "kernel{series}-modules-extra-{kernel}",
-                ],
-                &[
-                    "kernel-devel-{kernel}",
-                    "kernel-headers-{kernel}",
-                    "kernel-modules-extra-{kernel}",
-                ],
+            // Before dkms, whose compiler needs some kernel's headers.
+            Step::Hold(&[
+                "kernel*",
+                "kernel{series}-devel-{kernel}",
+                "kernel{series}-headers-{kernel}",
+                "kernel{series}-modules-extra-{kernel}",
             ]),
-            Step::Hold(&["kernel*"]),
+            // Always for the running kernel: without a version these resolved to another kernel's and broke DKMS
+            // (amazonlinux/amazon-linux-2023#945, aws/amazon-ecs-ami#414). Not its headers: DKMS needs none, and they
+            // conflict with another kernel's, which the compiler may have brought (#1042).
             Step::Install(&[&[
+                "dkms",
+                "kernel{series}-devel-{kernel}",
+                "kernel{series}-modules-extra-{kernel}",
                 "kmod-nvidia-open-dkms-{branch}*",
                 "nvidia-driver-cuda-{branch}*",
                 "nvidia-persistenced-{branch}*",

@@ -1,7 +1,27 @@
-//! Debian 12. Names as in its index of 2026-11-22.
+//! Debian 12. Names as in its index of 2026-11-28.
 
 use super::ubuntu::NVIDIA_TOOLKIT;
 use super::{CloudWatchAgent, Driver, Manager, Os, Repository, Step};
+
+/// A new library would not fit the module that is loaded (unattended-upgrades installs it), and a new kernel comes
+/// without headers.
+const HELD: &[&str] = &[
+    "linux-image-{flavour}",
+    "linux-headers-{flavour}",
+    "firmware-nvidia-gsp",
+    "nvidia-alternative",
+    "nvidia-kernel-dkms",
+    "nvidia-kernel-support",
+    "nvidia-modprobe",
+    "nvidia-smi",
+    "libcuda1",
+    "libnvcuvid1",
+    "libnvidia-cfg1",
+    "libnvidia-encode1",
+    "libnvidia-ml1",
+    "libnvidia-pkcs11-openssl3",
+    "libnvidia-ptxjitcompiler1",
+];
 
 pub(super) const OS: Os = Os {
     name: "Debian 12",
@@ -18,31 +38,40 @@ pub(super) const OS: Os = Os {
         // The only one that it has; L4 needs 525.
         branch: 535,
         has_other_branches: false,
+        open_modules: false,
         series_from: (0, 0),
         steps: &[
-            // By https, so that the entry does not collide with the image's own (apt refuses two entries for one
-            // address whose Signed-By differ).
-            Step::Repository(Repository::File {
-                path: "/etc/apt/sources.list.d/bootstrap-nvidia.sources",
-                text: "Types: deb\n\
-                       URIs: https://deb.debian.org/debian\n\
-                       Suites: bookworm bookworm-updates\n\
-                       Components: contrib non-free non-free-firmware\n\
-                       Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg\n",
+            Step::Release(HELD),
+            Step::Repository(Repository::Components {
+                origin: "Debian",
+                names: &["contrib", "non-free", "non-free-firmware"],
             }),
+            // Not nvidia-open-kernel-dkms: it stayed at 535.261.03, which does not compile for kernels from 6.1.0-53 on
+            // (`pci_resize_resource` has other arguments), and what cannot be configured blocks apt. This one gets
+            // security updates.
             Step::Install(&[
-                &["linux-headers-{kernel}"],
-                // The archive keeps the newest kernel's only; this pair then needs a reboot.
-                &["linux-image-{flavour}", "linux-headers-{flavour}"],
+                &[
+                    "linux-headers-{kernel}",
+                    "nvidia-kernel-dkms",
+                    "nvidia-smi",
+                    "nvidia-persistenced",
+                    "libcuda1",
+                    "libnvidia-encode1",
+                    "libnvcuvid1",
+                ],
+                // The archive drops the headers of older kernels; the newest pair then needs a reboot.
+                &[
+                    "linux-image-{flavour}",
+                    "linux-headers-{flavour}",
+                    "nvidia-kernel-dkms",
+                    "nvidia-smi",
+                    "nvidia-persistenced",
+                    "libcuda1",
+                    "libnvidia-encode1",
+                    "libnvcuvid1",
+                ],
             ]),
-            Step::Install(&[&[
-                "nvidia-open-kernel-dkms",
-                "nvidia-smi",
-                "nvidia-persistenced",
-                "libcuda1",
-                "libnvidia-encode1",
-                "libnvcuvid1",
-            ]]),
+            Step::Hold(HELD),
             Step::BuildModules,
         ],
     },

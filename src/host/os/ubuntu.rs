@@ -12,6 +12,24 @@ pub(super) const NVIDIA_TOOLKIT: Repository = Repository::Keyed {
            https://nvidia.github.io/libnvidia-container/stable/deb/amd64 /\n",
 };
 
+/// A new kernel would come without modules, and a new library would not fit the module that is loaded
+/// (unattended-upgrades installs both).
+const HELD: &[&str] = &[
+    "linux-{flavour}",
+    "linux-image-{flavour}",
+    "linux-headers-{flavour}",
+    "linux-modules-nvidia-{branch}-server-open-{kernel}",
+    "nvidia-dkms-{branch}-server-open",
+    "nvidia-kernel-common-{branch}-server",
+    "nvidia-compute-utils-{branch}-server",
+    "nvidia-headless-no-dkms-{branch}-server-open",
+    "nvidia-utils-{branch}-server",
+    "libnvidia-cfg1-{branch}-server",
+    "libnvidia-compute-{branch}-server",
+    "libnvidia-decode-{branch}-server",
+    "libnvidia-encode-{branch}-server",
+];
+
 pub(super) const UBUNTU_24_04: Os = Os {
     name: "Ubuntu 24.04",
     id: "ubuntu",
@@ -30,38 +48,31 @@ pub(super) const UBUNTU_24_04: Os = Os {
     driver: Driver {
         branch: 580,
         has_other_branches: true,
+        open_modules: true,
         series_from: (0, 0),
         // Names as in Ubuntu's index of 2026-11-22, where 580, 595 and 615 are.
         steps: &[
+            Step::Release(HELD),
+            // The edge encoder transcodes video, with libnvidia-encode.
             Step::Install(&[
                 // Signed modules, built for this kernel. The meta package for the flavour would pull the newest kernel
-                // and with it a reboot.
-                &["linux-modules-nvidia-{branch}-server-open-{kernel}"],
-                &["linux-headers-{kernel}", "nvidia-dkms-{branch}-server-open"],
+                // and with it a reboot. Those of an older kernel stay in the index when the driver that they were made
+                // for has gone, and then cannot be installed.
+                &[
+                    "linux-modules-nvidia-{branch}-server-open-{kernel}",
+                    "nvidia-headless-no-dkms-{branch}-server-open",
+                    "nvidia-utils-{branch}-server",
+                    "libnvidia-encode-{branch}-server",
+                ],
+                &[
+                    "linux-headers-{kernel}",
+                    "nvidia-dkms-{branch}-server-open",
+                    "nvidia-headless-no-dkms-{branch}-server-open",
+                    "nvidia-utils-{branch}-server",
+                    "libnvidia-encode-{branch}-server",
+                ],
             ]),
-            Step::Install(&[&[
-                "nvidia-headless-no-dkms-{branch}-server-open",
-                "nvidia-utils-{branch}-server",
-                // The edge encoder transcodes video.
-                "libnvidia-encode-{branch}-server",
-            ]]),
-            // A new kernel would come without modules, and a new library would not fit the module that is loaded
-            // (unattended-upgrades installs both).
-            Step::Hold(&[
-                "linux-{flavour}",
-                "linux-image-{flavour}",
-                "linux-headers-{flavour}",
-                "linux-modules-nvidia-{branch}-server-open-{kernel}",
-                "nvidia-dkms-{branch}-server-open",
-                "nvidia-kernel-common-{branch}-server",
-                "nvidia-compute-utils-{branch}-server",
-                "nvidia-headless-no-dkms-{branch}-server-open",
-                "nvidia-utils-{branch}-server",
-                "libnvidia-cfg1-{branch}-server",
-                "libnvidia-compute-{branch}-server",
-                "libnvidia-decode-{branch}-server",
-                "libnvidia-encode-{branch}-server",
-            ]),
+            Step::Hold(HELD),
             Step::BuildModules,
         ],
     },

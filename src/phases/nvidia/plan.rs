@@ -7,7 +7,9 @@ use crate::host::os::{self, Driver, Repository};
 pub(super) enum Step {
     /// Adds a repository.
     Repository(Repository),
-    /// Installs the first of these sets of packages that the repositories have whole.
+    /// Installs what the steps after it need.
+    Prepare(Vec<String>),
+    /// Installs, in one transaction, the first of these sets of packages that can be installed.
     Install(Vec<Vec<String>>),
     /// Has the package manager leave these as they are.
     Hold(Vec<String>),
@@ -20,8 +22,8 @@ pub(super) enum Step {
 /// The steps for the kernel that `uname -r` names `kernel`, and this branch of the driver.
 pub(super) fn plan(driver: &Driver, kernel: &str, branch: u16) -> Vec<Step> {
     let numbers = version(kernel);
-    let series = numbers.map_or_else(String::new, |(major, minor)| format!("{major}.{minor}"));
-    let has_series = numbers.is_some_and(|numbers| numbers >= driver.series_from);
+    let named_after = numbers.filter(|numbers| *numbers >= driver.series_from);
+    let series = named_after.map_or_else(String::new, |(major, minor)| format!("{major}.{minor}"));
     let (flavour, branch) = (flavour(kernel), branch.to_string());
     let filled = |names: &[&str]| -> Vec<String> {
         let fill = |name: &&str| {
@@ -32,12 +34,10 @@ pub(super) fn plan(driver: &Driver, kernel: &str, branch: u16) -> Vec<Step> {
         };
         names.iter().map(fill).collect()
     };
-    let fits = |set: &&&[&str]| has_series || !set.iter().any(|name| name.contains("{series}"));
     let fill = |step: &os::Step| match step {
         os::Step::Repository(repository) => Step::Repository(*repository),
-        os::Step::Install(sets) => {
-            Step::Install(sets.iter().filter(fits).map(|set| filled(set)).collect())
-        }
+        os::Step::Prepare(names) => Step::Prepare(filled(names)),
+        os::Step::Install(sets) => Step::Install(sets.iter().map(|set| filled(set)).collect()),
         os::Step::Hold(names) => Step::Hold(filled(names)),
         os::Step::Release(names) => Step::Release(filled(names)),
         os::Step::BuildModules => Step::BuildModules,
