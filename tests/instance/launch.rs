@@ -489,7 +489,11 @@ pub fn leftovers() -> Vec<String> {
         Command::new("ip").args(["netns", "list"]),
         &namespace(),
     ));
-    left.extend(ours(Command::new("ps").args(["-eo", "args"]), &state));
+    // The programs of its AWS are those of every cloud; what they are told is not.
+    for of in ["instances/", "cloud/"] {
+        let mark = format!("{state}{of}");
+        left.extend(ours(Command::new("ps").args(["-eo", "args"]), &mark));
+    }
     left
 }
 

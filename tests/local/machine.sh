@@ -128,9 +128,10 @@ machine_stop() {
             machine_supervisor "$name" >/dev/null || break
             sleep 0.1
         done
-        if machine_supervisor "$name" >/dev/null; then
-            pkill --parent "$supervisor" --exact systemd-nspawn --signal KILL || true
-            sleep 1
+        # Its init, with which all else in there goes; it would outlive nspawn.
+        if machine_supervisor "$name" >/dev/null && leader=$(machine_leader "$name"); then
+            kill -KILL "$leader"
+            tail --pid="$supervisor" --follow /dev/null
         fi
     fi
     rm -f -- "$home"/pid "$home"/disks/* "$home/instance-id"

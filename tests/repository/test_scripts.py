@@ -13,9 +13,9 @@ COMMANDS = sorted(file.name for file in (REPO / "scripts").iterdir() if file.is_
 
 @pytest.fixture
 def checkout(tmp_path: Path) -> Path:
-    """A copy of the scripts and what they source, where nothing was ever built."""
+    """A copy of the scripts and what they read, where nothing was ever built."""
     place = tmp_path / "checkout"
-    for folder in ("scripts", "tests/local"):
+    for folder in ("cloudformation", "scripts", "tests/local"):
         shutil.copytree(REPO / folder, place / folder, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"))
     return place
 
