@@ -125,8 +125,10 @@ class Node:
                 "safe place outside that folder, then try again"
             )
         path = f"{self.folder}/{names[0]}"
-        # The container could have put a link there.
-        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW), "rb") as file:
+        # The container could have put a link there, or a pipe that nobody writes to.
+        with open(os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK), "rb") as file:
+            if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+                raise Refused(f"{path} is no wallet key: it is no regular file")
             content = file.read(LONGEST + 1)
         if len(content) > LONGEST:
             raise Refused(f"{path} is no wallet key: it is longer than {LONGEST} bytes")
@@ -135,14 +137,17 @@ class Node:
     def require_volume(self, checks):
         if checks["volume"]["status"] != "pass":
             raise Refused(f"the volume is not as it should be: {checks['volume']['detail']}. {checks['volume']['hint']}")
-        # Root must not follow a link that the container has made.
-        if os.path.realpath(self.folder) != os.path.realpath(self.mount) + self.folder[len(self.mount) :]:
-            raise Refused(f"{self.folder} is reached through a link: see what is there")
+        self.require_no_link()
         if not os.path.isdir(self.folder):
             raise Refused(
                 f"{self.folder} does not exist yet: the node makes it at its first start. Wait until scripts/verify says "
                 "healthy or syncing"
             )
+
+    def require_no_link(self):
+        """Root must not follow a link that the container has made."""
+        if os.path.realpath(self.folder) != os.path.realpath(self.mount) + self.folder[len(self.mount) :]:
+            raise Refused(f"{self.folder} is reached through a link: see what is there")
 
 
 def answering(checks):
@@ -237,6 +242,13 @@ def restore(address, replace, pair, encrypted):
     with lock():
         old = may_take(node, address, replace, node.checks())
         stop(node)
+        # Until now the container could change the folder.
+        node.require_no_link()
+        if node.key() != old:
+            raise Refused(
+                f"{node.folder} was changed while the container was being stopped, and is left as it is: look at it, then "
+                "start the node with: bootstrap --phase container"
+            )
         # Without an old key in the folder, a restore may have been cut short after it was put aside.
         kept = put(node, old, address, content) or kept_before(node, replace)
     start_or_put_back(node, address, kept)
@@ -252,6 +264,7 @@ def start_or_put_back(node, address, kept):
         raise Refused(f"the key of {address} is in its place, but {problem}")
     with lock():
         stop(node)
+        node.require_no_link()
         old = put_back(node, kept, address)
     say(f"{problem}; the key of {old} is put back")
     again = start(node, old)

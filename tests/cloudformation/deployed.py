@@ -1,7 +1,5 @@
-"""Stacks made straight from the templates, without the scripts that people use, and a way to run the other scripts."""
+"""Stacks made straight from the templates, without the scripts that people use."""
 
-import json
-import subprocess
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
@@ -67,39 +65,6 @@ def instance(aws, name: str) -> str:
     return found["InstanceId"]
 
 
-def environment(aws) -> dict[str, str]:
-    return {
-        "PATH": f"{REPO}/target/tools/cli/bin:/usr/local/bin:/usr/bin:/bin",
-        "HOME": "/nonexistent",
-        "LC_ALL": "C.UTF-8",
-        "EDGE_POLL_SECONDS": "0.05",
-        **aws.environment(),
-    }
-
-
-def run(aws, script: str, *arguments: str, **options) -> subprocess.CompletedProcess[str]:
-    """Runs one of the scripts against the simulated AWS."""
-    return subprocess.run(
-        [str(REPO / "scripts" / script), *arguments],
-        env=environment(aws),
-        capture_output=True,
-        text=True,
-        stdin=subprocess.DEVNULL,
-        **options,
-    )
-
-
 def sent(aws) -> list[dict]:
     """The commands that SSM was given."""
     return aws.client("ssm").list_commands()["Commands"]
-
-
-def as_words(printed: str) -> list[str]:
-    """The words of a call that --dry-run has printed, as a shell would take them."""
-    shell = subprocess.run(
-        ["bash", "-c", f"python3 -c 'import json, sys; print(json.dumps(sys.argv[1:]))' {printed}"],
-        capture_output=True,
-        text=True,
-        check=True,
-    )
-    return json.loads(shell.stdout)

@@ -85,7 +85,7 @@ class House:
             (self.repo / folder).mkdir(parents=True)
         (self.home / ".cargo/bin").mkdir(parents=True)
         self.bin.mkdir()
-        for name in ("build-release", "aws.sh", "needs.sh"):
+        for name in ("build-release", "needs.sh"):
             shutil.copy(REPO / "scripts" / name, self.repo / "scripts")
         for name in ("Cargo.toml", "Cargo.lock", "rust-toolchain.toml", "scripts/commit.rs", "tests/standins/Cargo.toml"):
             (self.repo / name).write_text("")

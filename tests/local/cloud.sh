@@ -65,13 +65,13 @@ release_late() {
 # S3 leaves the next so many requests without an answer, as where there is no network yet.
 silence_s3() { printf '%d\n' "$1" >"$cloud/silent"; }
 
-# as_aws COMMAND… runs a command that takes the local AWS for AWS. Its keys are nobody's.
+# as_aws COMMAND… runs a command that takes the local AWS for AWS, with a Python that has boto3. Its keys are nobody's.
 as_aws() {
     command -v aws >/dev/null || need_aws_cli
     in_cloud env --unset=AWS_PROFILE --unset=AWS_SESSION_TOKEN AWS_CONFIG_FILE=/dev/null \
         AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true NO_PROXY=127.0.0.1 \
         AWS_ENDPOINT_URL="http://$moto_at" AWS_REGION="$region" AWS_DEFAULT_REGION="$region" \
-        AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local PATH="$PATH:$repo/target/tools/cli/bin" "$@"
+        AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local PATH="$repo/target/tools/aws/bin:$PATH:$repo/target/tools/cli/bin" "$@"
 }
 
 cloud_stop() {

@@ -1,11 +1,15 @@
 """Mistakes of moto in services that CloudFormation calls for us."""
 
+from moto.core.responses import ActionResult
 from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateVersion
+from moto.ec2.responses.settings import Settings
 from moto.ec2.utils import parse_user_data
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket
+from moto.s3.responses import S3Response
 
 moto_create_version = LaunchTemplate.create_version
+moto_get_checksum = S3Response._get_checksum
 
 
 def create_version(template: LaunchTemplate, data: dict, description: str) -> LaunchTemplateVersion:
@@ -15,7 +19,20 @@ def create_version(template: LaunchTemplate, data: dict, description: str) -> La
     return moto_create_version(template, data, description)
 
 
+def get_checksum(response: S3Response, headers: dict) -> tuple[str, str | None]:
+    """A SHA-256 that the caller has given stays with the object."""
+    given = response.headers.get("x-amz-checksum-sha256")
+    return ("SHA256", given) if given else moto_get_checksum(response, headers)
+
+
+def default_key(response: Settings) -> ActionResult:
+    return ActionResult({"KmsKeyId": "alias/aws/ebs"})
+
+
 def install() -> None:
     LaunchTemplate.create_version = create_version
+    S3Response._get_checksum = get_checksum
+    # It has no such call.
+    Settings.get_ebs_default_kms_key_id = default_key
     # A bucket's policy is taken without its conditions, so that one which refuses plain HTTP would refuse everybody.
     FakeBucket.get_permission = lambda bucket, action, resource: PermissionResult.NEUTRAL

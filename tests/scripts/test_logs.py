@@ -8,6 +8,7 @@ import time
 import pytest
 
 import deployed
+from operate import REPO, environment, run
 
 GROUP = "/theta-edge/theta-edge-node"
 MINUTE = 60 * 1000
@@ -43,7 +44,7 @@ def test_bootstraps_lines_are_readable_and_the_first_instance_comes_first(aws, l
     put(logs, "i-0aaa/bootstrap", (now - 10 * MINUTE, entry("failed", phase="secret", level="error")))
     put(logs, "i-0aaa/bootstrap", (now - 9 * MINUTE, entry("done")))
     put(logs, "i-0aaa/container", (now, "of the edge node"))
-    ended = deployed.run(aws, "logs")
+    ended = run(aws, "logs")
     assert ended.returncode == 0
     assert ended.stdout.splitlines() == [
         "2026-03-01T12:00:00.123Z  INFO   docker            old",
@@ -56,14 +57,14 @@ def test_bootstraps_lines_are_readable_and_the_first_instance_comes_first(aws, l
 def test_raw_lines_are_as_they_are(aws, logs, now):
     line = entry("old", phase="docker")
     put(logs, "i-0aaa/bootstrap", (now, line))
-    assert deployed.run(aws, "logs", "--raw").stdout == line + "\n"
+    assert run(aws, "logs", "--raw").stdout == line + "\n"
 
 
 @pytest.mark.parametrize("log", ["cloud-init", "container"])
 def test_the_other_logs(aws, logs, now, log):
     for name in ("bootstrap", "cloud-init", "container"):
         put(logs, f"i-0aaa/{name}", (now - MINUTE, f"{name} 1"), (now, f"{name} 2"))
-    ended = deployed.run(aws, "logs", log)
+    ended = run(aws, "logs", log)
     assert (ended.returncode, ended.stdout) == (0, f"{log} 1\n{log} 2\n")
 
 
@@ -77,14 +78,14 @@ def test_the_log_group_is_the_stacks(aws, now):
         logStreamName="i-0aaa/container",
         logEvents=[{"timestamp": now, "message": "hello"}],
     )
-    assert deployed.run(aws, "logs", "--name", "another-node", "container").stdout == "hello\n"
+    assert run(aws, "logs", "--name", "another-node", "container").stdout == "hello\n"
 
 
 def test_how_far_to_look_back(aws, logs, now):
     put(logs, "i-0aaa/container", (now - 90 * MINUTE, "before"), (now - 30 * MINUTE, "after"))
-    assert deployed.run(aws, "logs", "container", "--since", "1h").stdout == "after\n"
-    assert deployed.run(aws, "logs", "container", "--since", "2h").stdout == "before\nafter\n"
-    ended = deployed.run(aws, "logs", "container", "--since", "20m")
+    assert run(aws, "logs", "container", "--since", "1h").stdout == "after\n"
+    assert run(aws, "logs", "container", "--since", "2h").stdout == "before\nafter\n"
+    ended = run(aws, "logs", "container", "--since", "20m")
     assert (ended.returncode, ended.stdout, ended.stderr) == (
         0,
         "",
@@ -96,7 +97,7 @@ def test_more_than_a_page(aws, logs, now):
     lines = [(now - 10 * MINUTE + number, f"line {number}") for number in range(10_100)]
     put(logs, "i-0aaa/container", *lines[:9_000])
     put(logs, "i-0aaa/container", *lines[9_000:])
-    shown = deployed.run(aws, "logs", "container").stdout.splitlines()
+    shown = run(aws, "logs", "container").stdout.splitlines()
     assert shown == [text for _, text in lines]
 
 
@@ -108,7 +109,7 @@ def test_nothing_in_a_log_can_give_the_terminal_orders(aws, logs, now, options):
         (now, "\x1b]0;title\x07\x9b2J \u202egood\r"),
         (now + 1, json.dumps({"time": "now", "level": "info", "message": "two\nlines \x1b[2J", "phase": "\x08"})),
     )
-    ended = deployed.run(aws, "logs", *options)
+    ended = run(aws, "logs", *options)
     assert ended.returncode == 0
     first, second = ended.stdout.splitlines()
     assert first == "\\x1b]0;title\\x07\\x9b2J \\u202egood\\r"
@@ -119,15 +120,15 @@ def test_nothing_in_a_log_can_give_the_terminal_orders(aws, logs, now, options):
 @pytest.mark.parametrize("line", ["[]", '{"time": 1}', '{"time": {}, "level": 2, "message": 3}', "null", "{", '"\\ud800"'])
 def test_a_line_that_is_not_bootstraps_is_shown_as_it_is(aws, logs, now, line):
     put(logs, "i-0aaa/bootstrap", (now, line))
-    assert deployed.run(aws, "logs").stdout == line + "\n"
+    assert run(aws, "logs").stdout == line + "\n"
 
 
 def test_following_shows_each_line_once_as_it_comes(aws, logs, now):
     put(logs, "i-0aaa/bootstrap", (now - MINUTE, entry("first")))
     # Only against a test that would wait for ever.
-    command = ["timeout", "120", str(deployed.REPO / "scripts/logs"), "--follow"]
+    command = ["timeout", "120", str(REPO / "scripts/logs"), "--follow"]
     with subprocess.Popen(
-        command, env=deployed.environment(aws), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
+        command, env=environment(aws), stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True
     ) as following:
         assert following.stdout.readline().endswith("first\n")
         # Later than what was shown, and delivered late; then of an instance that has come meanwhile.
@@ -150,12 +151,12 @@ def test_following_shows_each_line_once_as_it_comes(aws, logs, now):
     ],
 )
 def test_wrong_usage(aws, arguments, problem):
-    ended = deployed.run(aws, "logs", *arguments)
+    ended = run(aws, "logs", *arguments)
     assert (ended.returncode, ended.stdout, ended.stderr) == (2, "", f"logs: {problem}; see --help\n")
 
 
 def test_a_node_that_never_was(aws):
-    ended = deployed.run(aws, "logs", "--name", "nobody")
+    ended = run(aws, "logs", "--name", "nobody")
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("logs: the log group /theta-edge/nobody cannot be read: ")
     assert ended.stderr.endswith("\nIt is made with the node's stack: see that --name and --region name a node\n")

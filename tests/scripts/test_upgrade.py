@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import re
 import subprocess
 
 import pytest
@@ -10,8 +11,7 @@ from moto.ssm.responses import SimpleSystemManagerResponse
 
 import deployed
 from aws.resources.waiting import WaitCondition
-from conftest import would_run
-from deployed import REPO
+from operate import REPO, run, would_run
 from test_deploy import ADDRESS, NAME, NODE, REASON, parameters, stack
 
 EXECUTION = "4105a4fc-f944-11e6-9d32-0a1b2c3d495h"
@@ -26,7 +26,7 @@ def node(aws) -> str:
 
 
 def upgrade(aws, binary, *options: str) -> subprocess.CompletedProcess[str]:
-    return deployed.run(aws, "upgrade", "--binary", str(binary), *options)
+    return run(aws, "upgrade", "--binary", str(binary), *options)
 
 
 def short(text: str) -> str:
@@ -53,6 +53,13 @@ def test_only_what_was_asked_for_changes_and_the_wait_condition_flips(aws, node,
     assert deployed.output(aws, NAME, "VolumeId") == volume
     said, told = ended.stdout.split("\nThe node theta-edge-node is upgraded.\n")
     shown, followed = said.split("==> Updating theta-edge-node")
+    shown, rest = shown.split("  cost   ")
+    assert re.sub(r"[\d,]+ USD", "N USD", rest) == """\
+            about N USD a month in us-east-1, without tax and traffic
+  time               10 to 30 minutes, in which the node is away
+  for good           a volume that has grown does not shrink; the rest is rolled back where it fails
+
+\x1b[1m"""
     assert shown == f"""
 \x1b[1m==> What changes in theta-edge-node\x1b[0m
   template           stays
@@ -64,8 +71,7 @@ def test_only_what_was_asked_for_changes_and_the_wait_condition_flips(aws, node,
   AssetsSha256       {"0" * 64} -> {changed["AssetsSha256"]}
   WaitOn             first -> second
   instance           a new one, on the same volume
-
-\x1b[1m"""
+"""
     # The events of this update only.
     assert "Ready2" in followed and "SecurityGroup" not in followed
     instance = deployed.instance(aws, NAME)
@@ -206,7 +212,8 @@ def test_another_address_after_an_upgrade_is_no_success(aws, node, binary):
     ended = upgrade(aws, binary, "--yes")
     assert ended.returncode == 1
     assert ended.stderr.endswith(
-        f"\nupgrade: theta-edge-node has another wallet key now: its address was {ADDRESS} and is 0x{'f' * 40}\n"
+        f"\nupgrade: theta-edge-node has another wallet key now: its address was {ADDRESS} and is 0x{'f' * 40}. Compare "
+        "that with your backup, and see scripts/verify --name theta-edge-node\n"
     )
 
 

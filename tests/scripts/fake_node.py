@@ -177,6 +177,9 @@ class FakeNode:
         assert arguments == ("stop", "-t", "60", "edgelauncher"), arguments
         self.note("docker", *arguments)
         self.set(running=False)
+        if state := self.state.get("while_stopping"):
+            # What the container's own program does in its last moment.
+            subprocess.run(["sh", "-euc", state], cwd=self.folder, check=True)
         return 0
 
     def note(self, *words: str) -> None:

@@ -7,8 +7,7 @@ import pytest
 
 import deployed
 from aws import pages
-from conftest import would_run
-from deployed import REPO
+from operate import REPO, environment, run, would_run
 from test_deploy import ADDRESS, COMMON, NAME, NODE, data_volume, stacks, volumes
 
 
@@ -22,7 +21,7 @@ def node(aws) -> str:
 
 
 def destroy(aws, *options: str, **more) -> subprocess.CompletedProcess[str]:
-    return deployed.run(aws, "destroy", *options, **more)
+    return run(aws, "destroy", *options, **more)
 
 
 def snapshots(aws) -> dict[str, dict]:
@@ -82,17 +81,16 @@ def test_a_dry_run_prints_every_call_and_makes_none(aws, node):
     assert calls == [
         ["ec2", "create-snapshot", "--volume-id", node, "--description", f"Last of {NAME}", "--tag-specifications"]
         + [
-            f"ResourceType=snapshot,Tags=[{{Key=Name,Value={NAME}}},{{Key=theta-edge:node,Value={NAME}}},"
-            "{Key=Project,Value=AWS_THETA_EDGE}]"
-        ]
-        + ["--query", "SnapshotId", "--output", "text"],
+            f'[{{"ResourceType":"snapshot","Tags":[{{"Key":"Name","Value":"{NAME}"}},'
+            f'{{"Key":"theta-edge:node","Value":"{NAME}"}},{{"Key":"Project","Value":"AWS_THETA_EDGE"}}]}}]'
+        ],
         ["cloudformation", "delete-stack", "--stack-name", NAME],
         ["ec2", "delete-volume", "--volume-id", node],
         ["cloudformation", "delete-stack", "--stack-name", COMMON],
         ["secretsmanager", "delete-secret", "--secret-id", arn, "--recovery-window-in-days", "30"],
     ]
     assert emptying[:5] == ["s3api", "delete-objects", "--bucket", bucket, "--delete"]
-    assert len(wanted) == 3 and all(f'{{"Key": "it\'s", "VersionId": "{version}"}}' in emptying[5] for version in wanted)
+    assert len(wanted) == 3 and all(f'{{"Key":"it\'s","VersionId":"{version}"}}' in emptying[5] for version in wanted)
     assert stacks(aws) == {COMMON: "CREATE_COMPLETE", NAME: "CREATE_COMPLETE"}
     assert volumes(aws) == [node] and snapshots(aws) == {}
 
@@ -211,7 +209,7 @@ def test_it_asks_for_the_stacks_name(aws, node):
         ended = subprocess.run(
             ["script", "--quiet", "--return", "--command", str(REPO / "scripts/destroy"), "/dev/null"],
             input=answer + "\n",
-            env=deployed.environment(aws),
+            env=environment(aws),
             capture_output=True,
             text=True,
         )

@@ -1,0 +1,302 @@
+"""Makes an edge node on AWS from nothing, with one command; or a fleet of them."""
+
+from __future__ import annotations
+
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+from theta_edge import artifacts, common_stack, settings, stacks, summary
+from theta_edge.artifacts import Binary
+from theta_edge.aws import Aws, Refused
+from theta_edge.checks import Checks
+from theta_edge.command import COMMON_HELP, Common, Failed, Problems, WrongUsage, confirm, options, say, warn
+from theta_edge.settings import Settings
+from theta_edge.stacks import Stack
+from theta_edge.template import FLEET, NODE, Template
+
+HELP = f"""\
+Usage: scripts/deploy [OPTION…]
+
+Makes one node: checks everything first, shows what it will make, what that costs and how long it
+takes, and asks. Then it makes the common stack (bucket, wallet password, SSM documents) where it is
+missing, uploads the binary, the assets and the templates, makes the node's stack and follows it
+until the node is healthy. Nothing is changed unless all checks pass.
+
+  --name NAME                 the stack (default: theta-edge-node)
+  --common NAME               the common stack (default: theta-edge-common)
+{artifacts.HELP}\
+  --vpc VPC, --subnet SUBNET  default: the default VPC, and its first public subnet in a zone that has
+                              the instance type
+  --volume-id VOLUME          take over this volume, with the wallet key on it
+  --snapshot-id SNAPSHOT      make the volume from this snapshot, with the wallet key in it
+  --alarm-email ADDRESS       gets the alarms of all nodes of the common stack
+  --password-file FILE        the wallet password, 12 to 128 characters
+  --keep-failed               leave a node whose set-up failed as it is, to be looked at
+  --nodes NAME,NAME…          make a fleet: a node with a volume and a key of its own for each name
+                              (letters and digits); --name is then theta-edge-fleet by default
+  --yes                       do not ask
+{settings.HELP}{COMMON_HELP}
+The wallet password encrypts the wallet key; without it the key is lost, so keep a copy. It is asked
+for, without showing it, when the common stack is still to be made and neither --password-file nor
+--secret-arn is given. It goes from here to Secrets Manager through TLS only: it is in no argument
+list, no environment, no shell history and no file. With --secret-arn it never comes by here: the
+common stack then names that secret; where the common stack is there already, only this node uses it.
+"""
+
+
+@dataclass
+class Wanted:
+    """What the command line asks for."""
+
+    name: str = ""
+    common: str = "theta-edge-common"
+    binary: Binary = field(default_factory=Binary)
+    alarm_email: str = ""
+    password_file: str = ""
+    keep_failed: bool = False
+    yes: bool = False
+    settings: Settings = field(default_factory=Settings)
+
+
+def _parse(arguments: list[str], shared: Common) -> Wanted:
+    wanted = Wanted()
+    own = ["--name", "--common", "--binary", "--binary-sha256", "--alarm-email", "--password-file"]
+    for option, value in options(
+        arguments, shared, [*own, *settings.VALUED], ["--keep-failed", "--yes", *settings.FLAGS]
+    ):
+        if option == "--binary":
+            wanted.binary.source = value
+        elif option == "--binary-sha256":
+            wanted.binary.sha256 = value
+        elif not wanted.settings.take(option, value):
+            setattr(wanted, option[2:].replace("-", "_"), value if option in own else True)
+    if wanted.password_file and wanted.settings.given.get("SecretArn"):
+        raise WrongUsage("--password-file and --secret-arn are two places for one password: give one of them")
+    wanted.name = wanted.name or ("theta-edge-fleet" if wanted.settings.nodes else "theta-edge-node")
+    return wanted
+
+
+def main(arguments: list[str]) -> int:
+    shared = Common()
+    wanted = _parse(arguments, shared)
+    template = FLEET if wanted.settings.nodes else NODE
+    wanted.settings.settle(template)
+    aws = Aws(shared)
+    password, common = _check(aws, wanted, template)
+    _look_for_volumes(aws, wanted)
+    summary.show(
+        f"What will be made in {aws.region} (account {aws.account})",
+        wanted.name,
+        wanted.settings,
+        None if common else wanted.common,
+    )
+    if not wanted.yes and not aws.dry_run:
+        confirm("yes", "Nothing was made yet.")
+
+    _bring_up_common(aws, wanted, common, password)
+    del password
+    stack_id = _create(aws, wanted, template)
+    if aws.dry_run:
+        return 0
+    rests = stacks.follow(aws, stack_id)
+    if not rests or rests.status != "CREATE_COMPLETE":
+        return _report_failure(aws, wanted, stack_id, rests)
+    _report(aws, wanted, rests)
+    return 0
+
+
+# Looking.
+
+
+def _check(aws: Aws, wanted: Wanted, template: Template) -> tuple[str, Stack | None]:
+    """Everything, before anything is changed. The wallet password, if it is known yet, and the common stack."""
+    problems = Problems()
+    _check_stack(aws, wanted.name, problems)
+    wanted.settings.check_values(template, problems)
+    common = _check_common(aws, wanted.common, problems)
+    if wrong := wanted.binary.problem():
+        problems.add(wrong)
+    wanted.settings.check_fleet(problems)
+    checks = Checks(aws, wanted.settings, template, problems)
+    checks.image()
+    checks.machine()
+    checks.volume()
+    checks.sources()
+    checks.place()
+    checks.quota(len(wanted.settings.nodes) or 1)
+    checks.default_key()
+    checks.secret()
+    password = ""
+    if not common and not wanted.settings.given.get("SecretArn"):
+        password = common_stack.read_password(wanted.password_file, aws.dry_run, problems)
+    elif wanted.password_file:
+        problems.add(
+            f"{wanted.common} has a wallet password already: leave out --password-file; a node can have its own with "
+            "--secret-arn"
+        )
+    if not wanted.yes and not aws.dry_run and not sys.stdin.isatty():
+        problems.add("there is no terminal to ask at: say --yes")
+    problems.report()
+    return password, common
+
+
+def _is_name(name: str, problems: Problems) -> bool:
+    if re.fullmatch("[a-zA-Z][-a-zA-Z0-9]{0,127}", name):
+        return True
+    problems.add(f"a stack's name has letters, digits and hyphens, and begins with a letter: not {name!r}")
+    return False
+
+
+def _check_stack(aws: Aws, name: str, problems: Problems) -> None:
+    stack = stacks.find(aws, name) if _is_name(name, problems) else None
+    if not stack:
+        return
+    if stack.at_work and stack.status != "REVIEW_IN_PROGRESS":
+        problems.add(f"the stack {name} is being worked on ({stack.status}): wait until that has ended")
+    elif stack.left_over:
+        problems.add(
+            f"the stack {name} is left from a deployment that failed ({stack.status}): remove it with scripts/destroy "
+            f"--name {name}, then deploy again"
+        )
+    else:
+        problems.add(
+            f"the stack {name} exists already ({stack.status}): change it with scripts/upgrade --name {name}, or give "
+            "another node another --name"
+        )
+
+
+def _check_common(aws: Aws, name: str, problems: Problems) -> Stack | None:
+    stack = stacks.find(aws, name) if _is_name(name, problems) else None
+    if stack and stack.at_work:
+        problems.add(f"the common stack {name} is being worked on ({stack.status}): wait until that has ended")
+    elif stack and stack.left_over:
+        problems.add(
+            f"the common stack {name} is left from a deployment that failed ({stack.status}): remove it with "
+            f"scripts/destroy --with-common --common {name}"
+        )
+    return stack
+
+
+def _look_for_volumes(aws: Aws, wanted: Wanted) -> None:
+    """An earlier node of this name has left its volume, and with it its wallet key."""
+    given = wanted.settings.given
+    if given.get("VolumeId") or given.get("SnapshotId") or wanted.settings.nodes:
+        return
+    filters = [{"Name": "tag:theta-edge:node", "Values": [wanted.name]}, {"Name": "status", "Values": ["available"]}]
+    try:
+        left = [one["VolumeId"] for one in aws.pages("ec2", "describe_volumes", "Volumes", Filters=filters)]
+    except Refused:
+        return
+    if left:
+        warn(
+            f"an earlier {wanted.name} has left {', '.join(left)} with its wallet key: --volume-id goes on with it; "
+            "this node gets a new key"
+        )
+
+
+# Making.
+
+
+def _bring_up_common(aws: Aws, wanted: Wanted, common: Stack | None, password: str) -> None:
+    if common:
+        common_stack.update(aws, common, {"AlarmEmail": wanted.alarm_email} if wanted.alarm_email else {})
+        return
+    values = {"AlarmEmail": wanted.alarm_email}
+    if secret := wanted.settings.given.pop("SecretArn", ""):
+        values = {"SecretArn": secret, **values}
+    elif not password and not aws.dry_run:
+        password = common_stack.ask_password()
+    common_stack.create(aws, wanted.common, values, password)
+
+
+def _create(aws: Aws, wanted: Wanted, template: Template) -> str:
+    """The id of the stack that is made; nothing with --dry-run."""
+    common, given = stacks.find(aws, wanted.common), wanted.settings.given
+
+    def output(key: str) -> str:
+        # Where a dry run has not made the stack, the output has a placeholder.
+        found = common.outputs.get(key, "") if common else ""
+        return found or (f"<{key} of {wanted.common}>" if aws.dry_run else "")
+
+    bucket = output("Bucket")
+    say("Uploading what the node is made from")
+    made = artifacts.name(aws, bucket, wanted.binary.file)
+    for line in artifacts.upload(aws, bucket, made):
+        print(line, file=sys.stderr, flush=True)
+    given.update(made.parameters)
+    if not given.get("AlarmTopicArn"):
+        known = common.outputs.get("AlarmTopicArn", "") if common else ""
+        given["AlarmTopicArn"] = output("AlarmTopicArn") if wanted.alarm_email else known
+    given["CommonStack"] = wanted.common
+    url, capabilities = given["NodeTemplateUrl"], ["CAPABILITY_IAM"]
+    if wanted.settings.nodes:
+        url, capabilities = given["FleetTemplateUrl"], ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
+        given["VerifyDocument"] = output("VerifyDocument")
+    values = {key: given[key] for key in template.parameters if key in given}
+    failure: dict[str, Any] = {"OnFailure": "DO_NOTHING"} if wanted.keep_failed else {}
+    say(f"Making {wanted.name}: {wanted.settings.value['InstanceType']} in {given['AvailabilityZone']}")
+    try:
+        made_stack = aws.change(
+            "cloudformation",
+            "create_stack",
+            StackName=wanted.name,
+            TemplateURL=url,
+            Parameters=stacks.parameters(values, []),
+            Capabilities=capabilities,
+            Tags=[stacks.PROJECT],
+            **failure,
+        )
+    except Refused as refused:
+        raise Failed(f"the stack {wanted.name} was not made: {refused}") from refused
+    return str(made_stack.get("StackId", ""))
+
+
+# Telling.
+
+
+def _report_failure(aws: Aws, wanted: Wanted, stack_id: str, rests: Stack | None) -> int:
+    said = [
+        f"{wanted.name} was not made ({rests.status if rests else 'deleted'}):\n{stacks.failures(aws, stack_id)}\n"
+    ]
+    if volume := stacks.resource(aws, stack_id, "Volume"):
+        try:
+            aws.read("ec2", "describe_volumes", VolumeIds=[volume])
+            said.append(f"The volume {volume} was made, and is kept: --volume-id {volume} goes on with it.\n")
+        except Refused:
+            pass  # it went with the stack
+    if wanted.keep_failed:
+        said.append(f"It is left as it is. What happened:  scripts/logs --name {wanted.name}")
+    else:
+        said.append("To look at a node that failed, deploy with --keep-failed.")
+    raise Failed("\n".join(said) + f"\nBefore the next try:  scripts/destroy --name {wanted.name}")
+
+
+def _report(aws: Aws, wanted: Wanted, stack: Stack) -> None:
+    name, nodes = wanted.name, wanted.settings.nodes
+    dashboard = stack.outputs.get("Dashboard", "")
+    if nodes:
+        print(f"""
+The fleet {name} is up: {", ".join(nodes)}.
+  dashboard  {dashboard}
+
+Check it:        scripts/verify --all
+Change it:       scripts/upgrade --name {name}
+Add a node:      scripts/upgrade --name {name} --nodes {",".join(nodes)},another""")
+        return
+    instance = stacks.instance(aws, stack)
+    volume = stack.outputs.get("VolumeId") or "none: the wallet key is on the instance store, which is empty after a stop"
+    print(f"""
+The node {name} is up.
+  address    {stack.address or f"not known yet: scripts/verify --name {name} tells it"}
+  instance   {instance}
+  volume     {volume}
+  dashboard  {dashboard}
+
+Check it:        scripts/verify --name {name}
+Read its logs:   scripts/logs --name {name}
+Save its key:    scripts/backup-key --name {name}
+Enter it:        aws ssm start-session --region {aws.region} --target {instance}
+Change it:       scripts/upgrade --name {name}
+Remove it:       scripts/destroy --name {name}""")

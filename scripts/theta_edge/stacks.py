@@ -1,0 +1,170 @@
+"""What CloudFormation's stacks tell: outputs, parameters, events, and the node that one has made."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from theta_edge.aws import Aws, Refused, pause
+from theta_edge.command import Failed
+from theta_edge.terminal import address, one_line
+
+# The tag that the costs of all nodes can be found by.
+PROJECT = {"Key": "Project", "Value": "AWS_THETA_EDGE"}
+
+
+@dataclass(frozen=True)
+class Stack:
+    name: str
+    id: str
+    status: str
+    parameters: dict[str, str]
+    outputs: dict[str, str]
+
+    @property
+    def at_work(self) -> bool:
+        return self.status.endswith("_IN_PROGRESS")
+
+    @property
+    def left_over(self) -> bool:
+        """From an operation that failed: it can only be removed."""
+        return self.status.startswith("ROLLBACK_") or self.status in ("CREATE_FAILED", "DELETE_FAILED")
+
+    @property
+    def address(self) -> str:
+        """What the node reported when it was ready, if it did: one entry for each instance that signalled, whose value
+        is what bootstrap sent, JSON of its own."""
+        try:
+            reports = [json.loads(data) for data in json.loads(self.outputs.get("Node") or "{}").values()]
+            return next((known for report in reports if (known := address(report.get("address")))), "")
+        except (ValueError, TypeError, AttributeError):
+            return ""  # another version said something else
+
+
+def find(aws: Aws, name: str) -> Stack | None:
+    """A stack by its name or its id; the id finds it also when it is deleted."""
+    try:
+        found = aws.read("cloudformation", "describe_stacks", StackName=name)["Stacks"][0]
+    except Refused as refused:
+        if "does not exist" in str(refused):
+            return None
+        raise Failed(f"stack {name} cannot be read: {refused}") from refused
+    return Stack(
+        found["StackName"],
+        found["StackId"],
+        found["StackStatus"],
+        {item["ParameterKey"]: item.get("ParameterValue", "") for item in found.get("Parameters", [])},
+        # The node's own report is among them.
+        {item["OutputKey"]: one_line(item.get("OutputValue", "")) for item in found.get("Outputs", [])},
+    )
+
+
+def template(aws: Aws, stack: Stack) -> str:
+    try:
+        body = aws.read("cloudformation", "get_template", StackName=stack.id, TemplateStage="Original")["TemplateBody"]
+    except Refused as refused:
+        raise Failed(f"the template of stack {stack.name} cannot be read: {refused}") from refused
+    return body if isinstance(body, str) else json.dumps(body)
+
+
+def resources(aws: Aws, stack_id: str) -> list[dict[str, str]]:
+    try:
+        return list(aws.pages("cloudformation", "list_stack_resources", "StackResourceSummaries", StackName=stack_id))
+    except Refused as refused:
+        raise Failed(f"the resources of stack {stack_id} cannot be read: {refused}") from refused
+
+
+def resource(aws: Aws, stack_id: str, logical_id: str) -> str:
+    """The physical id of a resource, or nothing."""
+    found = [one for one in resources(aws, stack_id) if one["LogicalResourceId"] == logical_id]
+    return found[0].get("PhysicalResourceId", "") if found else ""
+
+
+def instance(aws: Aws, stack: Stack) -> str:
+    """The id of the instance that is the node now, or nothing."""
+    group = stack.outputs.get("AutoScalingGroup")
+    if not group:
+        return ""
+    try:
+        groups = aws.read("autoscaling", "describe_auto_scaling_groups", AutoScalingGroupNames=[group])
+    except Refused as refused:
+        raise Failed(f"the group of stack {stack.name} cannot be read: {refused}") from refused
+    instances = [one for found in groups["AutoScalingGroups"] for one in found["Instances"]]
+    return next((one["InstanceId"] for one in instances if one["LifecycleState"] == "InService"), "")
+
+
+def parameters(values: dict[str, str], kept: list[str]) -> list[dict[str, Any]]:
+    """As CloudFormation takes them: values, and the keys that keep theirs."""
+    return [{"ParameterKey": key, "ParameterValue": value} for key, value in values.items()] + [
+        {"ParameterKey": key, "UsePreviousValue": True} for key in kept
+    ]
+
+
+# Events.
+
+
+def newest_event(aws: Aws, stack_id: str) -> str:
+    """Before a change, to tell its events from older ones."""
+    return next((event["EventId"] for event in _events(aws, stack_id)), "")
+
+
+def _events(aws: Aws, stack_id: str) -> Iterator[dict[str, Any]]:
+    try:
+        yield from aws.pages("cloudformation", "describe_stack_events", "StackEvents", StackName=stack_id)
+    except Refused as refused:
+        raise Failed(f"the events of stack {stack_id} cannot be read: {refused}") from refused
+
+
+def events_after(aws: Aws, stack_id: str, newest: str) -> list[dict[str, Any]]:
+    """Oldest first. AWS gives the newest first, in pages: those of a large fleet fill many."""
+    fresh = []
+    for event in _events(aws, stack_id):
+        if event["EventId"] == newest:
+            break
+        fresh.append(event)
+    return fresh[::-1]
+
+
+def follow(aws: Aws, stack_id: str, newest: str = "") -> Stack | None:
+    """Prints the events after the newest that is known, until the stack rests. By the stack's id, which outlives it."""
+    try:
+        while True:
+            # The status first: every event before it is then there to be read.
+            stack = find(aws, stack_id)
+            for event in events_after(aws, stack_id, newest) if stack else []:
+                newest = event["EventId"]
+                print(_line(event), flush=True)
+            if not stack or not stack.at_work:
+                return stack
+            pause()
+    except KeyboardInterrupt:
+        raise KeyboardInterrupt(f"no longer following, but AWS goes on with {stack_id}") from None
+
+
+def _line(event: dict[str, Any]) -> str:
+    status, reason = event["ResourceStatus"], one_line(event.get("ResourceStatusReason", ""))
+    failed = status.endswith("_FAILED") or "ROLLBACK_IN_PROGRESS" in status
+    return "{:%H:%M:%S}  {:<20} {:<24} {}{}".format(
+        event["Timestamp"],
+        one_line(event["LogicalResourceId"]),
+        status,
+        event["ResourceType"],
+        ": " + reason if failed and reason else "",
+    )
+
+
+def failures(aws: Aws, stack_id: str, newest: str = "") -> str:
+    """What failed after that event, oldest first: "RESOURCE: reason" lines."""
+    lines = []
+    for event in events_after(aws, stack_id, newest):
+        reason, physical = one_line(event.get("ResourceStatusReason", "")), event.get("PhysicalResourceId", "")
+        # What was only cancelled because something else failed tells nothing.
+        if not event["ResourceStatus"].endswith("_FAILED") or not reason or reason.endswith("cancelled"):
+            continue
+        lines.append(f"  {one_line(event['LogicalResourceId'])}: {reason}")
+        # A stack within the stack (a node of a fleet) has the reason itself.
+        if event["ResourceType"] == "AWS::CloudFormation::Stack" and physical not in ("", stack_id):
+            lines.append(failures(aws, physical))
+    return "\n".join(line for line in lines if line)
