@@ -11,7 +11,7 @@ pub fn a_bare_instance_becomes_a_healthy_node() {
     let status = instance.json("bootstrap status --json");
     assert_eq!(status["run"]["result"], "ok");
     let phases = status["phases"].as_array().unwrap();
-    assert_eq!(phases.len(), 12);
+    assert_eq!(phases.len(), 13);
     for phase in phases {
         let state = phase["status"].as_str().unwrap();
         assert!(matches!(state, "ok" | "not-applicable"), "{phase}");
