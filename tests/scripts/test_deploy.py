@@ -614,7 +614,7 @@ def test_wrong_usage_is_told_before_anything_is_asked(aws, binary, options, told
 
 def test_without_a_region_or_credentials_it_says_what_to_do(aws, binary):
     nowhere = {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}
-    for environment, told in [
+    for variables, told in [
         (nowhere, "deploy: no region is set: say --region REGION, or set AWS_REGION\n"),
         (
             {"AWS_ACCESS_KEY_ID": ""},
@@ -627,7 +627,7 @@ def test_without_a_region_or_credentials_it_says_what_to_do(aws, binary):
             "Sign in with 'aws configure', 'aws sso login' or --profile, and try 'aws sts get-caller-identity'\n",
         ),
     ]:
-        ended = deploy(aws, binary, **environment)
+        ended = deploy(aws, binary, **variables)
         assert (ended.returncode, ended.stdout, ended.stderr) == (1, "", told)
 
 
