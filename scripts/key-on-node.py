@@ -29,6 +29,7 @@ ROOT = os.environ.get("BOOTSTRAP_ROOT", "")
 RUN = ROOT + "/run/bootstrap"
 PAIR = "key-pair-"
 CONFIG = ROOT + "/etc/bootstrap/config.json"
+WALLET = ROOT + "/var/lib/bootstrap/wallet.json"
 SPEC = ROOT + "/opt/bootstrap/assets/edge.json"
 
 # No wallet key is longer.
@@ -366,6 +367,7 @@ def put(node, old, address, content):
         kept = f"{node.aside}/{old.address}-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
         make_folder(kept)
         move(f"{node.folder}/{old.name}", f"{kept}/{old.name}")
+    remember(address)
     move(staged, new_name(node, address))
     return kept
 
@@ -377,7 +379,9 @@ def put_back(node, kept, address):
     os.unlink(new_name(node, address))
     move(f"{kept}/{name}", f"{node.folder}/{name}")
     os.rmdir(kept)
-    return node.key().address
+    old = node.key().address
+    remember(old)
+    return old
 
 
 def kept_before(node, address):
@@ -391,6 +395,23 @@ def kept_before(node, address):
 
 def new_name(node, address):
     return f"{node.folder}/{address.removeprefix('0x')}"
+
+
+def remember(address):
+    """bootstrap takes any other wallet than the one that it remembers for a failure: only a restore changes that."""
+    try:
+        with open(WALLET, "rb") as file:
+            wallet = json.load(file)
+    except (FileNotFoundError, ValueError):
+        return
+    if wallet["address"] == address:
+        return
+    wallet = {"disk": wallet["disk"], "address": address, "restored": True}
+    new = WALLET + ".new"
+    if os.path.lexists(new):
+        os.unlink(new)
+    write(new, json.dumps(wallet).encode())
+    move(new, WALLET)
 
 
 # Files that survive a power cut.

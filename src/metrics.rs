@@ -7,8 +7,9 @@ use serde_json::json;
 
 use crate::aws::cloudwatch::{Metric, put_metrics};
 use crate::directories;
-use crate::edge::Spec;
 use crate::edge::container::restore_gpu;
+use crate::edge::keys::{self, Keys};
+use crate::edge::{Spec, wallet};
 use crate::engine::Lock;
 use crate::engine::lock::{RUN_LOCK, Taken};
 use crate::error::{Error, Result};
@@ -155,7 +156,16 @@ async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
     progress.observe_gpu(live.gpus.as_ref().filter(|_| runs).map(Result::is_ok), now);
 
     let identity = identify(node, progress).await?;
-    let metrics = measure(&live, progress, now, config.metrics.per_peer, &identity);
+    let disk = config.volume.id.as_ref().unwrap_or(&identity.instance);
+    let address = status.and_then(|status| status.address.as_deref());
+    let folder = keys::look(host, &spec.key_folder(config), None);
+    let is_own = wallet::remembered(host, disk).is_none_or(|known| {
+        folder.is_ok_and(|folder| {
+            folder.keys != Keys::None && wallet::contradiction(&known, &folder, address).is_none()
+        })
+    });
+    let per_peer = config.metrics.per_peer;
+    let metrics = measure(&live, progress, now, is_own, per_peer, &identity);
     progress.identity = Some(identity);
     Ok(metrics)
 }
@@ -179,11 +189,12 @@ async fn identify(node: &Node, progress: &Progress) -> Result<Identity> {
     })
 }
 
-/// The values, for the instance, and once more for its Auto Scaling group.
+/// The values, for the instance, and once more for its Auto Scaling group. `is_own`: the wallet is the node's own.
 fn measure(
     live: &Live,
     progress: &Progress,
     now: i64,
+    is_own: bool,
     per_peer: bool,
     identity: &Identity,
 ) -> Vec<Metric> {
@@ -200,7 +211,8 @@ fn measure(
     let healthy = height.is_some_and(|height| height > 0)
         && age < STALL_SECONDS
         && !peers.is_empty()
-        && gpu != Some(false);
+        && gpu != Some(false)
+        && is_own;
     let container = live.container.as_ref().ok().and_then(Option::as_ref);
     let flag = |flag: bool| if flag { 1.0 } else { 0.0 };
 
@@ -311,7 +323,7 @@ mod tests {
             height_moved_at: Some(1_000 - age),
             ..Progress::default()
         };
-        measure(live, &progress, 1_000, false, &identity(None))
+        measure(live, &progress, 1_000, true, false, &identity(None))
             .iter()
             .map(|metric| format!("{}={}", metric.name, metric.value))
             .collect()
@@ -379,8 +391,8 @@ mod tests {
     #[test]
     fn the_group_gets_a_copy_and_peers_only_where_asked() {
         let progress = Progress::default();
-        let plain = measure(&good(), &progress, 1, false, &identity(None));
-        let copied = measure(&good(), &progress, 1, false, &identity(Some("group")));
+        let plain = measure(&good(), &progress, 1, true, false, &identity(None));
+        let copied = measure(&good(), &progress, 1, true, false, &identity(Some("group")));
         assert_eq!(copied.len(), 2 * plain.len());
         let dimensions = &copied.last().unwrap().dimensions;
         assert_eq!(
@@ -388,7 +400,7 @@ mod tests {
             [("AutoScalingGroupName".into(), "group".into())]
         );
 
-        let peers = measure(&good(), &progress, 1, true, &identity(Some("group")));
+        let peers = measure(&good(), &progress, 1, true, true, &identity(Some("group")));
         assert_eq!(peers.len(), copied.len() + 2);
         let last = peers.last().unwrap();
         assert_eq!((last.name.as_str(), last.value), ("edge_peer", 1.0));

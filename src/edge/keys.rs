@@ -4,9 +4,12 @@ use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
 
-use crate::error::{OrFail, Result};
+use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::log::printable;
+
+/// So many names tell that there are several: the container can make any number.
+const NAMES: usize = 4;
 
 /// What the key folder holds.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -17,7 +20,8 @@ pub enum Keys {
     One(String),
     /// One file whose name is no address.
     Unknown(String),
-    /// Several files. The node refuses to start ("Multiple encrypted keys detected"), whatever they are.
+    /// Several files, the first few of them. The node refuses to start ("Multiple encrypted keys detected"), whatever
+    /// they are.
     Several(Vec<String>),
 }
 
@@ -34,7 +38,8 @@ pub struct KeyFolder {
     pub foreign: Vec<String>,
 }
 
-/// Looks into the key folder at `path`; a folder that does not exist holds no key. The owner is checked where given.
+/// Looks into the key folder at `path`; a folder that does not exist holds no key. The owner is checked where given. The
+/// container owns the folder, so no link on the way there is followed.
 pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
     let hint = format!("look at it yourself: ls -la {path}");
     let cannot = || format!("cannot read the key folder {path}");
@@ -48,6 +53,16 @@ pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
         Err(error) if error.kind() == ErrorKind::NotFound => return Ok(folder),
         entries => entries.or_fail(cannot, &hint)?,
     };
+    let canonical = |path| fs::canonicalize(host.path(path)).or_fail(cannot, &hint);
+    let straight = canonical("/")?.join(path.trim_start_matches('/'));
+    if canonical(path)? != straight {
+        return Err(Error::new(
+            format!(
+                "the key folder {path} is reached through a symbolic link, which is not followed"
+            ),
+            format!("see who made it (namei -l {path}), and put a folder in its place"),
+        ));
+    }
     let itself = fs::metadata(host.path(path)).or_fail(cannot, &hint)?;
     folder.note(path, &itself, 0o700, owner);
 
@@ -58,8 +73,14 @@ pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
         let metadata = entry.metadata().or_fail(cannot, &hint)?;
         folder.note(&format!("{path}/{name}"), &metadata, 0o600, owner);
         names.push(name);
+        if names.len() == NAMES {
+            break;
+        }
     }
     names.sort();
+    if names.len() == NAMES {
+        names.push("…".into());
+    }
     folder.keys = match names.as_slice() {
         [] => Keys::None,
         [name] => address(name).map_or_else(|| Keys::Unknown(name.clone()), Keys::One),
@@ -131,6 +152,49 @@ mod tests {
             keys(&[(&backup, 0o600), (A, 0o600)]),
             Keys::Several(vec![A.into(), backup.clone()])
         );
+    }
+
+    #[test]
+    fn any_number_of_files_is_several() {
+        let names: Vec<String> = (0..1000).map(|number| format!("{number:03}")).collect();
+        let files: Vec<(&str, u32)> = names.iter().map(|name| (name.as_str(), 0o644)).collect();
+        let (_root, host) = folder(&files, 0o700);
+        let found = look(&host, "/keys", Some(u32::MAX)).unwrap();
+        let Keys::Several(names) = &found.keys else {
+            panic!("{found:?}");
+        };
+        assert_eq!(names.len(), NAMES + 1);
+        assert_eq!(names.last().unwrap(), "…");
+        assert_eq!(
+            (found.unsafe_modes.len(), found.foreign.len()),
+            (NAMES, NAMES + 1)
+        );
+    }
+
+    #[test]
+    fn no_link_is_followed() {
+        for link in ["keys", "other"] {
+            let (root, host) = folder(&[(A, 0o600)], 0o700);
+            let at = |name: &str| root.path().join(name);
+            fs::create_dir_all(at("srv/private")).unwrap();
+            fs::write(at("srv/private/customers"), "x").unwrap();
+            let (made, path) = match link {
+                "keys" => {
+                    fs::remove_dir_all(at("keys")).unwrap();
+                    (at("keys"), "/keys")
+                }
+                _ => (at("other"), "/other/private"),
+            };
+            let target = if link == "keys" { "srv/private" } else { "srv" };
+            std::os::unix::fs::symlink(at(target), made).unwrap();
+            let error = look(&host, path, None).unwrap_err();
+            assert_eq!(
+                error.reason(),
+                format!(
+                    "the key folder {path} is reached through a symbolic link, which is not followed"
+                )
+            );
+        }
     }
 
     #[test]

@@ -279,6 +279,10 @@ fn key(facts: &Facts) -> Finding {
     let path = &folder.path;
     let answered = facts.edge.live.status.as_ref().ok();
     let by_rpc = answered.and_then(|status| status.address.as_deref());
+    let wallet = facts.wallet.as_deref();
+    if let Some(another) = wallet.and_then(|known| wallet::contradiction(known, folder, by_rpc)) {
+        return fail(another.reason(), another.hint());
+    }
     match &folder.keys {
         Keys::None if by_rpc.is_some() => fail(
             format!(
@@ -763,7 +767,10 @@ mod tests {
                 f.edge.live.status = Err(Fault::Refused);
             }, Unhealthy, "fail: the wallet key of 0x2e833968e5bb786ae419c4d13189fb081cc43bab is gone: /data/keys holds none"),
             ("key", |f| f.keys.as_mut().unwrap().keys = Keys::Several(vec!["a".into(), "b".into()]), Unhealthy, "fail: /data/keys holds several files, the node will not start: a, b"),
-            ("key", |f| f.keys.as_mut().unwrap().keys = Keys::One("0xother".into()), Unhealthy, "fail: /data/keys holds the key of 0xother, but the node runs as 0x2e833968e5bb786ae419c4d13189fb081cc43bab"),
+            ("key", |f| f.keys.as_mut().unwrap().keys = Keys::One("0xother".into()), Unhealthy, "fail: /data/keys holds the key of 0xother, but the wallet of this node is 0x2e833968e5bb786ae419c4d13189fb081cc43bab"),
+            ("key", |f| { f.wallet = None; f.keys.as_mut().unwrap().keys = Keys::One("0xother".into()); }, Unhealthy, "fail: /data/keys holds the key of 0xother, but the node runs as 0x2e833968e5bb786ae419c4d13189fb081cc43bab"),
+            ("key", |f| f.wallet = Some("0xold".into()), Unhealthy, "fail: /data/keys holds the key of 0x2e833968e5bb786ae419c4d13189fb081cc43bab, but the wallet of this node is 0xold"),
+            ("key", |f| { f.wallet = Some("0xold".into()); f.keys.as_mut().unwrap().keys = Keys::One("0xold".into()); }, Unhealthy, "fail: the node runs as 0x2e833968e5bb786ae419c4d13189fb081cc43bab, but its wallet is 0xold"),
             ("key", |f| f.keys.as_mut().unwrap().keys = Keys::Unknown("k.json".into()), Healthy, "warn: /data/keys holds k.json, which is not named like a key"),
             ("key", |f| f.keys.as_mut().unwrap().foreign = vec!["/data/keys is owned by uid 0".into()], Unhealthy, "fail: /data/keys is owned by uid 0"),
             ("key", |f| f.keys.as_mut().unwrap().unsafe_modes = vec![("/data/keys has mode 0755".into(), "chmod 700 /data/keys".into())], Healthy, "warn: /data/keys has mode 0755"),

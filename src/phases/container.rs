@@ -17,6 +17,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::host::files::Access;
 use crate::node::Node;
+use crate::phases::volume;
 
 /// How long a started container is watched: a wrong password shows within seconds.
 const WATCH: Watch = Watch {
@@ -35,6 +36,13 @@ impl Phase for Container {
         let Some(spec) = Spec::load(host, config)? else {
             return needed("the container spec is not unpacked yet".into());
         };
+        let folder = keys::look(host, &spec.key_folder(config), None)?;
+        if folder.keys != Keys::None
+            && let Some(wallet) = wallet::remembered(host, &self.0.disk().await?)
+            && let Some(another) = wallet::contradiction(&wallet, &folder, None)
+        {
+            return Err(another);
+        }
         let engine = host.docker().server_version().await;
         if !matches!(engine, Ok(Some(_))) {
             return needed("Docker does not run yet".into());
@@ -83,6 +91,7 @@ impl Phase for Container {
             restart: forced,
         };
         work.converge().await?;
+        volume::tell_wallet(&self.0).await?;
         Ok(Applied::Finished)
     }
 }
@@ -249,7 +258,7 @@ impl Work<'_> {
             ));
         }
         if let Keys::One(address) = &folder.keys {
-            wallet::remember(self.host, &self.disk, address)?;
+            wallet::remember(self.host, &self.disk, address, &folder.path)?;
         }
         Ok(folder.keys)
     }

@@ -23,6 +23,7 @@ use crate::health::{self, Report, Verdict};
 use crate::host::Host;
 use crate::host::files::Access;
 use crate::node::Node;
+use crate::phases::volume;
 use crate::retry::{Policy, retry};
 
 const RECORD: &str = "/var/lib/bootstrap/signalled.json";
@@ -101,6 +102,7 @@ impl Phase for Signal {
         let node = self.0.as_ref();
         let report = settle(PATIENCE, || health::verify(node)).await?;
         remember_wallet(node).await?;
+        volume::tell_wallet(node).await?;
         if let Some(stack) = waiting(node)
             && accepted(node, stack).await?.is_none()
         {
@@ -116,7 +118,7 @@ impl Phase for Signal {
 async fn remember_wallet(node: &Node) -> Result<()> {
     let folder = Spec::require(&node.host, &node.config)?.key_folder(&node.config);
     match keys::look(&node.host, &folder, None)?.keys {
-        Keys::One(address) => wallet::remember(&node.host, &node.disk().await?, &address),
+        Keys::One(address) => wallet::remember(&node.host, &node.disk().await?, &address, &folder),
         _ => Ok(()),
     }
 }

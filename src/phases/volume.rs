@@ -9,6 +9,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub(super) use self::memory::tell_wallet;
 use self::place::Place;
 use crate::aws::ec2::{VolumeInfo, describe_volume};
 use crate::config::{self, Filesystem, VolumeKind};
@@ -56,6 +57,7 @@ impl Volume {
         let origin = memory::origin(&node.host, id, wanted, &known, instance)?;
         let claim = memory::claim(node, id);
         let uuid = place.prepare(&device, &origin, claim).await?;
+        memory::recall(&node.host, id, &known)?;
         // The node is no worse off without: only a filesystem that is being made waits for its tag.
         if let Err(error) = memory::keep(node, id, &known, &uuid).await {
             tracing::warn!("{error}; {}", error.hint());

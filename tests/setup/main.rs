@@ -33,6 +33,7 @@ mod system;
 mod trace;
 mod verify;
 mod volume;
+mod wallet;
 mod whole_machines;
 
 use std::process::ExitCode;
@@ -51,6 +52,7 @@ const THEMES: &[&[Test]] = &[
     gpu::TESTS,
     drivers::TESTS,
     volume::TESTS,
+    wallet::TESTS,
     downloads::TESTS,
     secret::TESTS,
     container::TESTS,

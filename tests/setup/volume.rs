@@ -315,7 +315,8 @@ fn an_emptied_instance_store_never_gets_another_wallet_silently() {
     let folder = "/data/edgelauncher/edgecore/key/encrypted";
     let reason = format!("the wallet key of {ADDRESS} is gone: {folder} holds none");
     let hint = "put it back (scripts/backup-key --restore), then run: bootstrap --phase container; to go on with a new \
-                wallet instead: rm /var/lib/bootstrap/wallet.json, then bootstrap --phase container";
+                wallet instead: delete the tag theta-edge:wallet of its volume, if it has one, rm \
+                /var/lib/bootstrap/wallet.json, then bootstrap --phase container";
     expect_failure(&machine, "container", &reason, hint);
     let calls = machine.changes();
     // The new disk is ready for the key.

@@ -6,6 +6,8 @@ use crate::aws::ec2::{VolumeInfo, describe_volume, tag_volume};
 use crate::aws::retry_policy;
 use crate::config;
 use crate::digest::Hasher;
+use crate::edge::keys::address;
+use crate::edge::wallet::{self, Telling};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::host::disk::VolumeId;
@@ -123,6 +125,55 @@ pub(super) async fn claim(node: &Node, id: &VolumeId) -> Result<()> {
     }
     begin(&node.host, &note(id, &known, instance))?;
     tag_volume(aws, id.as_str(), FILESYSTEM, &uuid(id)).await
+}
+
+/// Has this machine remember the wallet that EC2 does, where it remembers none: a replacement's root disk is new.
+pub(super) fn recall(host: &Host, id: &VolumeId, known: &VolumeInfo) -> Result<()> {
+    let Some(tag) = known.tags.get(WALLET) else {
+        return Ok(());
+    };
+    let Some(address) = address(tag) else {
+        tracing::warn!("the tag {WALLET} of {id} is no address: {}", printable(tag));
+        return Ok(());
+    };
+    match wallet::remembered(host, id.as_str()) {
+        Some(_) => Ok(()),
+        None => wallet::remember(host, id.as_str(), &address, "EC2"),
+    }
+}
+
+/// Has EC2 remember the wallet that this machine does. The node is no worse off where EC2 does not take it, and is asked
+/// again with the next start; but another wallet that EC2 has is a failure.
+pub async fn tell_wallet(node: &Node) -> Result<()> {
+    let (Some(id), config::VolumeKind::Ebs) = (&node.config.volume.id, node.config.volume.kind)
+    else {
+        return Ok(());
+    };
+    if !wallet::is_untold(&node.host, id) {
+        return Ok(());
+    }
+    let ask = async {
+        let known = describe_volume(node.aws().await?, id).await?;
+        Ok(known.tags.get(WALLET).and_then(|tag| address(tag)))
+    };
+    let known: Result<Option<String>> = ask.await;
+    let known = match known {
+        Ok(known) => known,
+        Err(error) => {
+            tracing::warn!("{error}; {}", error.hint());
+            return Ok(());
+        }
+    };
+    let Telling::Tell(address) = wallet::tell(&node.host, id, known.as_deref())? else {
+        return Ok(());
+    };
+    match tag_volume(node.aws().await?, id, WALLET, &address).await {
+        Ok(()) => wallet::told(&node.host, id),
+        Err(error) => {
+            tracing::warn!("{error}; {}", error.hint());
+            Ok(())
+        }
+    }
 }
 
 /// Has EC2 remember the filesystem that is on the volume, where it does not yet.
