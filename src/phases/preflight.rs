@@ -21,6 +21,8 @@ const FIRST: u64 = 8 * GIB;
 /// The same with the GPU's driver (3 GiB with headers and build), the container toolkit and the CUDA image. Driver
 /// installs are known to break on small root disks (amazonlinux/amazon-linux-2023#1054).
 const FIRST_WITH_GPU: u64 = 20 * GIB;
+/// The same where the image brings the driver, which is loaded: its own disk is sized for it, and nothing is built.
+const FIRST_WITH_DRIVER: u64 = 14 * GIB;
 /// Later: all of that has its place already; this is room for logs and for a new image's pull to fail in good order.
 const LATER: u64 = 2 * GIB;
 
@@ -83,7 +85,8 @@ impl Preflight {
         user::missing(&self.0)?;
         let free = disk.f_bavail.saturating_mul(disk.f_frsize);
         let first = !host.path(UNIT_FILE).exists();
-        space(free, required(first, self.0.config.gpu))?;
+        let has_driver = host.path("/proc/driver/nvidia/version").exists();
+        space(free, required(first, self.0.config.gpu, has_driver))?;
         Ok(format!(
             "{} ({}, {}), {}, {} GiB free",
             identity.instance_id,
@@ -168,11 +171,12 @@ fn architecture(machine: &str) -> Result<()> {
     ))
 }
 
-fn required(first: bool, gpu: bool) -> u64 {
-    match (first, gpu) {
-        (true, true) => FIRST_WITH_GPU,
-        (true, false) => FIRST,
-        (false, _) => LATER,
+fn required(first: bool, gpu: bool, has_driver: bool) -> u64 {
+    match (first, gpu, has_driver) {
+        (true, true, false) => FIRST_WITH_GPU,
+        (true, true, true) => FIRST_WITH_DRIVER,
+        (true, false, _) => FIRST,
+        (false, ..) => LATER,
     }
 }
 
@@ -232,23 +236,27 @@ mod tests {
                 "the processor is aarch64, not x86_64",
             ),
             (
-                space(8 * GIB - 1, required(true, false)),
+                space(8 * GIB - 1, required(true, false, false)),
                 "the root disk has 8.0 GiB free, of 8.0 GiB that are needed",
             ),
             (
-                space(9 * GIB, required(true, true)),
+                space(9 * GIB, required(true, true, false)),
                 "the root disk has 9.0 GiB free, of 20.0 GiB that are needed",
             ),
             (
-                space(GIB, required(false, true)),
+                space(9 * GIB, required(true, true, true)),
+                "the root disk has 9.0 GiB free, of 14.0 GiB that are needed",
+            ),
+            (
+                space(GIB, required(false, true, false)),
                 "the root disk has 1.0 GiB free, of 2.0 GiB that are needed",
             ),
         ];
         for (result, reason) in cases {
             assert_eq!(result.unwrap_err().reason(), reason);
         }
-        assert!(space(8 * GIB, required(true, false)).is_ok());
-        assert!(space(3 * GIB, required(false, true)).is_ok());
+        assert!(space(8 * GIB, required(true, false, false)).is_ok());
+        assert!(space(3 * GIB, required(false, true, false)).is_ok());
     }
 
     #[tokio::test]
