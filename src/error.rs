@@ -1,16 +1,17 @@
 //! The one error of the program: what went wrong, what to do next, and why.
 
 use std::fmt;
+use std::sync::Arc;
 
 /// A failure told for a person: `reason` says what is wrong, `hint` what to do next.
 ///
 /// A failure is *transient* only where trying the same thing again can help (a timeout, a 503, a held lock);
 /// the retry helper and the engine repeat nothing else.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub struct Error {
     reason: String,
     hint: String,
-    cause: Option<anyhow::Error>,
+    cause: Option<Arc<anyhow::Error>>,
     transient: bool,
     throttled: bool,
 }
@@ -32,7 +33,7 @@ impl Error {
 
     /// Adds the failure underneath.
     pub fn because(mut self, cause: impl Into<anyhow::Error>) -> Self {
-        self.cause = Some(cause.into());
+        self.cause = Some(Arc::new(cause.into()));
         self
     }
 
@@ -68,7 +69,7 @@ impl Error {
     pub fn causes(&self) -> Vec<String> {
         self.cause
             .iter()
-            .flat_map(anyhow::Error::chain)
+            .flat_map(|cause| cause.chain())
             .map(ToString::to_string)
             .collect()
     }

@@ -1,14 +1,16 @@
 //! What a run would do: checks only.
 
 use std::collections::BTreeSet;
+use std::sync::Arc;
 
 use serde::Serialize;
+use tokio::task::JoinSet;
 
 use super::journal::lasting;
 use super::phase::{Entry, State};
 use super::table::Engine;
 use super::work::caught;
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::log::printable;
 
 /// What a run would do.
@@ -46,18 +48,38 @@ pub enum Prospect {
 }
 
 impl Engine {
-    /// Checks every phase, in dependency order, and changes nothing. A check that fails blocks its dependents.
+    /// What every phase's check says, in dependency order; all are asked side by side.
+    pub async fn check(&self) -> Vec<(&'static str, Result<State>)> {
+        let mut tasks = JoinSet::new();
+        for (place, entry) in self.entries.iter().enumerate() {
+            let entry = Arc::clone(entry);
+            tasks.spawn(async move { (place, entry.name, check(&entry).await) });
+        }
+        let mut said = tasks.join_all().await;
+        said.sort_by_key(|(place, ..)| *place);
+        said.into_iter()
+            .map(|(_, name, said)| (name, said))
+            .collect()
+    }
+
+    /// Checks every phase and changes nothing. A check that fails blocks its dependents.
     pub async fn plan(&self) -> Plan {
         let mut blocked = BTreeSet::new();
         let mut phases = Vec::new();
-        for entry in &self.entries {
+        for (entry, (_, said)) in self.entries.iter().zip(self.check().await) {
             let in_the_way = entry.needs.iter().find(|need| blocked.contains(*need));
-            let (state, detail) = match in_the_way {
-                Some(need) => {
+            let (state, detail) = match (in_the_way, said) {
+                (Some(need), _) => {
                     let why = format!("needs {need}, which cannot be checked");
                     (Prospect::Blocked, why)
                 }
-                None => prospect(entry).await,
+                (None, Ok(State::Done(evidence))) => (Prospect::Done, evidence),
+                (None, Ok(State::Needed(missing))) => (Prospect::Needed, missing),
+                (None, Ok(State::NotApplicable(why))) => (Prospect::NotApplicable, why),
+                (None, Err(error)) => {
+                    let why = format!("{error}; help: {}", error.hint());
+                    (Prospect::Blocked, why)
+                }
             };
             if state == Prospect::Blocked {
                 blocked.insert(entry.name);
@@ -78,7 +100,8 @@ impl Engine {
     }
 }
 
-async fn prospect(entry: &Entry) -> (Prospect, String) {
+/// What the phase's check says within its deadline.
+async fn check(entry: &Entry) -> Result<State> {
     let check = async {
         let check = tokio::time::timeout(entry.deadline, entry.phase.check());
         check.await.unwrap_or_else(|_| {
@@ -90,13 +113,5 @@ async fn prospect(entry: &Entry) -> (Prospect, String) {
             ))
         })
     };
-    match caught(check).await {
-        Ok(State::Done(evidence)) => (Prospect::Done, evidence),
-        Ok(State::Needed(missing)) => (Prospect::Needed, missing),
-        Ok(State::NotApplicable(why)) => (Prospect::NotApplicable, why),
-        Err(error) => (
-            Prospect::Blocked,
-            format!("{error}; help: {}", error.hint()),
-        ),
-    }
+    caught(check).await
 }

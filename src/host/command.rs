@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -34,6 +35,18 @@ pub struct Command {
     args: Vec<OsString>,
     env: Vec<(String, String)>,
     timeout: Duration,
+    effect: Effect,
+}
+
+/// What a command does to the machine.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Effect {
+    /// It may change it.
+    Changes,
+    /// It looks; others may get the same answer.
+    Looks,
+    /// It looks for itself alone.
+    LooksAlone,
 }
 
 /// What a finished command left.
@@ -68,6 +81,7 @@ impl Command {
             args: Vec::new(),
             env: Vec::new(),
             timeout: Duration::from_mins(1),
+            effect: Effect::Changes,
         }
     }
 
@@ -95,6 +109,18 @@ impl Command {
         self
     }
 
+    /// It changes nothing, so that others who ask the same may get the same answer (see [`Host::share_looks`]).
+    pub fn looks(mut self) -> Self {
+        self.effect = Effect::Looks;
+        self
+    }
+
+    /// It changes nothing, and is asked anew each time: what it says decides whether something is overwritten.
+    pub fn looks_alone(mut self) -> Self {
+        self.effect = Effect::LooksAlone;
+        self
+    }
+
     /// Runs it; an exit code other than 0 is an error that quotes the argv and the tail of stderr.
     pub async fn run(self) -> Result<Output> {
         let output = self.output().await?;
@@ -107,6 +133,22 @@ impl Command {
 
     /// Runs it; any exit code is an answer. Not found and the like are errors; a timeout is a transient one.
     pub async fn output(self) -> Result<Output> {
+        let looks = Arc::clone(&self.host.looks);
+        let known = match self.effect {
+            Effect::Changes => {
+                looks.end();
+                None
+            }
+            Effect::Looks => looks.answer(&self.quoted()),
+            Effect::LooksAlone => None,
+        };
+        match known {
+            Some(answer) => answer.get_or_init(|| self.ended()).await.clone(),
+            None => self.ended().await,
+        }
+    }
+
+    async fn ended(self) -> Result<Output> {
         let program = which::which_in(&self.program, Some(&self.host.search_path), "/").or_fail(
             || format!("cannot find `{}` on this machine", self.program),
             format!(

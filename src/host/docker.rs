@@ -33,8 +33,12 @@ impl Host {
 impl Docker<'_> {
     /// Engine version, or `None` where the engine does not answer.
     pub async fn server_version(&self) -> Result<Option<String>> {
+        if let Ok(version) = engine::version(&self.host.path(SOCKET)).await {
+            return Ok(Some(version));
+        }
         let output = self
             .docker(["version", "--format", "{{json .Server}}"])
+            .looks()
             .timeout(Duration::from_secs(20))
             .output()
             .await?;
@@ -53,7 +57,10 @@ impl Docker<'_> {
 
     /// `docker inspect` of the image, or `None` where it is not on this machine.
     pub async fn image(&self, reference: &str) -> Result<Option<Value>> {
-        self.inspect("image", reference).await
+        match engine::image(&self.host.path(SOCKET), reference).await {
+            Ok(found) => Ok(found),
+            Err(_) => self.inspect("image", reference).await,
+        }
     }
 
     /// Pulls the image. Limits, timeouts and broken connections are transient; an image that does not exist is not.
@@ -120,7 +127,7 @@ impl Docker<'_> {
 
     /// The end of the container's log, both streams, since `since` (RFC 3339) where given.
     pub async fn log(&self, name: &str, since: Option<&str>) -> Result<String> {
-        let mut command = self.docker(["logs", "--tail", LOG_LINES]);
+        let mut command = self.docker(["logs", "--tail", LOG_LINES]).looks();
         if let Some(since) = since {
             command = command.args(["--since", since]);
         }
@@ -132,15 +139,19 @@ impl Docker<'_> {
         Ok(format!("{}\n{}", output.stdout, output.stderr))
     }
 
-    /// Runs a program inside the container; any exit code is an answer.
+    /// Runs a program inside the container that only looks; any exit code is an answer.
     pub async fn exec(&self, name: &str, argv: &[&str]) -> Result<Output> {
-        let command = self.docker(["exec", name]).args(argv.iter().copied());
+        let command = self
+            .docker(["exec", name])
+            .args(argv.iter().copied())
+            .looks();
         command.timeout(Duration::from_secs(20)).output().await
     }
 
     async fn inspect(&self, kind: &str, name: &str) -> Result<Option<Value>> {
         let output = self
             .docker([kind, "inspect", name])
+            .looks()
             .timeout(Duration::from_secs(20))
             .output()
             .await?;

@@ -5,6 +5,7 @@ pub mod disk;
 pub mod docker;
 pub mod failures;
 pub mod files;
+mod looks;
 pub mod mounts;
 pub mod nvidia;
 pub mod os;
@@ -23,6 +24,8 @@ use std::sync::atomic::AtomicBool;
 
 pub use command::Command;
 
+use looks::Looks;
+
 /// Where a real machine keeps its tools, searched after `PATH`: cloud-init and cron start programs with a short one.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
@@ -33,6 +36,8 @@ pub struct Host {
     search_path: OsString,
     /// Whether apt's package lists have been read anew since this program started.
     lists_are_fresh: Arc<AtomicBool>,
+    /// What was just looked at.
+    looks: Arc<Looks>,
 }
 
 impl Host {
@@ -42,6 +47,7 @@ impl Host {
             root: root.into(),
             search_path: std::env::var_os("PATH").unwrap_or_default(),
             lists_are_fresh: Arc::default(),
+            looks: Arc::default(),
         };
         if host.is_real() {
             if !host.search_path.is_empty() {
@@ -68,6 +74,16 @@ impl Host {
     /// Whether this is the real machine and not a directory tree.
     pub fn is_real(&self) -> bool {
         self.root == Path::new("/")
+    }
+
+    /// Has everyone who looks at the same thing share the answer, until something is changed.
+    pub fn share_looks(&self) {
+        self.looks.share();
+    }
+
+    /// Forgets what was looked at, for a new look.
+    pub fn look_again(&self) {
+        self.looks.forget();
     }
 
     /// A command on this machine, to be given arguments and run.

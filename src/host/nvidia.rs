@@ -28,7 +28,7 @@ impl Host {
             "--query-gpu=name,driver_version,persistence_mode",
             "--format=csv,noheader",
         ];
-        let command = self.command("nvidia-smi").args(query);
+        let command = self.command("nvidia-smi").args(query).looks();
         // Not installed, or it hangs.
         let output = command.timeout(Duration::from_secs(30)).output().await;
         let output = output.map_err(|error| error.to_string())?;

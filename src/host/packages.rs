@@ -127,13 +127,19 @@ impl Host {
     pub async fn package_installed(&self, package: &str) -> Result<bool> {
         let (code, answer) = match self.os()?.manager {
             Manager::Dnf => {
-                let output = self.command("rpm").args(["-q", package]).output().await?;
+                let output = self
+                    .command("rpm")
+                    .args(["-q", package])
+                    .looks()
+                    .output()
+                    .await?;
                 (output.code, output.stdout)
             }
             Manager::Apt => {
                 let output = self
                     .command("dpkg-query")
                     .args(["--show", "--showformat=${db:Status-Status}", package])
+                    .looks()
                     .output()
                     .await?;
                 (output.code, output.stdout)

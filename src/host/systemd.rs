@@ -14,10 +14,31 @@ const START: Duration = Duration::from_mins(5);
 /// The reason may stand before what systemd itself adds.
 const JOURNAL_LINES: &str = "30";
 
+/// Units that checks ask for, beside those that differ by system: who asks for one is told of all.
+const ASKED_FOR: [&str; 4] = [
+    "bootstrap.service",
+    "docker.service",
+    "amazon-cloudwatch-agent.service",
+    "bootstrap-metrics.timer",
+];
+
+/// What systemd says of a unit.
+struct Shown {
+    active: bool,
+    enabled: bool,
+}
+
 impl Host {
     /// Whether the unit is active.
     pub async fn unit_active(&self, unit: &str) -> Result<bool> {
-        let output = self.systemctl(&["is-active", unit]).output().await?;
+        if self.shown(unit).await.is_some_and(|shown| shown.active) {
+            return Ok(true);
+        }
+        let output = self
+            .systemctl(&["is-active", unit])
+            .looks()
+            .output()
+            .await?;
         match output.stdout.trim() {
             "active" | "reloading" => Ok(true),
             // No word at all: systemd itself was not reached.
@@ -28,14 +49,55 @@ impl Host {
 
     /// Whether the unit is enabled (static, generated, alias and indirect units count: they need no enabling).
     pub async fn unit_enabled(&self, unit: &str) -> Result<bool> {
-        let output = self.systemctl(&["is-enabled", unit]).output().await?;
+        if self.shown(unit).await.is_some_and(|shown| shown.enabled) {
+            return Ok(true);
+        }
+        let output = self
+            .systemctl(&["is-enabled", unit])
+            .looks()
+            .output()
+            .await?;
         if output.stdout.trim().is_empty() && !is_unit_absent(&output.stderr) {
             return Err(output.failure());
         }
-        Ok(matches!(
-            output.stdout.trim(),
-            "enabled" | "static" | "generated" | "alias" | "indirect"
-        ))
+        Ok(is_enabled(output.stdout.trim()))
+    }
+
+    /// What systemd says of the unit, asked for all units in one call, where looks are shared.
+    ///
+    /// Only its yes counts: what it knows of unit files can be older than they are, since units are enabled without a
+    /// reload (see [`Host::daemon_reload`]).
+    async fn shown(&self, unit: &str) -> Option<Shown> {
+        if !self.looks.are_shared() {
+            return None;
+        }
+        let os = self.os().ok()?;
+        let units: Vec<&str> = ASKED_FOR
+            .iter()
+            .chain(os.ssm_units)
+            .chain([&os.cron.1])
+            .copied()
+            .collect();
+        let place = units.iter().position(|known| *known == unit)?;
+        let show = self.systemctl(&["show", "--property=ActiveState,UnitFileState"]);
+        let output = show
+            .args(units.iter().copied())
+            .looks()
+            .output()
+            .await
+            .ok()?;
+        let shown: Vec<&str> = output.stdout.trim().split("\n\n").collect();
+        if output.code != 0 || shown.len() != units.len() {
+            return None;
+        }
+        let value = |name: &str| {
+            let mut lines = shown.get(place)?.lines();
+            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        };
+        Some(Shown {
+            active: matches!(value("ActiveState"), Some("active" | "reloading")),
+            enabled: value("UnitFileState").is_some_and(is_enabled),
+        })
     }
 
     /// Whether the unit (with its suffix) has a file, so that it can be started at all.
@@ -124,6 +186,14 @@ impl Host {
     }
 }
 
+/// Static, generated, alias and indirect units need no enabling.
+fn is_enabled(state: &str) -> bool {
+    matches!(
+        state,
+        "enabled" | "static" | "generated" | "alias" | "indirect"
+    )
+}
+
 fn not_started(unit: &str, output: &Output, journal: Option<&Output>) -> Error {
     let refused = failures::read(output);
     let journal = journal.map_or("", |journal| journal.stdout.as_str());
@@ -205,6 +275,44 @@ mod tests {
             1,
         );
         assert!(!old.host.unit_enabled("x").await.unwrap());
+    }
+
+    #[tokio::test]
+    async fn all_units_are_asked_for_in_one_call() {
+        let tree = Tree::new();
+        tree.file("/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n");
+        // bootstrap, docker, the agent, the timer; then the SSM agent's and cron.
+        tree.tool(
+            "systemctl",
+            r"[ $1 = is-enabled ] && echo enabled
+            [ $1 = is-active ] && echo inactive && exit 3
+            [ $1 = show ] || exit 0
+            printf 'ActiveState=inactive\nUnitFileState=enabled\n\nActiveState=active\nUnitFileState=disabled\n'
+            shift 4; for unit; do printf '\nActiveState=active\nUnitFileState=enabled\n'; done",
+        );
+        let host = &tree.host;
+        host.share_looks();
+        for (unit, active) in [
+            ("docker.service", true),
+            ("amazon-cloudwatch-agent.service", true),
+            ("cron", true),
+            ("bootstrap.service", false),
+        ] {
+            assert_eq!(host.unit_active(unit).await.unwrap(), active, "{unit}");
+        }
+        // What it calls disabled may have been enabled since.
+        assert!(host.unit_enabled("docker.service").await.unwrap());
+        let calls = tree.calls();
+        assert!(calls[0].starts_with(
+            "systemctl show --property=ActiveState,UnitFileState bootstrap.service docker.service"
+        ));
+        assert_eq!(
+            calls[1..],
+            [
+                "systemctl is-active bootstrap.service",
+                "systemctl is-enabled docker.service"
+            ]
+        );
     }
 
     #[tokio::test]

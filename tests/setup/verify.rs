@@ -13,6 +13,7 @@ pub const TESTS: &[Test] = &[
     ("verify_says_healthy_in_its_first_line", verify_says_healthy_in_its_first_line),
     ("verify_says_syncing_while_the_network_is_joined", verify_says_syncing_while_the_network_is_joined),
     ("an_unmounted_volume_is_no_lost_key", an_unmounted_volume_is_no_lost_key),
+    ("each_thing_is_asked_once", each_thing_is_asked_once),
     ("a_dead_node_is_not_well_because_it_once_was", a_dead_node_is_not_well_because_it_once_was),
 ];
 
@@ -105,6 +106,33 @@ fn an_unmounted_volume_is_no_lost_key() {
     machine.node.change(|node| node.down = false);
     machine.run(&[]).expect(0);
     assert_eq!(verify(&machine, 0)["verdict"], "healthy");
+}
+
+/// By a plan, and by a run that has nothing to do.
+fn each_thing_is_asked_once() {
+    let machine = healthy("debian-12");
+    machine.run(&["metrics"]).expect(0);
+    let all = [
+        "docker container inspect edgelauncher",
+        "docker container inspect edgelauncher-previous",
+        "docker image inspect thetalabsorg/edgelauncher_mainnet:latest",
+        "docker version --format {{json .Server}}",
+        "dpkg-query --show --showformat=${db:Status-Status} amazon-cloudwatch-agent",
+        "dpkg-query --show --showformat=${db:Status-Status} cron",
+        "dumpe2fs -h ROOT/dev/nvme1n1",
+        "systemctl is-active amazon-ssm-agent.service",
+        "systemctl is-enabled amazon-ssm-agent.service",
+        "systemctl show --property=ActiveState,UnitFileState bootstrap.service docker.service \
+         amazon-cloudwatch-agent.service bootstrap-metrics.timer amazon-ssm-agent.service cron",
+        "wipefs --no-act --json ROOT/dev/nvme1n1",
+    ];
+    for arguments in [&["plan"][..], &[]] {
+        machine.forget_calls();
+        machine.run(arguments).expect(0);
+        let mut calls = machine.calls();
+        calls.sort();
+        assert_eq!(calls, all, "{arguments:?}");
+    }
 }
 
 fn a_dead_node_is_not_well_because_it_once_was() {

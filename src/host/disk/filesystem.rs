@@ -190,8 +190,8 @@ impl Host {
     /// Shows the filesystem's superblock.
     fn describe(&self, kind: Kind, place: &Path) -> Command {
         match kind {
-            Kind::Ext4 => self.command("dumpe2fs").arg("-h").arg(place),
-            Kind::Xfs => self.command("xfs_info").arg(place),
+            Kind::Ext4 => self.command("dumpe2fs").arg("-h").arg(place).looks(),
+            Kind::Xfs => self.command("xfs_info").arg(place).looks(),
         }
     }
 

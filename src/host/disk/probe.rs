@@ -223,6 +223,7 @@ impl Host {
             .command("wipefs")
             .args(["--no-act", "--json"])
             .arg(self.path(&device.path))
+            .looks_alone()
             .run()
             .await?;
         parse_wipefs(&output.stdout).or_fail(

@@ -1,4 +1,4 @@
-//! Looks at a container through the engine's own socket.
+//! Looks at the engine, its containers and its images through the engine's own socket.
 //!
 //! A process of Docker's command line takes 24 ms of CPU and 37 MiB to fetch the same document: three times as much as
 //! all the rest of a metrics tick, every minute.
@@ -11,34 +11,74 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
+use crate::log::printable;
+
 /// An engine answers within milliseconds; whoever asks has another way.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// No document is longer, in bytes.
 const LIMIT: u64 = 1 << 20;
 
+/// The engine's version.
+pub async fn version(socket: &Path) -> io::Result<String> {
+    match ask(socket, "/version").await? {
+        (200, body) => {
+            let version = body.get("Version").and_then(Value::as_str).map(printable);
+            version.ok_or_else(|| strange("no version"))
+        }
+        _ => Err(strange("another answer")),
+    }
+}
+
 /// What the engine says of the container: its document, or `None` where there is none of that name. An error where it
 /// says anything else, or nothing.
 pub async fn container(socket: &Path, name: &str) -> io::Result<Option<Value>> {
-    let strange = |text: &str| io::Error::new(io::ErrorKind::InvalidData, text);
     // What Docker allows in a name has no meaning of its own in a path.
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(plain) {
         return Err(strange("no name of a container"));
     }
-    let path = format!("/containers/{name}/json");
-    let answer = tokio::time::timeout(TIMEOUT, get(socket, &path)).await??;
+    let answer = ask(socket, &format!("/containers/{name}/json")).await?;
+    document(answer, "No such container")
+}
+
+/// The same of the image.
+pub async fn image(socket: &Path, reference: &str) -> io::Result<Option<Value>> {
+    let plain = |c: char| c.is_ascii_alphanumeric() || "_.-/:@".contains(c);
+    let is_name = |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric());
+    if !reference.chars().all(plain) || !reference.split('/').all(is_name) {
+        return Err(strange("no name of an image"));
+    }
+    let answer = ask(socket, &format!("/images/{reference}/json")).await?;
+    document(answer, "No such image")
+}
+
+fn strange(text: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, text)
+}
+
+/// A thing's document, or nothing where the engine itself says that there is none.
+fn document((status, body): (u16, Value), absent: &str) -> io::Result<Option<Value>> {
+    let said = body.get("message").and_then(Value::as_str);
+    match status {
+        200 if body.get("Id").is_some() => Ok(Some(body)),
+        404 if said.is_some_and(|said| said.starts_with(absent)) => Ok(None),
+        _ => Err(strange("another answer")),
+    }
+}
+
+/// Status and JSON body of the answer to a GET.
+async fn ask(socket: &Path, path: &str) -> io::Result<(u16, Value)> {
+    let answer = tokio::time::timeout(TIMEOUT, get(socket, path)).await??;
     let end = answer.windows(4).position(|four| four == b"\r\n\r\n");
     let (head, body) = end
         .and_then(|end| answer.split_at_checked(end + 4))
         .ok_or_else(|| strange("no HTTP"))?;
-    let body: Value = serde_json::from_slice(body)?;
-    let said = body.get("message").and_then(Value::as_str);
-    match head.get(9..12) {
-        Some(b"200") if body.get("Id").is_some() => Ok(Some(body)),
-        Some(b"404") if said.is_some_and(|said| said.starts_with("No such container")) => Ok(None),
-        _ => Err(strange("another answer")),
-    }
+    let status = head
+        .get(9..12)
+        .and_then(|digits| str::from_utf8(digits).ok());
+    let status = status.and_then(|digits| digits.parse().ok());
+    Ok((status.unwrap_or_default(), serde_json::from_slice(body)?))
 }
 
 /// The whole answer to a GET. In HTTP/1.0 it is neither chunked nor followed by another.
@@ -58,7 +98,10 @@ mod tests {
     use super::*;
 
     /// An engine that gives this answer once; then what it was asked.
-    async fn ask(name: &str, answer: &'static str) -> (io::Result<Option<Value>>, String) {
+    async fn asked<T>(
+        answer: &'static str,
+        ask: impl AsyncFnOnce(&Path) -> io::Result<T>,
+    ) -> (io::Result<T>, String) {
         let folder = tempfile::tempdir().unwrap();
         let socket = folder.path().join("docker.sock");
         let listener = std::os::unix::net::UnixListener::bind(&socket).unwrap();
@@ -69,8 +112,41 @@ mod tests {
             stream.write_all(answer.as_bytes()).unwrap();
             String::from_utf8_lossy(&asked[..length]).into_owned()
         });
-        let found = container(&socket, name).await;
+        let found = ask(&socket).await;
         (found, engine.join().unwrap())
+    }
+
+    async fn ask(name: &str, answer: &'static str) -> (io::Result<Option<Value>>, String) {
+        asked(answer, async |socket| container(socket, name).await).await
+    }
+
+    #[tokio::test]
+    async fn version_and_image_are_the_engines() {
+        let version = "HTTP/1.0 200 OK\r\n\r\n{\"Version\":\"29.1.3\",\"Os\":\"linux\"}";
+        let (found, path) = asked(version, version_of).await;
+        assert_eq!(found.unwrap(), "29.1.3");
+        assert!(path.starts_with("GET /version HTTP/1.0\r\n"));
+
+        let reference = "registry.example:5000/a/b_c@sha256:00ff";
+        let here = "HTTP/1.0 200 OK\r\n\r\n{\"Id\":\"sha256:aa\"}";
+        let (found, path) = asked(here, async |socket| image(socket, reference).await).await;
+        assert_eq!(found.unwrap().unwrap()["Id"], "sha256:aa");
+        assert!(path.starts_with(&format!("GET /images/{reference}/json HTTP/1.0\r\n")));
+        let gone = "HTTP/1.0 404 Not Found\r\n\r\n{\"message\":\"No such image: a:b\"}";
+        let (found, _) = asked(gone, async |socket| image(socket, "a:b").await).await;
+        assert_eq!(found.unwrap(), None);
+        for name in ["", "../version", "a/../b", "a//b", "a b", "a?x"] {
+            let error = image(Path::new("/nonexistent/docker.sock"), name).await;
+            assert_eq!(
+                error.unwrap_err().to_string(),
+                "no name of an image",
+                "{name}"
+            );
+        }
+    }
+
+    async fn version_of(socket: &Path) -> io::Result<String> {
+        version(socket).await
     }
 
     #[tokio::test]

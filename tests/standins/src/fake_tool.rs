@@ -25,6 +25,7 @@
 //!  "brings": ["docker"],             tools that are there from now on
 //!  "wait": "gate",                   goes on when someone has opened this FIFO and closed it
 //!  "hang": true,                     never ends by itself
+//!  "each": {"Name": "tool {}"},      for each word of {1} a block of lines Name=what that call would print
 //!  "print": "text or JSON", "error": "text", "exit": 0}
 //! ```
 
@@ -71,6 +72,13 @@ fn told<T>(result: io::Result<T>) -> Result<T> {
     result.map_err(|error| error.to_string())
 }
 
+/// What a tool says.
+#[derive(Default)]
+struct Reply {
+    print: String,
+    error: String,
+}
+
 /// One call of a tool.
 struct Call {
     /// Where the links, the rules and the facts lie.
@@ -105,9 +113,18 @@ impl Call {
         self.log("rights.log", &rights()?)?;
         let rules = told(fs::read_to_string(self.folder.join("rules.json")))?;
         let rules: Vec<Value> = serde_json::from_str(&rules).map_err(|error| error.to_string())?;
-        for rule in &rules {
+        let mut reply = Reply::default();
+        let code = self.reply(&self.line, &rules, &mut reply)?;
+        told(write!(io::stdout(), "{}", reply.print))?;
+        told(write!(io::stderr(), "{}", reply.error))?;
+        Ok(code)
+    }
+
+    /// What the rules make of a call, and its exit code.
+    fn reply(&self, line: &str, rules: &[Value], reply: &mut Reply) -> Result<u8> {
+        for rule in rules {
             let pattern = rule["run"].as_str().unwrap_or_default();
-            let Some(captures) = captures(pattern, &self.line) else {
+            let Some(captures) = captures(pattern, line) else {
                 continue;
             };
             let text = |text: &str| self.filled(text, &captures);
@@ -116,15 +133,27 @@ impl Call {
             {
                 continue;
             }
-            self.take_effect(rule, &captures)?;
+            self.take_effect(rule, &captures, reply)?;
+            if let Some(asks) = rule["each"].as_object() {
+                let words = captures.first().map(|words| words.split_whitespace());
+                for word in words.into_iter().flatten() {
+                    for (name, call) in asks {
+                        let call = call.as_str().unwrap_or_default().replace("{}", word);
+                        let mut part = Reply::default();
+                        self.reply(&call, rules, &mut part)?;
+                        reply.print.extend([name, "=", part.print.trim(), "\n"]);
+                    }
+                    reply.print += "\n";
+                }
+            }
             if rule["also"] != true {
                 return Ok(u8::try_from(rule["exit"].as_u64().unwrap_or(0)).unwrap_or(255));
             }
         }
-        Err(format!("no rule for: {}", self.line))
+        Err(format!("no rule for: {line}"))
     }
 
-    fn take_effect(&self, rule: &Value, captures: &[String]) -> Result<()> {
+    fn take_effect(&self, rule: &Value, captures: &[String], reply: &mut Reply) -> Result<()> {
         let text = |text: &str| self.filled(text, captures);
         if let Some(gate) = rule["wait"].as_str() {
             let mut nothing = Vec::new();
@@ -191,11 +220,11 @@ impl Call {
         }
         match &rule["print"] {
             Value::Null => {}
-            Value::String(said) => told(writeln!(io::stdout(), "{}", text(said)))?,
-            json => told(writeln!(io::stdout(), "{}", text(&json.to_string())))?,
+            Value::String(said) => reply.print.extend([&text(said), "\n"]),
+            json => reply.print.extend([&text(&json.to_string()), "\n"]),
         }
         if let Some(said) = rule["error"].as_str() {
-            told(writeln!(io::stderr(), "{}", text(said)))?;
+            reply.error.extend([&text(said), "\n"]);
         }
         Ok(())
     }
