@@ -4,7 +4,6 @@
 //! request bounded in time and every answer in size. The AWS SDK has a client of its own.
 
 use std::fmt;
-use std::net::IpAddr;
 use std::sync::LazyLock;
 use std::time::Duration;
 
@@ -151,7 +150,7 @@ impl Request {
             .url
             .parse()
             .map_err(|_| invalid("the URL is not valid"))?;
-        let direct = goes_direct(&uri);
+        let proxy = crate::proxy::of(&uri);
         let mut request = ureq::http::Request::builder().method(self.method).uri(uri);
         for (name, value) in self.headers {
             request = request.header(name, value);
@@ -160,8 +159,8 @@ impl Request {
         let timeout = self.timeout;
         let run = || -> Result<Response, ureq::Error> {
             let response = match self.body {
-                Some(body) => send(request.body(body)?, direct, timeout),
-                None => send(request.body(())?, direct, timeout),
+                Some(body) => send(request.body(body)?, proxy, timeout),
+                None => send(request.body(())?, proxy, timeout),
             }?;
             let status = response.status().as_u16();
             // ureq refuses a body of exactly its limit too.
@@ -201,25 +200,16 @@ static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
 
 fn send<B: ureq::AsSendBody>(
     request: ureq::http::Request<B>,
-    direct: bool,
+    proxy: Option<&str>,
     timeout: Duration,
 ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
-    let mut config = AGENT
+    let proxy = proxy.map(ureq::Proxy::new).transpose()?;
+    let config = AGENT
         .configure_request(request)
         .timeout_global(Some(timeout))
-        .timeout_connect(Some(timeout.min(CONNECT)));
-    if direct {
-        config = config.proxy(None);
-    }
+        .timeout_connect(Some(timeout.min(CONNECT)))
+        .proxy(proxy);
     AGENT.run(config.build())
-}
-
-/// The metadata service and the node's RPC are named by address and are never behind the proxy that the environment
-/// may name; AWS is named by host name.
-fn goes_direct(uri: &Uri) -> bool {
-    let host = uri.host().unwrap_or_default();
-    let address = host.trim_start_matches('[').trim_end_matches(']');
-    host == "localhost" || address.parse::<IpAddr>().is_ok()
 }
 
 fn explain(error: ureq::Error, timeout: Duration) -> Failure {
@@ -339,18 +329,5 @@ mod tests {
             .await
             .unwrap_err();
         assert_eq!(failure.to_string(), "the URL is not valid");
-    }
-
-    #[test]
-    fn addresses_are_reached_without_a_proxy() {
-        for (url, direct) in [
-            ("http://169.254.169.254/latest", true),
-            ("http://[fd00:ec2::254]/latest", true),
-            ("http://localhost:17888/rpc", true),
-            ("http://10.0.0.5:17888/rpc", true),
-            ("https://s3.amazonaws.com/handle", false),
-        ] {
-            assert_eq!(goes_direct(&url.parse().unwrap()), direct, "{url}");
-        }
     }
 }

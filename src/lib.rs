@@ -40,6 +40,7 @@ pub mod metrics;
 pub mod node;
 pub mod pace;
 pub mod phases;
+pub mod proxy;
 pub mod report;
 pub mod retry;
 pub mod rights;

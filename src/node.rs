@@ -47,6 +47,14 @@ impl Node {
         self.identity.get_or_try_init(|| self.imds.identity()).await
     }
 
+    /// Its id alone: known also where something else about the instance is not.
+    pub async fn instance_id(&self) -> Result<String> {
+        match self.identity.get() {
+            Some(identity) => Ok(identity.instance_id.clone()),
+            None => self.imds.instance_id().await,
+        }
+    }
+
     /// Name of the disk that holds the wallet key: the volume's id, or the instance's where the disk is its own.
     pub async fn disk(&self) -> Result<String> {
         match (&self.config.volume.id, self.config.volume.kind) {
@@ -59,7 +67,11 @@ impl Node {
     pub async fn region(&self) -> Result<String> {
         match &self.config.region {
             Some(region) => Ok(region.clone()),
-            None => Ok(self.identity().await?.region.clone()),
+            None => match self.identity().await {
+                Ok(identity) => Ok(identity.region.clone()),
+                // Something else about the instance cannot be told.
+                Err(error) => self.imds.region().await.map_err(|_| error),
+            },
         }
     }
 

@@ -22,6 +22,10 @@ const PATIENCE: Policy = Policy {
     longest_pause: Duration::from_secs(5),
 };
 
+/// Every instance has an id, a zone and a type; but a service that is just starting can deny it, or answer rubbish, for
+/// some seconds after boot (canonical/cloud-init#5577).
+const ODD_ANSWERS: u32 = 6;
+
 const HINT: &str = "check that the instance's metadata options have HttpEndpoint enabled and that no firewall, proxy or route keeps \
      root from 169.254.169.254";
 
@@ -103,14 +107,22 @@ impl Imds {
         .await
     }
 
+    /// Its id alone, whatever else cannot be told.
+    pub async fn instance_id(&self) -> Result<String> {
+        self.valid("meta-data/instance-id", "instance id", is_instance_id)
+            .await
+    }
+
+    /// Its region alone.
+    pub async fn region(&self) -> Result<String> {
+        self.valid("meta-data/placement/region", "region", is_region)
+            .await
+    }
+
     /// Who this instance is.
     pub async fn identity(&self) -> Result<Identity> {
-        let instance_id = self
-            .valid("meta-data/instance-id", "instance id", is_instance_id)
-            .await?;
-        let region = self
-            .valid("meta-data/placement/region", "region", is_region)
-            .await?;
+        let instance_id = self.instance_id().await?;
+        let region = self.region().await?;
         let zone = self
             .valid(
                 "meta-data/placement/availability-zone",
@@ -141,23 +153,33 @@ impl Imds {
         what: &str,
         is_valid: impl Fn(&str) -> bool,
     ) -> Result<String> {
-        let value = self.get(path).await?.ok_or_else(|| {
-            Error::new(
-                format!("the metadata service has no {what} (404 for {path})"),
-                HINT,
-            )
-        })?;
-        if is_valid(&value) {
-            return Ok(value);
+        let mut odd = 0;
+        loop {
+            let error = match self.get(path).await? {
+                Some(value) if is_valid(&value) => return Ok(value),
+                Some(value) => {
+                    let start: String = value.chars().take(60).collect();
+                    Error::new(
+                        format!(
+                            "the metadata service's {what} is not one: \"{}\"",
+                            printable(&start)
+                        ),
+                        "something other than EC2 answers at the metadata address; look for a proxy or a wrong \
+                         AWS_EC2_METADATA_SERVICE_ENDPOINT",
+                    )
+                }
+                None => Error::new(
+                    format!("the metadata service has no {what} (404 for {path})"),
+                    HINT,
+                ),
+            };
+            odd += 1;
+            if odd >= ODD_ANSWERS.min(self.policy.attempts) {
+                return Err(error);
+            }
+            tracing::info!("{error}; asking again");
+            crate::pace::pause(self.policy.pause(odd)).await;
         }
-        let start: String = value.chars().take(60).collect();
-        Err(Error::new(
-            format!(
-                "the metadata service's {what} is not one: \"{}\"",
-                printable(&start)
-            ),
-            "something other than EC2 answers at the metadata address; look for a proxy or a wrong AWS_EC2_METADATA_SERVICE_ENDPOINT",
-        ))
     }
 
     async fn get_with_token(&self, path: &str) -> Result<Answer> {
@@ -255,12 +277,13 @@ pub fn is_region(text: &str) -> bool {
         && text.matches('-').count() >= 2
 }
 
-/// `us-east-1a`, and local zones such as `us-west-2-lax-1a`.
+/// `us-east-1a`, local zones such as `us-west-2-lax-1a`, wavelength zones such as `us-east-1-wl1-bos-wlz-1`.
 fn is_zone(text: &str, region: &str) -> bool {
     is_name(text)
-        && text
-            .strip_prefix(region)
-            .is_some_and(|rest| rest.ends_with(|last: char| last.is_ascii_lowercase()))
+        && text.strip_prefix(region).is_some_and(|rest| {
+            rest.starts_with(|first: char| first.is_ascii_lowercase() || first == '-')
+                && !rest.ends_with('-')
+        })
 }
 
 /// Whether it looks like `g4dn.xlarge`.
@@ -492,7 +515,11 @@ mod tests {
             assert!(is_region(region), "{region}");
         }
         assert!(is_zone("us-west-2-lax-1a", "us-west-2"));
+        assert!(is_zone("us-east-1-wl1-bos-wlz-1", "us-east-1"));
+        assert!(is_zone("eusc-de-east-1a", "eusc-de-east-1"));
         assert!(!is_zone("us-west-2", "us-west-2"));
+        assert!(!is_zone("us-west-2-", "us-west-2"));
+        assert!(!is_zone("us-west-21a", "us-west-2"));
         assert!(is_instance_type("u7i-12tb.224xlarge"));
         assert!(is_instance_id("i-01234567"));
     }

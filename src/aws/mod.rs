@@ -6,6 +6,7 @@ pub mod cloudwatch;
 mod credentials;
 pub mod ec2;
 pub mod imds;
+pub mod partition;
 pub mod query;
 mod refusal;
 pub mod s3;
@@ -19,7 +20,8 @@ use aws_credential_types::provider::SharedCredentialsProvider;
 use aws_sdk_s3::config::retry::RetryConfig;
 use aws_sdk_s3::config::timeout::TimeoutConfig;
 use aws_sdk_s3::config::{BehaviorVersion, IdentityCache, Region};
-use aws_smithy_http_client::tls;
+use aws_smithy_http_client::{Connector, tls};
+use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_types::SdkConfig;
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
@@ -49,11 +51,19 @@ const CREDENTIALS: Policy = Policy {
 /// Not made by aws-config: what else it looks at (profiles, containers, single sign-on, web identities) no node has, and
 /// it made a fifteenth of the binary.
 pub fn sdk_config(region: String, imds: &Imds) -> SdkConfig {
-    let http = aws_smithy_http_client::Builder::new()
-        .tls_provider(tls::Provider::Rustls(
-            tls::rustls_provider::CryptoMode::Ring,
-        ))
-        .build_https();
+    let proxy = crate::proxy::of_sdk();
+    let http = aws_smithy_http_client::Builder::new().build_with_connector_fn(
+        move |settings, components| {
+            let mut connector = Connector::builder().proxy_config(proxy.clone());
+            connector.set_connector_settings(settings.cloned());
+            connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
+            connector
+                .tls_provider(tls::Provider::Rustls(
+                    tls::rustls_provider::CryptoMode::Ring,
+                ))
+                .build()
+        },
+    );
     let credentials = credentials::Provider::new(imds.asked_like(CREDENTIALS));
     let mut config = SdkConfig::builder()
         .behavior_version(BehaviorVersion::latest())

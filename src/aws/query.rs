@@ -121,12 +121,8 @@ fn endpoint(aws: &SdkConfig, service: &Service, own: Option<String>) -> Result<S
         return Ok(format!("{}/", url.trim_end_matches('/')));
     }
     let region = region(aws)?;
-    let suffix = if region.starts_with("cn-") {
-        "amazonaws.com.cn"
-    } else {
-        "amazonaws.com"
-    };
-    Ok(format!("https://{}.{region}.{suffix}/", service.name))
+    let domain = super::partition::domain(region);
+    Ok(format!("https://{}.{region}.{domain}/", service.name))
 }
 
 fn form(service: &Service, action: &str, parameters: &[(&str, &str)]) -> String {
@@ -336,6 +332,7 @@ mod tests {
         for (region, url) in [
             ("eu-west-1", "https://ec2.eu-west-1.amazonaws.com/"),
             ("cn-north-1", "https://ec2.cn-north-1.amazonaws.com.cn/"),
+            ("eusc-de-east-1", "https://ec2.eusc-de-east-1.amazonaws.eu/"),
         ] {
             let aws = SdkConfig::builder()
                 .region(aws_sdk_s3::config::Region::new(region))

@@ -69,6 +69,27 @@ impl Refusal {
         DENIED.contains(&self.code.as_str()) || (self.status == 403 && self.code.is_empty())
     }
 
+    /// Whether a KMS key stands in the way, whatever service was asked: `CustomerKeyHasBeenRevoked` (EC2), `KMS.Disabled…`
+    /// (S3), `DecryptionFailure` (Secrets Manager), or an `AccessDenied` that names a `kms:` action.
+    pub(super) fn is_about_key(&self) -> bool {
+        let (code, message) = (self.code.to_lowercase(), self.message.to_lowercase());
+        code.contains("kms")
+            || code.contains("customerkey")
+            || code == "decryptionfailure"
+            || message.contains("kms:")
+            || message.contains("kms key")
+            || message.contains("kms master key")
+    }
+
+    /// The failure to do `what` because of a KMS key.
+    pub(super) fn key_error(&self, what: &str) -> Error {
+        Error::new(
+            format!("{what} was refused ({})", self.text()),
+            "see the KMS key that encrypts it: it must be enabled, and its own policy and that of the instance's role must allow \
+             kms:Decrypt with it (for a volume kms:CreateGrant too)",
+        )
+    }
+
     /// The code and the words, safe to print.
     pub fn text(&self) -> String {
         match (self.code.as_str(), self.message.as_str()) {
@@ -95,6 +116,9 @@ impl Refusal {
             )
             .transient();
         }
+        if self.is_about_key() {
+            return self.key_error(what);
+        }
         if self.is_denied() {
             return Error::new(
                 reason,
@@ -102,7 +126,11 @@ impl Refusal {
             );
         }
         let hint = match self.code.as_str() {
-            "RequestExpired" | "SignatureDoesNotMatch" | "AuthFailure" | "RequestTimeTooSkewed" => {
+            "RequestExpired"
+            | "SignatureDoesNotMatch"
+            | "AuthFailure"
+            | "RequestTimeTooSkewed"
+            | "InvalidSignatureException" => {
                 "check the instance's clock (`timedatectl`) and its credentials"
             }
             "ExpiredToken"

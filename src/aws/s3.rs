@@ -61,7 +61,7 @@ pub async fn download(
 
 /// Path-style names only where an endpoint is named: `bucket.localhost` seldom resolves.
 fn client(aws: &SdkConfig) -> Client {
-    let named = aws.endpoint_url().is_some() || std::env::var_os("AWS_ENDPOINT_URL_S3").is_some();
+    let named = aws.endpoint_url().is_some() || super::endpoint("_S3").is_some();
     let config = Builder::from(aws)
         .force_path_style(named)
         // The SHA-256 that the caller wants is the check; S3 has none for the rest of an object.
@@ -314,6 +314,7 @@ impl Source<'_> {
         match refusal.code.as_str() {
             "NoSuchBucket" => Error::new(format!("the bucket {bucket} does not exist"), UPLOAD),
             "NoSuchKey" => Error::new(format!("{name} does not exist"), UPLOAD),
+            _ if refusal.is_about_key() => refusal.key_error(&format!("the download of {name}")),
             _ if refusal.is_denied() => Error::new(
                 format!("{name} may not be read ({})", refusal.text()),
                 "allow s3:GetObject on it in the policy of the instance's role; without s3:ListBucket a missing object \

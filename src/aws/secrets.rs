@@ -103,6 +103,7 @@ fn refused(refusal: Refusal, arn: &str) -> Error {
             format!("the secret {name} cannot be decrypted ({})", refusal.text()),
             "check that its KMS key is enabled, and allow kms:Decrypt with it in the policy of the instance's role",
         ),
+        _ if refusal.is_about_key() => refusal.key_error(&format!("reading the secret {name}")),
         _ if refusal.is_denied() => Error::new(
             format!("the secret {name} may not be read ({})", refusal.text()),
             "allow secretsmanager:GetSecretValue on it (and kms:Decrypt, if it has its own key) in the policy of the \

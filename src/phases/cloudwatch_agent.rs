@@ -26,6 +26,11 @@ const KEYRING: &str = "/opt/bootstrap/assets/amazon-cloudwatch-agent.gpg";
 const CONFIG: &str = "/var/lib/bootstrap/cloudwatch-agent.json";
 /// SHA-256 of the config that the agent was last given, written after the agent took it.
 const APPLIED: &str = "/var/lib/bootstrap/cloudwatch-agent.sha256";
+/// The agent's files as fetch-config leaves them, each named after where it came from: `file_…` and `ssm_…`
+/// (aws/amazon-cloudwatch-agent#594).
+const IN_USE: &str = "/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.d";
+const OURS: &str = "file_cloudwatch-agent.json";
+const DEFAULT: &str = "default";
 const PRIVATE: Access = Access::mode(0o600);
 
 const DEB: &str = "/var/lib/bootstrap/amazon-cloudwatch-agent.deb";
@@ -49,7 +54,23 @@ impl CloudWatchAgent {
 
     fn is_applied(&self, config: &str) -> Result<bool> {
         let applied = self.0.host.read_text(APPLIED)?;
-        Ok(applied.is_some_and(|hash| hash.trim() == sha256(config.as_bytes())))
+        Ok(
+            applied.is_some_and(|hash| hash.trim() == sha256(config.as_bytes()))
+                && self.is_in_use(config)?,
+        )
+    }
+
+    /// Whether the agent's own files hold our config and nobody else's: a fleet's tool may have given it another since
+    /// (fetch-config with a parameter of SSM removes ours). Where it has none there, it keeps them elsewhere.
+    fn is_in_use(&self, config: &str) -> Result<bool> {
+        let host = &self.0.host;
+        let names = host.names_in(IN_USE)?;
+        if names.iter().any(|name| name != OURS && name != DEFAULT) {
+            return Ok(false);
+        }
+        let value = |text: &str| serde_json::from_str::<Value>(text).ok();
+        let found = host.read_text(&format!("{IN_USE}/{OURS}"))?;
+        Ok(found.is_none_or(|found| value(&found) == value(config)))
     }
 
     async fn install(&self) -> Result<()> {
@@ -166,9 +187,9 @@ impl Phase for CloudWatchAgent {
 
 /// The bucket's ubuntu and debian folders go by the pattern of the documented ones (`amazon_linux`, `centos`, `redhat`).
 fn package_url(region: &str, folder: &str) -> String {
-    let china = if region.starts_with("cn-") { ".cn" } else { "" };
+    let domain = crate::aws::partition::domain(region);
     format!(
-        "https://amazoncloudwatch-agent-{region}.s3.{region}.amazonaws.com{china}/{folder}/amd64/latest/{PACKAGE}.deb"
+        "https://amazoncloudwatch-agent-{region}.s3.{region}.{domain}/{folder}/amd64/latest/{PACKAGE}.deb"
     )
 }
 

@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 use super::repository;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
-use crate::host::files::Access;
+use crate::host::files::{Access, without_mark};
 use crate::node::Node;
 
 const UNIT: &str = "docker.service";
-const CONFIG: &str = "/etc/docker/daemon.json";
+pub(super) const CONFIG: &str = "/etc/docker/daemon.json";
 /// There from before daemon.json changes under a running engine until the engine has restarted, so that a run killed
 /// in between is taken up.
 const RESTART_DUE: &str = "/var/lib/bootstrap/docker-restart-due";
@@ -65,12 +65,56 @@ impl Docker {
         host.install_packages(&own).await
     }
 
-    /// The engine reads daemon.json only when it starts.
+    /// The engine reads daemon.json only when it starts. The file as it was is kept until that has gone well.
     async fn before_change(&self) -> Result<()> {
-        if self.0.host.unit_active(UNIT).await? {
-            self.0.host.write(RESTART_DUE, b"", Access::mode(0o600))?;
+        let host = &self.0.host;
+        if host.unit_active(UNIT).await? && !host.path(RESTART_DUE).exists() {
+            let before = host.read(CONFIG)?.unwrap_or_default();
+            host.write(RESTART_DUE, &before, Access::mode(0o600))?;
         }
         Ok(())
+    }
+
+    /// Restarts the engine, so that it reads what has changed; where it does not start with that, the file that it ran
+    /// with comes back, and with it the engine.
+    async fn restart(&self, before: &[u8]) -> Result<()> {
+        let host = &self.0.host;
+        let restarted = async {
+            self.validate().await?;
+            host.restart_unit(UNIT).await
+        };
+        let Err(error) = restarted.await else {
+            return host.remove(RESTART_DUE).map(drop);
+        };
+        if before.is_empty() {
+            host.remove(CONFIG)?;
+        } else {
+            host.write(CONFIG, before, Access::mode(0o644))?;
+        }
+        let back = host.restart_unit(UNIT).await;
+        host.remove(RESTART_DUE)?;
+        let outcome = match back {
+            Ok(()) => "it is as it was, and the engine runs",
+            Err(_) => "it is as it was, but the engine does not run",
+        };
+        Err(Error::new(
+            format!("the engine does not take the new {CONFIG}: {error}; {outcome}"),
+            error.hint(),
+        ))
+    }
+
+    /// Asks the engine whether it would take daemon.json; engines before 23 cannot say.
+    async fn validate(&self) -> Result<()> {
+        let host = &self.0.host;
+        let config = format!("--config-file={}", host.path(CONFIG).display());
+        let asked = host.command("dockerd").args(["--validate", &config]);
+        match asked.output().await {
+            Ok(output) if output.code != 0 && !output.stderr.contains("unknown flag") => {
+                Err(output.failure())
+            }
+            // No answer is none against it.
+            _ => Ok(()),
+        }
     }
 
     async fn configure(&self) -> Result<()> {
@@ -125,18 +169,26 @@ impl Phase for Docker {
         self.configure().await?;
         self.install_engine().await?;
         host.enable_and_start(UNIT).await?;
-        if host.path(RESTART_DUE).exists() {
-            host.restart_unit(UNIT).await?;
-            host.remove(RESTART_DUE)?;
+        if let Some(before) = host.read(RESTART_DUE)? {
+            self.restart(&before).await?;
         }
         Ok(Applied::Finished)
     }
 }
 
+/// Where the engine keeps images and containers.
+pub fn data_root(daemon_json: Option<&str>) -> String {
+    let named = parsed(daemon_json).ok();
+    let named = named.as_ref().and_then(|config| config.get("data-root"));
+    let named = named.and_then(Value::as_str);
+    named.unwrap_or("/var/lib/docker").to_owned()
+}
+
 /// daemon.json as an object. What is not one is never overwritten: it is an administrator's.
 fn parsed(current: Option<&str>) -> Result<Map<String, Value>> {
     const HINT: &str = "Correct /etc/docker/daemon.json by hand, or remove it to get the default.";
-    match current.map(str::trim) {
+    // The engine itself reads over a byte order mark.
+    match current.map(|text| without_mark(text).trim()) {
         None | Some("") => Ok(Map::new()),
         Some(text) => match serde_json::from_str(text) {
             Ok(Value::Object(object)) => Ok(object),

@@ -1,11 +1,13 @@
 //! Phase `preflight`: a machine that can become a node, and the unit that converges it at every boot.
 
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{MetadataExt, PermissionsExt};
+use std::path::Path;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 
+use super::docker::{CONFIG as DAEMON_JSON, data_root};
 use crate::config::Update;
 use crate::directories::{Directory, RUN, STATE};
 use crate::engine::{Applied, Phase, State};
@@ -25,6 +27,11 @@ const FIRST_WITH_GPU: u64 = 20 * GIB;
 const FIRST_WITH_DRIVER: u64 = 14 * GIB;
 /// Later: all of that has its place already; this is room for logs and for a new image's pull to fail in good order.
 const LATER: u64 = 2 * GIB;
+
+/// Where else much is written: images of engines that keep them in containerd's store, and packages before they are
+/// installed.
+const CONTAINERD: &str = "/var/lib/containerd";
+const CACHE: &str = "/var/cache";
 
 const UNIT: &str = "bootstrap.service";
 const UNIT_FILE: &str = "/etc/systemd/system/bootstrap.service";
@@ -83,10 +90,31 @@ impl Preflight {
         let disk = root_disk(host)?;
         writable(disk.f_flag)?;
         user::missing(&self.0)?;
-        let free = disk.f_bavail.saturating_mul(disk.f_frsize);
+        let free = free(&disk);
         let first = !host.path(UNIT_FILE).exists();
         let has_driver = host.path("/proc/driver/nvidia/version").exists();
-        space(free, required(first, self.0.config.gpu, has_driver))?;
+        let required = required(first, self.0.config.gpu, has_driver);
+        let images = data_root(host.read_text(DAEMON_JSON)?.as_deref());
+        for (place, required) in [
+            (
+                "/",
+                if is_elsewhere(host, &images) {
+                    LATER.min(required)
+                } else {
+                    required
+                },
+            ),
+            (images.as_str(), required),
+            (CONTAINERD, LATER),
+            (CACHE, LATER),
+        ] {
+            if place == "/" {
+                space("the root disk", free, required)?;
+            } else if is_elsewhere(host, place) {
+                let disk = statvfs(host, &existing(host, place))?;
+                space(&format!("the disk of {place}"), self::free(&disk), required)?;
+            }
+        }
         Ok(format!(
             "{} ({}, {}), {}, {} GiB free",
             identity.instance_id,
@@ -180,7 +208,36 @@ fn required(first: bool, gpu: bool, has_driver: bool) -> u64 {
     }
 }
 
-fn space(free: u64, required: u64) -> Result<()> {
+/// The nearest folder above that exists: what is not there yet will be on its disk.
+fn existing(host: &Host, place: &str) -> String {
+    let found = Path::new(place)
+        .ancestors()
+        .find(|path| host.path(path).exists());
+    found.map_or_else(|| "/".into(), |path| path.display().to_string())
+}
+
+/// Whether it is on another disk than the root directory.
+fn is_elsewhere(host: &Host, place: &str) -> bool {
+    let disk = |place: &str| {
+        let found = std::fs::metadata(host.path(place));
+        found.ok().map(|found| found.dev())
+    };
+    disk(&existing(host, place)) != disk("/")
+}
+
+/// Blocks reserved for root count as not free (`f_bavail`).
+fn free(disk: &StatVfs) -> u64 {
+    disk.f_bavail.saturating_mul(disk.f_frsize)
+}
+
+fn statvfs(host: &Host, place: &str) -> Result<StatVfs> {
+    rustix::fs::statvfs(host.path(place)).or_fail(
+        || format!("cannot ask for the free space of {place}"),
+        "Check that it is mounted.",
+    )
+}
+
+fn space(what: &str, free: u64, required: u64) -> Result<()> {
     if free >= required {
         return Ok(());
     }
@@ -188,15 +245,19 @@ fn space(free: u64, required: u64) -> Result<()> {
     let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / GIB as f64);
     Err(Error::new(
         format!(
-            "the root disk has {} free, of {} that are needed",
+            "{what} has {} free, of {} that are needed",
             gib(free),
             gib(required)
         ),
-        "Give the instance a larger root volume, or make room on it.",
+        if what == "the root disk" {
+            "Give the instance a larger root volume, or make room on it."
+        } else {
+            "Give the instance a larger disk there, or make room on it."
+        },
     ))
 }
 
-/// The root filesystem; blocks reserved for root count as not free (`f_bavail`).
+/// The root filesystem.
 fn root_disk(host: &Host) -> Result<StatVfs> {
     rustix::fs::statvfs(host.path("/")).or_fail(
         || "cannot ask for the free space of the root disk",
@@ -236,27 +297,27 @@ mod tests {
                 "the processor is aarch64, not x86_64",
             ),
             (
-                space(8 * GIB - 1, required(true, false, false)),
+                space("the root disk", 8 * GIB - 1, required(true, false, false)),
                 "the root disk has 8.0 GiB free, of 8.0 GiB that are needed",
             ),
             (
-                space(9 * GIB, required(true, true, false)),
+                space("the root disk", 9 * GIB, required(true, true, false)),
                 "the root disk has 9.0 GiB free, of 20.0 GiB that are needed",
             ),
             (
-                space(9 * GIB, required(true, true, true)),
+                space("the root disk", 9 * GIB, required(true, true, true)),
                 "the root disk has 9.0 GiB free, of 14.0 GiB that are needed",
             ),
             (
-                space(GIB, required(false, true, false)),
+                space("the root disk", GIB, required(false, true, false)),
                 "the root disk has 1.0 GiB free, of 2.0 GiB that are needed",
             ),
         ];
         for (result, reason) in cases {
             assert_eq!(result.unwrap_err().reason(), reason);
         }
-        assert!(space(8 * GIB, required(true, false, false)).is_ok());
-        assert!(space(3 * GIB, required(false, true, false)).is_ok());
+        assert!(space("the root disk", 8 * GIB, required(true, false, false)).is_ok());
+        assert!(space("the root disk", 3 * GIB, required(false, true, false)).is_ok());
     }
 
     #[tokio::test]

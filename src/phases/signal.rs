@@ -129,11 +129,8 @@ async fn remember_wallet(node: &Node) -> Result<()> {
 /// 45 s; what happened is in the log.
 pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
     let Some(stack) = waiting(node) else { return };
-    let identity = tokio::time::timeout(Duration::from_secs(5), node.identity()).await;
-    let instance = identity
-        .ok()
-        .and_then(Result::ok)
-        .map(|identity| identity.instance_id.clone());
+    let instance = tokio::time::timeout(Duration::from_secs(5), node.instance_id()).await;
+    let instance = instance.ok().and_then(Result::ok);
     if let (Some(instance), Some(record)) = (&instance, Record::read(&node.host))
         && record.is_for(&Record::of(stack, instance))
     {

@@ -1,6 +1,6 @@
 //! A real disk for the root directory of a machine, which can be full or read-only: a tmpfs. `/run` is another one.
 
-use std::ffi::CStr;
+use std::ffi::{CStr, CString};
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -12,6 +12,47 @@ const ROOMY: &CStr = c"size=32g,mode=755";
 
 /// Mounted at the root directory; unmounted when dropped.
 pub struct RootDisk(PathBuf);
+
+/// A disk of its own for a folder of the machine; unmounted when dropped.
+pub struct SmallDisk(PathBuf);
+
+impl SmallDisk {
+    /// Puts all that is in `folder` onto a disk of so many MiB mounted there.
+    pub fn at(folder: &Path, mebibytes: u32) -> Self {
+        let aside = folder.with_extension("aside");
+        fs::rename(folder, &aside).unwrap();
+        fs::create_dir(folder).unwrap();
+        let size = CString::new(format!("size={mebibytes}m,mode=755")).unwrap();
+        mount(
+            "tmpfs",
+            folder,
+            "tmpfs",
+            MountFlags::empty(),
+            size.as_c_str(),
+        )
+        .unwrap();
+        copy(&aside, folder);
+        fs::remove_dir_all(aside).unwrap();
+        Self(folder.to_owned())
+    }
+
+    /// Puts all that is on it back into a plain folder.
+    pub fn leave(self) {
+        let folder = self.0.clone();
+        let aside = folder.with_extension("aside");
+        fs::create_dir(&aside).unwrap();
+        copy(&folder, &aside);
+        drop(self);
+        fs::remove_dir(&folder).unwrap();
+        fs::rename(aside, folder).unwrap();
+    }
+}
+
+impl Drop for SmallDisk {
+    fn drop(&mut self) {
+        let _ = unmount(&self.0, UnmountFlags::DETACH);
+    }
+}
 
 impl RootDisk {
     /// Puts all that is in `root` onto a disk mounted there.

@@ -67,7 +67,15 @@ fn hold(row: &Row) {
     let before = like(&machine, &row.unchanged);
     machine.forget_calls();
 
-    let ended = run(&mut machine, row, &mut undos);
+    let mut ended = run(&mut machine, row, &mut undos);
+    let mut told_before = told_before;
+    if row.then_run {
+        if ended.code == 4 {
+            machine.reboot(3);
+        }
+        told_before = machine.signals().len();
+        ended = machine.run(&[]);
+    }
     tally::ended(ended.code);
     let output = ended.output();
     // First what must never happen, so that it is counted whatever else is wrong.
@@ -81,6 +89,10 @@ fn hold(row: &Row) {
         compare_signals(&machine, row, told_before);
     }
 
+    if row.then_verify {
+        let report = machine.run(&["verify"]);
+        assert!(matches!(report.code, 0 | 5), "{}", report.output());
+    }
     if row.exit != 0 {
         heal(&mut machine, row, undos);
         compare_data(&machine, at_stake);
@@ -143,6 +155,11 @@ fn compare_words(machine: &Machine, row: &Row, ended: &Ended) {
         let messages: Vec<_> = messages.collect();
         let is_said = messages.iter().any(|said| said.contains(&row.says));
         assert!(is_said, "{messages:#?}");
+    }
+    if !row.silent.is_empty() {
+        let log = machine.read("/var/log/bootstrap.log");
+        let said = row.silent.iter().find(|text| log.contains(*text));
+        assert_eq!(said, None, "{log}");
     }
     if row.phase.is_empty() {
         // Before any phase, or where no journal can be written.

@@ -22,7 +22,7 @@ use standins::fake_tool;
 use standins::internet::Internet;
 use tempfile::TempDir;
 
-use crate::disk::RootDisk;
+use crate::disk::{RootDisk, SmallDisk};
 
 /// The data volume.
 pub const VOLUME: &str = "vol-0123456789abcdef0";
@@ -88,6 +88,7 @@ pub struct Machine {
     rules: Vec<Value>,
     /// Unmounted before the folder goes.
     disk: Option<RootDisk>,
+    small_disk: Option<SmallDisk>,
     /// Goes before the folder that it is in.
     _mounted: Option<Mounted>,
     folder: TempDir,
@@ -128,9 +129,11 @@ impl Machine {
             config: Value::Null,
             rules: description.rules,
             disk: None,
+            small_disk: None,
             _mounted: mounted,
             folder,
         };
+        machine.internet.lead_to_aws(&machine.aws.url());
         machine.put_tools();
         for (path, text) in &description.files {
             machine.write(path, text);
@@ -259,6 +262,16 @@ impl Machine {
     /// The machine's root directory is a plain directory again, with all that was on the disk.
     pub fn leave_disk(&mut self) {
         self.disk.take().expect("it has a disk of its own").leave();
+    }
+
+    /// This folder is a small disk of its own from now on.
+    pub fn put_disk(&mut self, folder: &str, mebibytes: u32) {
+        self.small_disk = Some(SmallDisk::at(&self.path(folder), mebibytes));
+    }
+
+    /// It is a plain folder again.
+    pub fn take_disk(&mut self) {
+        self.small_disk.take().expect("it has a small disk").leave();
     }
 
     /// Has the clock of `bootstrap` and its tools be off by so much ("+1y", "-2h"), also of those that run already with
@@ -538,7 +551,10 @@ impl Machine {
         let mut found = Vec::new();
         walk(self.folder.path(), &mut |path| {
             // The tools are this program, which has the text; the data volume is 8 GiB of nothing.
-            if path.is_file() && !path.is_symlink() && !path.ends_with("dev/nvme1n1") {
+            let is_volume = path
+                .strip_prefix(self.root())
+                .is_ok_and(|path| path.to_string_lossy().starts_with("dev/nvme1n"));
+            if path.is_file() && !path.is_symlink() && !is_volume {
                 let bytes = fs::read(path).unwrap();
                 if bytes
                     .windows(text.len())
@@ -794,6 +810,10 @@ fn pages() -> HashMap<String, Vec<u8>> {
         (format!("{agent}/debian/{deb}"), "a package"),
         (format!("{agent}/debian/{deb}.sig"), "its signature"),
         (format!("{agent}/ubuntu/{deb}"), "a package"),
+        (
+            format!("https://amazoncloudwatch-agent-eusc-de-east-1.s3.eusc-de-east-1.amazonaws.eu/debian/{deb}"),
+            "a package",
+        ),
         (
             "https://nvidia.github.io/libnvidia-container/gpgkey".to_owned(),
             "-----BEGIN PGP PUBLIC KEY BLOCK-----\n\n-----END PGP PUBLIC KEY BLOCK-----\n",

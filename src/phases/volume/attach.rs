@@ -98,7 +98,7 @@ fn on_xen(node: &Node, id: &VolumeId, known: &VolumeInfo, identity: &Identity) -
     let disk = node.host.xen_disk(&here.device)?;
     Some(Error::new(
         format!(
-            "{id} is here as {disk}, a Xen disk, which does not say which volume it is: {} is no Nitro instance type",
+            "{id} is here as {disk}, a Xen disk, which does not say which volume it is (instance type {})",
             identity.instance_type
         ),
         "use an instance type built on Nitro (g4dn, g5, g6, m6i, c6i, t3, …); nothing was changed on the volume",

@@ -55,7 +55,7 @@ pub fn put_volume(machine: &mut Machine, files: usize) {
         path.pop();
     }
     let [from, to] = [VOLUME, LOST].map(|folder| format!("/../{folder}"));
-    machine.rule(json!({"run": "mount -t * ROOT/dev/nvme1n1 /data", "also": true, "unless": ["mounted"], "moves": {&from: "/data"}}));
+    machine.rule(json!({"run": "mount -t * ROOT/dev/nvme1n* /data", "also": true, "unless": ["mounted"], "moves": {&from: "/data"}}));
     machine.rule(json!({"run": "mkfs.*", "also": true, "moves": {&from: to}}));
 }
 

@@ -89,6 +89,8 @@ pub enum Fault {
     Internet { internet: String, status: u16 },
     /// The machine's root directory is a disk of its own, which is full or read-only.
     RootDisk { root_disk: Trouble },
+    /// This folder of the machine is a disk of its own, of so many MiB.
+    SmallDisk { small_disk: String, mebibytes: u32 },
     /// The run's clock is so far off ("+1y", "-2h"); named before the run, it can change meanwhile.
     Clock { clock: String },
 }
@@ -210,17 +212,7 @@ impl Fault {
                 ill(machine, aws, fault, *times, *seconds)
             }
             Self::Metadata { metadata, becomes } => tell(machine, metadata, becomes),
-            Self::Secret { secret } => {
-                let mut cloud = machine.aws.state();
-                let before = match secret {
-                    Some(secret) => cloud.secrets.insert(SECRET.into(), secret.clone()),
-                    None => cloud.secrets.remove(SECRET),
-                };
-                Box::new(move |machine| {
-                    let mut cloud = machine.aws.state();
-                    cloud.secrets.insert(SECRET.into(), before.unwrap());
-                })
-            }
+            Self::Secret { secret } => hold_secret(machine, secret.as_ref()),
             Self::Archive {
                 archive,
                 unexpected,
@@ -282,6 +274,13 @@ impl Fault {
             Self::RootDisk { root_disk } => {
                 root_disk.befall(machine.own_disk());
                 Box::new(Machine::leave_disk)
+            }
+            Self::SmallDisk {
+                small_disk,
+                mebibytes,
+            } => {
+                machine.put_disk(small_disk, *mebibytes);
+                Box::new(Machine::take_disk)
             }
             Self::Clock { clock } => {
                 machine.set_clock(clock);
@@ -399,6 +398,18 @@ fn tell(machine: &mut Machine, path: &str, becomes: &Value) -> Undo {
     Box::new(move |machine| {
         let mut cloud = machine.aws.state();
         *cloud.metadata.pointer_mut(&pointer).unwrap() = before;
+    })
+}
+
+fn hold_secret(machine: &mut Machine, secret: Option<&String>) -> Undo {
+    let mut cloud = machine.aws.state();
+    let before = match secret {
+        Some(secret) => cloud.secrets.insert(SECRET.into(), secret.clone()),
+        None => cloud.secrets.remove(SECRET),
+    };
+    Box::new(move |machine| {
+        let mut cloud = machine.aws.state();
+        cloud.secrets.insert(SECRET.into(), before.unwrap());
     })
 }
 

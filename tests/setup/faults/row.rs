@@ -58,6 +58,13 @@ pub struct Row {
     #[serde(default)]
     pub run: Vec<String>,
 
+    /// It runs once more, after the reboot where it has asked for one; the values are of that run.
+    #[serde(default)]
+    pub then_run: bool,
+    /// At the end `verify` finds nothing that fails.
+    #[serde(default)]
+    pub then_verify: bool,
+
     /// Exit code.
     pub exit: i32,
     /// The phase that fails; with `verify` as the run, the check.
@@ -81,6 +88,9 @@ pub struct Row {
     /// What the log has to say, where the run gets over the fault.
     #[serde(default)]
     pub says: String,
+    /// What the log does not say.
+    #[serde(default)]
+    pub silent: Vec<String>,
     /// All calls that change something, in their order.
     #[serde(default)]
     pub changes: Option<Vec<String>>,

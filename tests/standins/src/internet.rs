@@ -4,7 +4,7 @@
 
 use std::collections::HashMap;
 use std::io::{self, BufRead, BufReader, Write};
-use std::net::TcpStream;
+use std::net::{SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Command, Stdio};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -13,7 +13,7 @@ use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer};
 use rustls::{ServerConfig, ServerConnection, StreamOwned};
 
-use crate::http::{Listener, Request, Response, answer};
+use crate::http::{Listener, Request, Response, answer, forward};
 
 /// The running proxy; it stops when dropped.
 #[derive(Debug)]
@@ -21,7 +21,16 @@ pub struct Internet {
     listener: Listener,
     asked: Arc<Mutex<Vec<String>>>,
     refused: Arc<Mutex<Option<(String, u16)>>>,
+    aws: Arc<Mutex<Option<SocketAddr>>>,
 }
+
+/// Hosts of AWS's API that can be behind the proxy.
+const AWS: [&str; 4] = [
+    "*.us-east-1.amazonaws.com",
+    "*.s3.us-east-1.amazonaws.com",
+    "*.eusc-de-east-1.amazonaws.eu",
+    "*.s3.eusc-de-east-1.amazonaws.eu",
+];
 
 impl Internet {
     /// Serves these pages, by URL; asked for anything else it answers 404. Makes `internet.crt` and its key in
@@ -32,6 +41,8 @@ impl Internet {
         let (record, pages) = (Arc::clone(&asked), Arc::new(pages));
         let refused: Arc<Mutex<Option<(String, u16)>>> = Arc::default();
         let refusals = Arc::clone(&refused);
+        let aws: Arc<Mutex<Option<SocketAddr>>> = Arc::default();
+        let cloud = Arc::clone(&aws);
         let listener = Listener::start_with("127.0.0.1:0", move |stream| {
             let Some(host) = connect(&stream)? else {
                 return Ok(());
@@ -45,7 +56,10 @@ impl Internet {
                     (_, Some(bytes)) => {
                         Response::new(200, "application/octet-stream", bytes.clone())
                     }
-                    (_, None) => Response::text(404, "not here"),
+                    (_, None) => match *lock(&cloud) {
+                        Some(to) if is_aws(&host) => ask_aws(to, &host, request),
+                        _ => Response::text(404, "not here"),
+                    },
                 };
                 lock(&record).push(url);
                 response
@@ -58,12 +72,19 @@ impl Internet {
             listener,
             asked,
             refused,
+            aws,
         })
     }
 
     /// `http://127.0.0.1:PORT`
     pub fn proxy(&self) -> String {
         format!("http://{}", self.listener.address())
+    }
+
+    /// AWS's API is at `url`, for those who ask this proxy for its hosts.
+    pub fn lead_to_aws(&self, url: &str) {
+        let address = url.trim_start_matches("http://").trim_end_matches('/');
+        *lock(&self.aws) = address.parse().ok();
     }
 
     /// Pages whose URL has `part` in it are answered with this status from now on.
@@ -84,6 +105,20 @@ impl Internet {
 
 fn lock<T>(of: &Mutex<T>) -> std::sync::MutexGuard<'_, T> {
     of.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn is_aws(host: &str) -> bool {
+    AWS.iter()
+        .any(|pattern| host.ends_with(pattern.trim_start_matches('*')))
+}
+
+/// What stands in for AWS takes the bucket from the path, and real clients put it in the host.
+fn ask_aws(to: SocketAddr, host: &str, request: &Request) -> Response {
+    let mut request = request.clone();
+    if let Some((bucket, _)) = host.split_once(".s3.") {
+        request.target = format!("/{bucket}{}", request.target);
+    }
+    forward(to, &request).unwrap_or_else(|_| Response::none())
 }
 
 /// Reads `CONNECT host:443` and agrees; the host.
@@ -111,6 +146,7 @@ fn tls(pages: &HashMap<String, Vec<u8>>, folder: &Path) -> io::Result<ServerConf
     let hosts: Vec<String> = pages
         .keys()
         .filter_map(|url| url.split('/').nth(2))
+        .chain(AWS)
         .map(|host| format!("DNS:{host}"))
         .collect();
     let (certificate, key) = (folder.join("internet.crt"), folder.join("internet.key"));
