@@ -18,6 +18,7 @@ mod downloads;
 mod drivers;
 mod faults;
 mod gpu;
+mod hostile;
 mod interruptions;
 mod kills;
 mod machine;
@@ -59,6 +60,7 @@ const THEMES: &[&[Test]] = &[
     verify::TESTS,
     metrics::TESTS,
     rights::TESTS,
+    hostile::TESTS,
     output::TESTS,
     soak::TESTS,
 ];
