@@ -32,6 +32,8 @@ pub struct KeyFolder {
     pub path: String,
     /// What it holds.
     pub keys: Keys,
+    /// Path of the file, where there is exactly one.
+    pub file: Option<String>,
     /// Permissions that let others read the key, each with the command that mends it.
     pub unsafe_modes: Vec<(String, String)>,
     /// Files and folders that the node's user does not own.
@@ -46,6 +48,7 @@ pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
     let mut folder = KeyFolder {
         path: path.to_owned(),
         keys: Keys::None,
+        file: None,
         unsafe_modes: Vec::new(),
         foreign: Vec::new(),
     };
@@ -80,6 +83,9 @@ pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
     names.sort();
     if names.len() == NAMES {
         names.push("…".into());
+    }
+    if let [name] = names.as_slice() {
+        folder.file = Some(format!("{path}/{name}"));
     }
     folder.keys = match names.as_slice() {
         [] => Keys::None,

@@ -4,6 +4,7 @@ pub mod container;
 pub mod entrypoint;
 pub mod image;
 pub mod keys;
+pub mod keystore;
 pub mod rpc;
 pub mod spec;
 pub mod trouble;

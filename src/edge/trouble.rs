@@ -29,8 +29,13 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "move all but the right key file out of the key folder to a safe place, then run: bootstrap --phase container",
     ),
     (
-        "Please enter password",
-        "the node got an empty password and asks for one",
+        "Please enter the password to launch the Theta node",
+        "the node got no password and asks for one",
+        CORRECT,
+    ),
+    (
+        "Please choose your password for the Theta Node",
+        "the node got no password and asks for one",
         CORRECT,
     ),
     (entrypoint::EMPTY, entrypoint::EMPTY, CORRECT),

@@ -652,6 +652,7 @@ mod tests {
             keys: Ok(KeyFolder {
                 path: "/data/keys".into(),
                 keys: Keys::One(ADDRESS.into()),
+                file: None,
                 unsafe_modes: Vec::new(),
                 foreign: Vec::new(),
             }),

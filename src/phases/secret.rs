@@ -7,14 +7,16 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use zeroize::Zeroizing;
 
-use crate::aws::secrets::wallet_password;
+use crate::aws::secrets::{PREVIOUS, previous_password, wallet_password};
 use crate::config::User;
 use crate::directories::RUN;
-use crate::edge::{SECRET_FILE as FILE, SECRET_FOLDER as FOLDER};
+use crate::edge::keystore::{Keystore, Read};
+use crate::edge::{SECRET_FILE as FILE, SECRET_FOLDER as FOLDER, Spec, keys};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::host::files::Access;
+use crate::log::printable;
 use crate::node::Node;
 use crate::secret::Secret;
 
@@ -38,8 +40,73 @@ impl Phase for WalletPassword {
         let Node { config, host, .. } = self.0.as_ref();
         prepare(host, &config.user)?;
         let secret = wallet_password(self.0.aws().await?, &config.secret.arn).await?;
+        if let Some((keystore, file)) = key(&self.0)? {
+            self.prove(keystore, &file, &secret).await?;
+        }
         store(host, &config.user, &secret)?;
         Ok(Applied::Finished)
+    }
+}
+
+impl WalletPassword {
+    /// The node itself tells a wrong password late, and in words that nobody can rely on.
+    async fn prove(&self, keystore: Keystore, file: &str, secret: &Secret) -> Result<()> {
+        let keystore = Arc::new(keystore);
+        if opens(&keystore, secret).await? {
+            return Ok(());
+        }
+        let arn = &self.0.config.secret.arn;
+        let previous = previous_password(self.0.aws().await?, arn).await;
+        let hint = match previous {
+            Ok(previous) if opens(&keystore, &previous).await? => format!(
+                "the secret's previous value ({PREVIOUS}) opens it: make that the current one again (aws secretsmanager \
+                 update-secret-version-stage --version-stage AWSCURRENT), then run: bootstrap --phase secret --phase container"
+            ),
+            _ => "put the password that the key was made with back into the secret (aws secretsmanager put-secret-value), then \
+                  run: bootstrap --phase secret --phase container"
+                .into(),
+        };
+        Err(Error::new(
+            format!(
+                "the wallet password in {} does not open {file}",
+                printable(arn)
+            ),
+            hint,
+        ))
+    }
+}
+
+/// About a second of work, beside which the other phases go on.
+async fn opens(keystore: &Arc<Keystore>, secret: &Secret) -> Result<bool> {
+    let (keystore, secret) = (Arc::clone(keystore), Secret::new(secret.expose().to_vec()));
+    let proof = tokio::task::spawn_blocking(move || keystore.opens(&secret));
+    proof.await.or_fail(
+        || "proving the wallet password was cut off",
+        "run `bootstrap` again",
+    )
+}
+
+/// The key file on the volume and its path, where there is exactly one that can be proven. What is wrong with the folder
+/// or with the container spec is told by phase `container`.
+fn key(node: &Node) -> Result<Option<(Keystore, String)>> {
+    let Node { host, config, .. } = node;
+    let Ok(Some(spec)) = Spec::load(host, config) else {
+        return Ok(None);
+    };
+    let Some(file) = keys::look(host, &spec.key_folder(config), None)?.file else {
+        return Ok(None);
+    };
+    let Some(bytes) = host.read(&file)? else {
+        return Ok(None);
+    };
+    match Keystore::read(&bytes, &file)? {
+        Read::Known(keystore) => Ok(Some((keystore, file))),
+        Read::Unknown(what) => {
+            tracing::warn!(
+                "the wallet password is not proven before the start: {file} is of an unknown kind ({what})"
+            );
+            Ok(None)
+        }
     }
 }
 

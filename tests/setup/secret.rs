@@ -18,13 +18,14 @@ use standins::http::Response;
 use crate::Test;
 use crate::faults::look_for_the_password;
 use crate::machine::{Gate, Machine, PASSWORD, SECRET, Started};
-use crate::shared::{expect_failure, expect_failure_signals, json_text, side_by_side};
+use crate::shared::{expect_failure, expect_failure_signals, healthy, json_text, side_by_side};
 use crate::trace::{self, Call, Witness};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
     ("a_denied_secret_fails_its_phase_only", a_denied_secret_fails_its_phase_only),
     ("a_corrected_password_reaches_the_container", a_corrected_password_reaches_the_container),
+    ("a_password_is_proven_before_it_is_used", a_password_is_proven_before_it_is_used),
     ("the_password_is_found_nowhere", the_password_is_found_nowhere),
     ("the_password_does_not_stay_in_memory", the_password_does_not_stay_in_memory),
     ("a_crash_dumps_no_core", a_crash_dumps_no_core),
@@ -65,6 +66,70 @@ fn a_denied_secret_fails_its_phase_only() {
     // The next run goes on, and the stack, which has given up, is told all the same.
     machine.run(&[]).expect(0);
     assert_eq!(machine.signals()[2]["Status"], "SUCCESS");
+}
+
+/// A key file as the ledger writes it, with a light derivation; "testpassword" opens it.
+const KEY: &str = r#"{"address":"2e833968e5bb786ae419c4d13189fb081cc43bab","crypto":{"cipher":"aes-128-ctr","cipherparams":{
+    "iv":"83dbcc02d8ccb40e466191a123791e0e"},"ciphertext":"d172bf743a674da9cdad04534d56926ef8358534d458fffccd4e6ad2fbde479c",
+    "kdf":"scrypt","kdfparams":{"dklen":32,"n":4,"p":1,"r":1,"salt":"ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19"},
+    "mac":"d60fbbf87ce80e4659548e09fbc827b715b7a9cfcaaa20d85e153ddf59bff9e2"},"id":"3198bc9c-6672-5ab3-d995-4942343ae5b6","version":3}"#;
+
+/// As a reboot leaves it: the password has to be fetched again, and the container to be started.
+fn a_password_is_proven_before_it_is_used() {
+    const FILE: &str =
+        "/data/edgelauncher/edgecore/key/encrypted/2e833968e5bb786ae419c4d13189fb081cc43bab";
+    const STORED: &str = "/run/bootstrap/secrets/wallet-password";
+    let machine = healthy("debian-12");
+    let secret = |name: &str, value: &str| {
+        let mut cloud = machine.aws.state();
+        cloud.secrets.insert(name.into(), value.into());
+    };
+    machine.keep("status edgelauncher", "exited");
+    fs::write(machine.path(FILE), KEY).unwrap();
+    fs::remove_file(machine.path(STORED)).unwrap();
+    let previous = format!("{SECRET} AWSPREVIOUS");
+    let reason = format!("the wallet password in {SECRET} does not open {FILE}");
+    for (earlier, hint) in [
+        (
+            "neither",
+            "put the password that the key was made with back into the secret (aws secretsmanager put-secret-value), then \
+             run: bootstrap --phase secret --phase container",
+        ),
+        (
+            "testpassword",
+            "the secret's previous value (AWSPREVIOUS) opens it: make that the current one again (aws secretsmanager \
+             update-secret-version-stage --version-stage AWSCURRENT), then run: bootstrap --phase secret --phase container",
+        ),
+    ] {
+        secret(&previous, earlier);
+        machine.forget_calls();
+        let run = machine.run(&[]).expect(1);
+        expect_failure(&machine, "secret", &reason, hint);
+        assert!(!run.output().contains("testpassword"), "{}", run.output());
+        assert!(!machine.path(STORED).exists());
+        assert_eq!(machine.phase("container")["status"], "skipped");
+    }
+
+    fs::write(
+        machine.path(FILE),
+        KEY.replace("\"n\":4", "\"n\":1073741824"),
+    )
+    .unwrap();
+    machine.run(&[]).expect(1);
+    expect_failure(
+        &machine,
+        "secret",
+        &format!(
+            "the key file {FILE} asks for scrypt with n=1073741824, r=1, p=1, which no wallet writes; it is not tried"
+        ),
+        "keep it, see who changed it, and put the key back from a copy (scripts/backup-key --restore), then run: bootstrap \
+         --phase secret --phase container",
+    );
+
+    fs::write(machine.path(FILE), KEY).unwrap();
+    secret(SECRET, "testpassword");
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.read(STORED), "testpassword");
 }
 
 fn the_password_is_found_nowhere() {

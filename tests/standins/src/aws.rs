@@ -76,7 +76,7 @@ pub enum Fault {
 pub struct State {
     /// Objects by `bucket/key`.
     pub objects: HashMap<String, Vec<u8>>,
-    /// Secret values by ARN or name.
+    /// Secret values by ARN or name; an earlier value by `NAME AWSPREVIOUS`.
     pub secrets: HashMap<String, String>,
     /// The volumes.
     pub volumes: Vec<Volume>,
@@ -288,7 +288,11 @@ fn answer(kind: &str, request: &Request, state: &mut State) -> Response {
         "GetSecretValue" => {
             let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
             let id = body.get("SecretId").and_then(Value::as_str);
-            match id.and_then(|id| state.secrets.get(id).map(|value| (id, value))) {
+            let of_stage = |id: &str| match body.get("VersionStage").and_then(Value::as_str) {
+                None | Some("AWSCURRENT") => id.to_owned(),
+                Some(earlier) => format!("{id} {earlier}"),
+            };
+            match id.and_then(|id| Some((id, state.secrets.get(&of_stage(id))?))) {
                 Some((id, value)) => Response::new(
                     200,
                     "application/x-amz-json-1.1",

@@ -152,10 +152,13 @@ fn a_second_key_is_fatal() {
 fn an_empty_password_makes_it_hang_without_a_key() {
     let data = tempfile::tempdir().unwrap();
     let mut node = Node::start(data.path(), "");
-    let mut prompt = [0; 22];
+    let mut prompt = [0; 50];
     let out = node.child.as_mut().unwrap().stdout.as_mut().unwrap();
     std::io::Read::read_exact(out, &mut prompt).unwrap();
-    assert_eq!(&prompt, b"Please enter password:");
+    assert_eq!(
+        &prompt,
+        b"Please enter the password to launch the Theta node"
+    );
     assert_eq!(node.child.as_mut().unwrap().try_wait().unwrap(), None);
     node.terminate();
     assert_eq!(node.end().0, Some(1));

@@ -21,6 +21,7 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use serde_json::{Value, json};
 use sha2::{Digest, Sha256};
+use sha3::Keccak256;
 use standins::edge::{Behaviour, Node};
 use tokio::signal::unix::{SignalKind, signal};
 
@@ -44,11 +45,7 @@ fn log(level: &str, message: &str) {
 
 /// SHA-256 in hex digits.
 fn digest(bytes: impl AsRef<[u8]>) -> String {
-    let mut text = String::new();
-    for byte in Sha256::digest(bytes) {
-        let _ = write!(text, "{byte:02x}");
-    }
-    text
+    hex(&Sha256::digest(bytes))
 }
 
 fn run() -> Result<(), String> {
@@ -69,7 +66,7 @@ fn run() -> Result<(), String> {
         let password = std::env::var("PASSWORD").unwrap_or_default();
         if password.is_empty() {
             // The real one prompts on its terminal, where nobody answers.
-            let _ = io::stdout().write_all(b"Please enter password: ");
+            let _ = io::stdout().write_all(b"Please enter the password to launch the Theta node: ");
             let _ = io::stdout().flush();
             terminate.recv().await;
             return Err("Failed to setup wallet: interrupted".into());
@@ -143,16 +140,31 @@ fn wallet(data: &Path, password: &str) -> Result<String, String> {
     }
 }
 
-fn proof(password: &str, address: &str) -> String {
-    digest(format!("{address}:{password}"))
+/// The MAC of Ethereum's version 3 keystore: it tells whether the password is right. N is small: every start pays for it.
+fn mac(password: &str, salt: &[u8], ciphertext: &[u8]) -> String {
+    let mut derived = [0; 32];
+    let params = scrypt::Params::new(12, 8, 1).unwrap_or_default();
+    let _ = scrypt::scrypt(password.as_bytes(), salt, &params, &mut derived);
+    let (_, second) = derived.split_at(16);
+    let mac = Keccak256::new().chain_update(second);
+    hex(&mac.chain_update(ciphertext).finalize())
 }
 
 fn create(folder: &Path, password: &str) -> io::Result<String> {
-    let mut random = [0; 20];
+    let mut random = [0; 64];
     fs::File::open("/dev/urandom")?.read_exact(&mut random)?;
     let address: String = digest(random).chars().take(40).collect();
-    let key =
-        json!({"address": address, "version": 3, "crypto": {"standin": proof(password, &address)}});
+    // What would be the encrypted private key, which nobody here needs.
+    let (ciphertext, salt) = random.split_at(32);
+    let key = json!({
+        "address": address,
+        "version": 3,
+        "crypto": {
+            "cipher": "aes-128-ctr", "ciphertext": hex(ciphertext),
+            "kdf": "scrypt", "kdfparams": {"dklen": 32, "n": 4096, "r": 8, "p": 1, "salt": hex(salt)},
+            "mac": mac(password, salt, ciphertext),
+        },
+    });
     let mut file = fs::File::options()
         .write(true)
         .create_new(true)
@@ -168,10 +180,28 @@ fn unlock(key: &Path, password: &str) -> Result<String, String> {
     let bytes = fs::read(key).map_err(|error| format!("Failed to setup wallet: {error}"))?;
     let key: Value = serde_json::from_slice(&bytes).map_err(|_| wrong)?;
     let address = key.get("address").and_then(Value::as_str).ok_or(wrong)?;
-    let expected = key.pointer("/crypto/standin").and_then(Value::as_str);
-    if expected == Some(&proof(password, address)) {
+    let text = |place: &str| key.pointer(place).and_then(Value::as_str).ok_or(wrong);
+    let bytes = |place: &str| text(place).map(unhex);
+    let (salt, ciphertext) = (
+        bytes("/crypto/kdfparams/salt")?,
+        bytes("/crypto/ciphertext")?,
+    );
+    if text("/crypto/mac")? == mac(password, &salt, &ciphertext) {
         Ok(address.to_owned())
     } else {
         Err(wrong.into())
     }
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
+}
+
+fn unhex(text: &str) -> Vec<u8> {
+    let pairs = text.as_bytes().chunks(2);
+    let byte = |pair| u8::from_str_radix(std::str::from_utf8(pair).ok()?, 16).ok();
+    pairs.filter_map(byte).collect()
 }
