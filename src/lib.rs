@@ -45,3 +45,4 @@ pub mod report;
 pub mod retry;
 pub mod rights;
 pub mod secret;
+pub mod shell;

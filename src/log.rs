@@ -46,7 +46,7 @@ pub fn printable(text: &str) -> String {
             safe.push('…');
             break;
         }
-        if character.is_control() || is_bidirectional_control(character) {
+        if character.is_control() || is_unseen(character) {
             safe.extend(character.escape_default());
         } else {
             safe.push(character);
@@ -55,9 +55,12 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
-/// Characters that reorder what a terminal shows ("Trojan Source", CVE-2021-42574).
-fn is_bidirectional_control(character: char) -> bool {
-    matches!(character, '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
+/// Characters that nobody sees, but that end a line, hide text or reorder what a terminal shows ("Trojan Source",
+/// CVE-2021-42574): Unicode's category Cf, the line and the paragraph separator, and fillers that are blank.
+fn is_unseen(character: char) -> bool {
+    matches!(character,
+        '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
+        | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
 /// Sends events to `stream` as `format`, down to the level `shown`, and, where it can be opened, to `file`, down to the
@@ -217,6 +220,20 @@ mod tests {
             "a\\u{1b}[31mred\\nnext\\r\\u{0}"
         );
         assert_eq!(printable("user\u{202e}txt"), "user\\u{202e}txt");
+        for unseen in [
+            '\u{61c}',
+            '\u{200b}',
+            '\u{2028}',
+            '\u{2029}',
+            '\u{2066}',
+            '\u{feff}',
+            '\u{9b}',
+            '\u{e0041}',
+        ] {
+            let shown = printable(&format!("main{unseen}net"));
+            assert_eq!(shown, format!("main{}net", unseen.escape_default()));
+            assert!(shown.is_ascii());
+        }
         assert_eq!(printable("  grüße  "), "grüße");
     }
 

@@ -164,8 +164,23 @@ async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
             folder.keys != Keys::None && wallet::contradiction(&known, &folder, address).is_none()
         })
     });
-    let per_peer = config.metrics.per_peer;
-    let metrics = measure(&live, progress, now, is_own, per_peer, &identity);
+    let mut metrics = measure(&live, progress, now, is_own, &identity);
+    if config.metrics.per_peer {
+        let peers: Vec<String> = live
+            .peers
+            .iter()
+            .flatten()
+            .map(|peer| dimension_value(peer))
+            .collect();
+        let admitted = progress.admit_peers(&peers, now);
+        if admitted.len() < peers.len() {
+            tracing::debug!(
+                "{} peers beyond the day's limit have no metric",
+                peers.len() - admitted.len()
+            );
+        }
+        metrics.extend(each_peer(admitted, &identity));
+    }
     progress.identity = Some(identity);
     Ok(metrics)
 }
@@ -195,7 +210,6 @@ fn measure(
     progress: &Progress,
     now: i64,
     is_own: bool,
-    per_peer: bool,
     identity: &Identity,
 ) -> Vec<Metric> {
     let status = live.status.as_ref().ok();
@@ -253,13 +267,18 @@ fn measure(
             metrics.extend(value.map(|value| metric(name, value, *unit, dimensions)));
         }
     }
-    if per_peer {
-        metrics.extend(peers.iter().map(|peer| {
-            let peer = ("PeerAddress".to_owned(), dimension_value(peer));
-            metric("edge_peer", 1.0, "None", vec![instance.clone(), peer])
-        }));
-    }
     metrics
+}
+
+/// One metric for each peer.
+fn each_peer(peers: Vec<String>, identity: &Identity) -> impl Iterator<Item = Metric> {
+    let instance = ("InstanceId".to_owned(), identity.instance.clone());
+    peers.into_iter().map(move |peer| Metric {
+        name: "edge_peer".into(),
+        value: 1.0,
+        unit: "None",
+        dimensions: vec![instance.clone(), ("PeerAddress".to_owned(), peer)],
+    })
 }
 
 /// A dimension's value may have 1,024 ASCII characters, no control characters, and not be blank.
@@ -323,7 +342,7 @@ mod tests {
             height_moved_at: Some(1_000 - age),
             ..Progress::default()
         };
-        measure(live, &progress, 1_000, true, false, &identity(None))
+        measure(live, &progress, 1_000, true, &identity(None))
             .iter()
             .map(|metric| format!("{}={}", metric.name, metric.value))
             .collect()
@@ -391,8 +410,8 @@ mod tests {
     #[test]
     fn the_group_gets_a_copy_and_peers_only_where_asked() {
         let progress = Progress::default();
-        let plain = measure(&good(), &progress, 1, true, false, &identity(None));
-        let copied = measure(&good(), &progress, 1, true, false, &identity(Some("group")));
+        let plain = measure(&good(), &progress, 1, true, &identity(None));
+        let copied = measure(&good(), &progress, 1, true, &identity(Some("group")));
         assert_eq!(copied.len(), 2 * plain.len());
         let dimensions = &copied.last().unwrap().dimensions;
         assert_eq!(
@@ -400,8 +419,9 @@ mod tests {
             [("AutoScalingGroupName".into(), "group".into())]
         );
 
-        let peers = measure(&good(), &progress, 1, true, true, &identity(Some("group")));
-        assert_eq!(peers.len(), copied.len() + 2);
+        let named = vec!["0xa".into(), dimension_value("1.2.3.4:5\n")];
+        let peers: Vec<Metric> = each_peer(named, &identity(Some("group"))).collect();
+        assert_eq!(peers.len(), 2);
         let last = peers.last().unwrap();
         assert_eq!((last.name.as_str(), last.value), ("edge_peer", 1.0));
         assert_eq!(

@@ -91,7 +91,7 @@ pub async fn pull(host: &Host, edge: &Edge) -> Result<ImageFacts> {
     facts(host, edge).await?.ok_or_else(|| {
         Error::new(
             format!("{name} was pulled, but Docker does not have it"),
-            format!("run: docker pull {name}"),
+            format!("run: docker pull {}", crate::shell::word(&name)),
         )
     })
 }

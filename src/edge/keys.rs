@@ -7,6 +7,7 @@ use std::os::unix::fs::MetadataExt;
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::log::printable;
+use crate::shell::word;
 
 /// So many names tell that there are several: the container can make any number.
 const NAMES: usize = 4;
@@ -43,7 +44,7 @@ pub struct KeyFolder {
 /// Looks into the key folder at `path`; a folder that does not exist holds no key. The owner is checked where given. The
 /// container owns the folder, so no link on the way there is followed.
 pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
-    let hint = format!("look at it yourself: ls -la {path}");
+    let hint = format!("look at it yourself: ls -la {}", word(path));
     let cannot = || format!("cannot read the key folder {path}");
     let mut folder = KeyFolder {
         path: path.to_owned(),
@@ -100,7 +101,7 @@ impl KeyFolder {
         if metadata.mode() & 0o077 != 0 {
             self.unsafe_modes.push((
                 format!("{path} has mode {:04o}", metadata.mode() & 0o7777),
-                format!("chmod {mode:o} {path}"),
+                format!("chmod {mode:o} {}", word(path)),
             ));
         }
         if owner.is_some_and(|uid| uid != metadata.uid()) {
@@ -122,6 +123,24 @@ mod tests {
     use std::os::unix::fs::PermissionsExt;
 
     use super::*;
+
+    #[test]
+    fn the_remedy_can_be_pasted_whatever_the_guest_named_its_file() {
+        use crate::shell::tests::{HOSTILE, words};
+        let mut hints = 0;
+        for name in HOSTILE
+            .iter()
+            .filter(|name| !name.is_empty() && !name.contains('/'))
+        {
+            let (_root, host) = folder(&[(name, 0o644)], 0o755);
+            let found = look(&host, "/keys", None).unwrap();
+            for (_, mend) in &found.unsafe_modes {
+                assert_eq!(words(mend).len(), 3, "{mend}");
+                hints += 1;
+            }
+        }
+        assert_eq!(hints, 2 * (HOSTILE.len() - 3));
+    }
 
     const A: &str = "2E833968E5bB786Ae419c4d13189fB081Cc43bab";
 

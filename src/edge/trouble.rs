@@ -1,6 +1,7 @@
 //! What the container's log says when the node cannot start, told with its remedy; the password never quoted.
 
 use serde_json::Value;
+use zeroize::Zeroizing;
 
 use super::{SECRET_FILE, entrypoint};
 use crate::error::Error;
@@ -70,18 +71,81 @@ pub fn last_lines(log: &str, password: Option<&Secret>) -> String {
     }
 }
 
-/// Replaces the password wherever it stands in the text, also as a logger quotes it (`"` as `\"`).
+/// Replaces the password wherever it stands in the text, in every form that a logger or a URL gives it.
 fn redact(text: &str, password: Option<&Secret>) -> String {
-    const REDACTED: &str = "[redacted]";
     let password = password.map(|password| String::from_utf8_lossy(password.expose()));
-    match password.as_deref().map(str::trim) {
-        Some(password) if !password.is_empty() => {
-            let quoted = Value::from(password).to_string();
-            text.replace(quoted.trim_matches('"'), REDACTED)
-                .replace(password, REDACTED)
-        }
-        _ => text.to_owned(),
+    let Some(password) = password.as_deref().map(str::trim).filter(|p| !p.is_empty()) else {
+        return text.to_owned();
+    };
+    let mut text = text.to_owned();
+    for form in forms(password) {
+        text = text.replace(form.as_str(), "[redacted]");
     }
+    text
+}
+
+/// The password as it is, and escaped: in JSON as Rust and as Go write it, in a Go string (`%q`, `%+q`), in JSON within
+/// JSON, in a URL's path and query; the longest first, so that none leaves a part of another.
+fn forms(password: &str) -> Vec<Zeroizing<String>> {
+    let json = inside(&Value::from(password).to_string());
+    // Go's encoding/json keeps HTML in mind.
+    let go: String = json
+        .chars()
+        .map(|c| escaped(c, |c| "<>&\u{2028}\u{2029}".contains(c)))
+        .collect();
+    let ascii = |text: &str| -> String {
+        text.chars()
+            .map(|c| escaped(c, |c| !c.is_ascii()))
+            .collect()
+    };
+    let percent = |upper: bool, plus: bool| -> String {
+        let byte = |byte: u8| match byte {
+            b'A'..=b'Z' | b'a'..=b'z' | b'0'..=b'9' | b'-' | b'_' | b'.' | b'~' => {
+                char::from(byte).to_string()
+            }
+            b' ' if plus => "+".into(),
+            byte if upper => format!("%{byte:02X}"),
+            byte => format!("%{byte:02x}"),
+        };
+        password.bytes().map(byte).collect()
+    };
+    let mut forms = vec![
+        password.to_owned(),
+        ascii(password),
+        ascii(&json),
+        ascii(&go),
+        inside(&Value::from(json.as_str()).to_string()),
+        inside(&Value::from(go.as_str()).to_string()),
+        percent(true, false),
+        percent(true, true),
+        percent(false, false),
+        percent(false, true),
+        json,
+        go,
+    ];
+    forms.sort_by_key(|form| std::cmp::Reverse(form.len()));
+    forms.dedup();
+    forms.into_iter().map(Zeroizing::new).collect()
+}
+
+/// What is between the quotation marks.
+fn inside(quoted: &str) -> String {
+    let inner = quoted
+        .strip_prefix('"')
+        .and_then(|rest| rest.strip_suffix('"'));
+    inner.unwrap_or(quoted).to_owned()
+}
+
+/// The character as `\uXXXX`, in UTF-16, where it is to be.
+fn escaped(character: char, is_to_be: impl Fn(char) -> bool) -> String {
+    if !is_to_be(character) {
+        return character.to_string();
+    }
+    let mut units = [0; 2];
+    character
+        .encode_utf16(&mut units)
+        .iter()
+        .fold(String::new(), |text, unit| format!("{text}\\u{unit:04x}"))
 }
 
 /// The password as it lies in memory-backed storage, or `None` where it is not there.
@@ -140,6 +204,23 @@ mod tests {
             last_lines(r#"msg="it is a\"b\\c" raw=a"b\c"#, Some(&quotes)),
             r#"its log ends: msg="it is [redacted]" raw=[redacted]"#
         );
+        let hard = Secret::new("<p&ss> \"é\"".as_bytes().to_vec());
+        for said in [
+            r#"<p&ss> "é""#,
+            r#"<p&ss> \"é\""#,
+            r#"\u003cp\u0026ss\u003e \"é\""#,
+            r#"\u003cp\u0026ss\u003e \"\u00e9\""#,
+            r#"<p&ss> \"\u00e9\""#,
+            r#"\\u003cp\\u0026ss\\u003e \\\"é\\\""#,
+            "%3Cp%26ss%3E%20%22%C3%A9%22",
+            "%3cp%26ss%3e+%22%c3%a9%22",
+        ] {
+            assert_eq!(
+                last_lines(&format!("a {said} z"), Some(&hard)),
+                "its log ends: a [redacted] z",
+                "{said}"
+            );
+        }
         assert_eq!(last_lines(" \n", None), "its log is empty");
         let blank = Secret::new(b" ".to_vec());
         assert_eq!(last_lines("a b", Some(&blank)), "its log ends: a b");

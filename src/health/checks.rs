@@ -10,6 +10,7 @@ use crate::edge::container::Container;
 use crate::edge::keys::Keys;
 use crate::edge::rpc::Fault;
 use crate::edge::wallet;
+use crate::shell::word;
 
 /// The node may take this long, in seconds, until its RPC answers (the blueprint's guide says ten minutes).
 const START_SECONDS: i64 = 15 * 60;
@@ -315,7 +316,8 @@ fn key(facts: &Facts) -> Finding {
         _ if !folder.foreign.is_empty() => fail(
             folder.foreign.join("; "),
             format!(
-                "run: bootstrap --phase container --force, which names the remedy; look: ls -la {path}"
+                "run: bootstrap --phase container --force, which names the remedy; look: ls -la {}",
+                word(path)
             ),
         ),
         _ if !folder.unsafe_modes.is_empty() => {
@@ -328,7 +330,7 @@ fn key(facts: &Facts) -> Finding {
         }
         Keys::Unknown(name) => warn(
             format!("{path} holds {name}, which is not named like a key"),
-            format!("look at it: ls -la {path}"),
+            format!("look at it: ls -la {}", word(path)),
         ),
         Keys::One(address) => pass(format!("one key, {address}")),
     }

@@ -1,5 +1,7 @@
 //! What the last metrics tick knew (`metrics.json`): how far the chain had come and when, and who the instance is.
 
+use std::collections::BTreeSet;
+
 use serde::{Deserialize, Serialize};
 
 use crate::error::Result;
@@ -13,6 +15,9 @@ pub const STALL_SECONDS: i64 = 15 * 60;
 
 /// At least so long, in seconds, is from one restart for a lost GPU to the next.
 const GPU_RESTART_SECONDS: i64 = 3600;
+
+/// So many different peers have a metric of their own in one day; a node has some dozens at a time.
+const PEERS_A_DAY: usize = 200;
 
 /// No age is believed beyond this, in seconds: the clock has jumped.
 const ABSURD_SECONDS: i64 = 30 * 24 * 3600;
@@ -37,6 +42,10 @@ pub struct Progress {
     pub gpu_restarted_at: Option<i64>,
     /// Who the instance is; asked again after a reboot.
     pub identity: Option<Identity>,
+    /// The day (since 1970) of the next.
+    pub peers_day: i64,
+    /// The peers that have had a metric of their own that day.
+    pub peers_named: BTreeSet<String>,
 }
 
 /// What the metadata service said, kept so that it is not asked every minute.
@@ -81,6 +90,24 @@ impl Progress {
         self.last_height = height.or(self.last_height);
     }
 
+    /// Those of these peers that may have a metric of their own: each is billed, the node's word is all there is for
+    /// them, and it may name ever new ones.
+    pub fn admit_peers(&mut self, peers: &[String], now: i64) -> Vec<String> {
+        let day = now.div_euclid(24 * 3600);
+        if day != self.peers_day {
+            self.peers_day = day;
+            self.peers_named.clear();
+        }
+        let mut admitted = Vec::new();
+        for peer in peers {
+            if self.peers_named.contains(peer) || self.peers_named.len() < PEERS_A_DAY {
+                self.peers_named.insert(peer.clone());
+                admitted.push(peer.clone());
+            }
+        }
+        admitted
+    }
+
     /// Takes in whether the running container sees its GPU; `None` where it does not run, or needs none.
     pub fn observe_gpu(&mut self, seen: Option<bool>, now: i64) {
         self.gpu_lost_at = match seen {
@@ -110,6 +137,19 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::host::testing::Tree;
+
+    #[test]
+    fn ever_new_peers_have_a_limit_each_day() {
+        let mut progress = Progress::default();
+        let tick =
+            |from: usize| -> Vec<String> { (from..from + 150).map(|n| n.to_string()).collect() };
+        assert_eq!(progress.admit_peers(&tick(0), 10).len(), 150);
+        assert_eq!(progress.admit_peers(&tick(0), 20).len(), 150);
+        assert_eq!(progress.admit_peers(&tick(150), 30).len(), 50);
+        assert_eq!(progress.admit_peers(&tick(300), 40), Vec::<String>::new());
+        assert_eq!(progress.admit_peers(&tick(0), 50).len(), 150);
+        assert_eq!(progress.admit_peers(&tick(300), 24 * 3600).len(), 150);
+    }
 
     fn after(seen: &[(Option<u64>, i64)]) -> Progress {
         let mut progress = Progress::default();

@@ -17,6 +17,7 @@ use super::Host;
 use super::failures;
 use crate::error::{Error, OrFail, Result};
 use crate::log::printable;
+use crate::shell::quote;
 
 /// How much of each output stream is kept: the beginning of stdout (it is parsed), the end of stderr (it is shown).
 const KEPT: usize = 1024 * 1024;
@@ -327,16 +328,6 @@ fn exit_code(status: ExitStatus) -> i32 {
 /// `http_proxy`, `HTTPS_PROXY`, `no_proxy` and their kind.
 fn is_proxy(name: &OsStr) -> bool {
     name.to_string_lossy().to_lowercase().ends_with("_proxy")
-}
-
-/// `word` as a shell takes it.
-fn quote(word: &str) -> String {
-    let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
-    if !word.is_empty() && word.chars().all(plain) {
-        word.to_owned()
-    } else {
-        format!("'{}'", word.replace('\'', r"'\''"))
-    }
 }
 
 #[cfg(test)]

@@ -263,7 +263,8 @@ fn in_the_way(path: &str, found: &Metadata, wanted: &str) -> Error {
     Error::new(
         format!("{path} is {kind} where a {wanted} was expected"),
         format!(
-            "see what put it there (`ls -ld {path}`), move it away, then run `bootstrap` again"
+            "see what put it there (`ls -ld {}`), move it away, then run `bootstrap` again",
+            crate::shell::word(path)
         ),
     )
 }
@@ -277,7 +278,10 @@ fn failure(verb: &str, path: &str, error: io::Error) -> Error {
         ErrorKind::ReadOnlyFilesystem => format!(
             "the filesystem of {path} is read-only, often after a disk error: see `dmesg`, then run `bootstrap` again"
         ),
-        _ => format!("look at {path} (`ls -ld {path}`, `dmesg`), then run `bootstrap` again"),
+        _ => format!(
+            "look at {path} (`ls -ld {}`, `dmesg`), then run `bootstrap` again",
+            crate::shell::word(path)
+        ),
     };
     Error::new(format!("cannot {verb} {path}"), hint).because(error)
 }

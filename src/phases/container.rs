@@ -18,6 +18,7 @@ use crate::host::Host;
 use crate::host::files::Access;
 use crate::node::Node;
 use crate::phases::volume;
+use crate::shell::word;
 
 /// How long a started container is watched: a wrong password shows within seconds.
 const WATCH: Watch = Watch {
@@ -107,7 +108,9 @@ async fn find_ours(host: &Host, name: &str) -> Result<Option<Found>> {
         Some(found) if found.spec.is_none() => Err(Error::new(
             format!("a container named {name} exists that bootstrap did not make"),
             format!(
-                "if it runs this node's key, stop it first; then: docker rename {name} {name}-old, and run: bootstrap --phase container"
+                "if it runs this node's key, stop it first; then: docker rename {} {}, and run: bootstrap --phase container",
+                word(name),
+                word(&format!("{name}-old"))
             ),
         )),
         found => Ok(found),
@@ -252,8 +255,10 @@ impl Work<'_> {
             return Err(Error::new(
                 format!("{foreign}, but the container runs as uid {}", user.uid),
                 format!(
-                    "run: chown -R {}:{} {data}, then: bootstrap --phase container",
-                    user.uid, user.gid
+                    "run: chown -R {}:{} {}, then: bootstrap --phase container",
+                    user.uid,
+                    user.gid,
+                    word(&data)
                 ),
             ));
         }
@@ -318,7 +323,7 @@ impl Work<'_> {
             let quoted = trouble::last_lines(&log, trouble::password(self.host).as_ref());
             Error::new(
                 format!("{reason}; {quoted}"),
-                format!("read all of it: docker logs {name}"),
+                format!("read all of it: docker logs {}", word(name)),
             )
         })
     }

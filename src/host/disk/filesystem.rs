@@ -139,7 +139,10 @@ impl Host {
                     "{} ({}) was mounted at {target} in place of {}",
                     mount.source, mount.device, device.path
                 ),
-                format!("unmount it (`umount {target}`), then run `bootstrap` again"),
+                format!(
+                    "unmount it (`umount {}`), then run `bootstrap` again",
+                    crate::shell::word(target)
+                ),
             )),
             None if output.code != 0 => Err(match self.larger_than(device, kind).await {
                 Some(size) => too_small(device, kind, size),

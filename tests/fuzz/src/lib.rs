@@ -20,6 +20,7 @@ use bootstrap::engine::journal::Journal;
 use bootstrap::error::{Error, OrFail as _};
 use bootstrap::health::progress::Progress;
 use bootstrap::host::disk::parse_wipefs;
+use bootstrap::host::failures;
 use bootstrap::host::mounts::{FstabEntry, parse_mount};
 use bootstrap::host::nvidia::cards;
 use bootstrap::host::os::recognise;
@@ -35,7 +36,7 @@ type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[rustfmt::skip]
-pub const TARGETS: [Target; 15] = [
+pub const TARGETS: [Target; 16] = [
     ("archive", archive),
     ("accounts", accounts),
     ("config", config),
@@ -50,6 +51,7 @@ pub const TARGETS: [Target; 15] = [
     ("redaction", redaction),
     ("rpc", json_rpc),
     ("spec", spec),
+    ("tool_messages", tool_messages),
     ("wipefs", wipefs),
 ];
 
@@ -58,7 +60,9 @@ const EDGE: &[u8] = include_bytes!("../../../cloudformation/assets/edge.json");
 
 /// What is quoted to people is one line and steers no terminal.
 fn shown(text: &str) {
-    let bad = text.chars().find(|c| c.is_control());
+    let bad = text
+        .chars()
+        .find(|c| c.is_control() || matches!(c, '\u{61c}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2066}'..='\u{2069}'));
     assert_eq!(bad, None, "{text:?}");
 }
 
@@ -249,6 +253,31 @@ fn redaction(data: &[u8]) {
     if !password.is_empty() && !password.contains(|c: char| own.contains(c)) {
         assert!(!quoted.contains(&password), "{quoted:?} tells {password:?}");
     }
+}
+
+/// The first line is the tool and its subcommand, the rest what it printed.
+fn tool_messages(data: &[u8]) {
+    let text = String::from_utf8_lossy(data);
+    let Some((tool, said)) = text.split_once('\n') else {
+        return;
+    };
+    let (program, verb) = tool.split_once(' ').unwrap_or((tool, ""));
+    let tool = failures::tool(program, verb);
+    for (stderr, stdout) in [(said, ""), ("", said)] {
+        let failure = failures::read_as(tool, stderr, stdout);
+        shown(&failure.reason);
+        assert!(!failure.hint.is_empty());
+        // Whatever was said, something is quoted.
+        assert_eq!(
+            failure.reason.is_empty(),
+            printable(said).is_empty(),
+            "{said:?}"
+        );
+    }
+    failures::docker::is_absent(said);
+    failures::docker::is_program_missing(said);
+    failures::systemctl::is_unit_absent(said);
+    failures::modprobe::is_refused(said);
 }
 
 fn json_rpc(data: &[u8]) {

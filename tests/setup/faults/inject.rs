@@ -325,6 +325,9 @@ impl Fault {
         if let Some(text) = text {
             let ago = jiff::Timestamp::now().as_second() - 3600;
             machine.write(file, &text.replace("HOUR_AGO", &ago.to_string()));
+            if let Some(name) = file.strip_prefix("/dev/") {
+                be_as_large_as_sysfs_says(machine, name);
+            }
         }
         if let Some(target) = link {
             symlink(target, &path).unwrap();
@@ -360,6 +363,17 @@ impl Fault {
             fs::set_permissions(&path, before.permissions()).unwrap();
         })
     }
+}
+
+/// A disk's node can be read to the end of the disk.
+fn be_as_large_as_sysfs_says(machine: &Machine, name: &str) {
+    let size = machine.path(&format!("/sys/class/block/{name}/size"));
+    let sectors = fs::read_to_string(size).unwrap_or_default();
+    let sectors: u64 = sectors.trim().parse().unwrap_or_default();
+    let node = fs::File::options()
+        .write(true)
+        .open(machine.path(&format!("/dev/{name}")));
+    node.unwrap().set_len(sectors * 512).unwrap();
 }
 
 fn named(signal: &str) -> Signal {
