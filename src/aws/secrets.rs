@@ -14,22 +14,22 @@ use crate::secret::Secret;
 /// variable can hold it) or another newline (very probably a mistake, and the key would be encrypted with it) it is
 /// an error.
 pub async fn wallet_password(aws: &SdkConfig, arn: &str) -> Result<Secret> {
-    of_stage(aws, arn, "AWSCURRENT").await
+    of_stage(aws, arn, None).await
 }
 
 /// What the secret held before its value was last changed.
 pub async fn previous_password(aws: &SdkConfig, arn: &str) -> Result<Secret> {
-    of_stage(aws, arn, PREVIOUS).await
+    of_stage(aws, arn, Some(PREVIOUS)).await
 }
 
 /// The label of a secret's value before the current one.
 pub const PREVIOUS: &str = "AWSPREVIOUS";
 
-async fn of_stage(aws: &SdkConfig, arn: &str, stage: &str) -> Result<Secret> {
+async fn of_stage(aws: &SdkConfig, arn: &str, stage: Option<&str>) -> Result<Secret> {
     let answer = Client::new(aws)
         .get_secret_value()
         .secret_id(arn)
-        .version_stage(stage)
+        .set_version_stage(stage.map(String::from))
         .send()
         .await;
     let mut answer = answer.map_err(|error| match trouble("reading the secret", &error) {
