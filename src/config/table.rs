@@ -186,7 +186,7 @@ pub(super) const FIELDS: &[Field] = &[
     required("secret", Kind::Object(&[
         // Someone may paste the password itself.
         required("arn", shape("a Secrets Manager ARN or secret name", "arn:aws:secretsmanager:us-east-1:123456789012:secret:wallet-AbCdEf",
-            r"^(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@-]+$").at_most(600).private()),
+            r"^(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@!-]+$").at_most(600).private()),
     ])),
     optional("edge", Kind::Object(&[
         optional("network", text("a Theta network's name", "mainnet", r"^[a-z0-9][a-z0-9_-]{0,31}$")),
@@ -410,6 +410,7 @@ mod tests {
                 &[
                     "wallet",
                     "a/b_c+d=e.f@g-h",
+                    "arn:aws:secretsmanager:us-east-1:123456789012:secret:rds!db-1-AbCdEf",
                     "arn:aws-cn:secretsmanager:cn-north-1:123456789012:secret:wallet-AbCdEf",
                 ],
                 &[

@@ -11,7 +11,7 @@ PUBLISHED_BY_EC2 = {"StatusCheckFailed"}
 
 # Logical id: namespace, metric, statistic, comparison, threshold, minutes, what missing data means.
 ALARMS = {
-    "NodeDown": ("CWAgent", "edge_up", "Maximum", "LessThanThreshold", 1, 15, "breaching"),
+    "NodeDown": ("CWAgent", "edge_up", "Maximum", "LessThanThreshold", 1, 15, "missing"),
     "NotHealthy": ("CWAgent", "edge_healthy", "Maximum", "LessThanThreshold", 1, 30, "notBreaching"),
     "HeightStalled": ("CWAgent", "edge_height_age_seconds", "Minimum", "GreaterThanThreshold", 900, 3, "notBreaching"),
     "NoPeers": ("CWAgent", "edge_peers", "Maximum", "LessThanThreshold", 1, 15, "notBreaching"),
@@ -69,14 +69,16 @@ def test_only_a_gpu_can_be_lost(node):
 
 
 def test_alarms_and_their_end_are_told_to_the_topic(node):
-    for alarm in node(AlarmTopicArn=TOPIC).alarms.values():
-        assert (alarm["AlarmActions"], alarm["OKActions"], alarm["InsufficientDataActions"]) == ([TOPIC], [TOPIC], [])
+    for name, alarm in node(AlarmTopicArn=TOPIC).alarms.items():
+        assert (alarm["AlarmActions"], alarm["OKActions"]) == ([TOPIC], [TOPIC])
+        # A node that stops to publish is down. A new one has not begun to: an alarm starts without data, silently.
+        assert alarm["InsufficientDataActions"] == ([TOPIC] if name == "NodeDown" else [])
         assert alarm["ActionsEnabled"]
 
 
 def test_without_a_topic_nobody_is_told(node):
     for alarm in node().alarms.values():
-        assert alarm["AlarmActions"] == alarm["OKActions"] == []
+        assert alarm["AlarmActions"] == alarm["OKActions"] == alarm["InsufficientDataActions"] == []
 
 
 def test_an_alarm_says_what_to_do(node):

@@ -4,8 +4,10 @@ import json
 
 import pytest
 from botocore.exceptions import ClientError
+from moto.cloudformation.exceptions import ValidationError
 
 import deployed
+from aws.resources.documents import Document
 from deployed import PASSWORD
 from policies import allowed, statements
 
@@ -113,6 +115,36 @@ def test_alarms_go_to_the_address(aws):
     topic = outputs(aws)["AlarmTopicArn"]
     (subscription,) = aws.client("sns").list_subscriptions_by_topic(TopicArn=topic)["Subscriptions"]
     assert (subscription["Protocol"], subscription["Endpoint"]) == ("email", "me@example.org")
+
+
+def test_only_the_account_publishes_alarms_and_over_tls_only(aws):
+    deployed.create(aws, STACK, "common.yaml", WalletPassword=PASSWORD, AlarmEmail="me@example.org")
+    topic = outputs(aws)["AlarmTopicArn"]
+    policy = json.loads(aws.client("sns").get_topic_attributes(TopicArn=topic)["Attributes"]["Policy"])
+    by_sid = {statement["Sid"]: statement for statement in policy["Statement"]}
+    alarms = by_sid["Alarms"]
+    assert alarms["Principal"] == {"Service": "cloudwatch.amazonaws.com"}
+    assert allowed([alarms], "sns:Publish", topic, aws__SourceAccount="123456789012")
+    assert not allowed([alarms], "sns:Publish", topic, aws__SourceAccount="210987654321")
+    assert by_sid["Account"]["Principal"] == {"AWS": "arn:aws:iam::123456789012:root"}
+    assert by_sid["OverTlsOnly"]["Principal"] == "*"
+    published = [by_sid["Account"], by_sid["OverTlsOnly"]]
+    assert allowed(published, "sns:Publish", topic, aws__SecureTransport="true")
+    assert not allowed(published, "sns:Publish", topic, aws__SecureTransport="false")
+
+
+def test_a_creation_that_fails_leaves_no_secret(aws, monkeypatch):
+    def refuse(*_):
+        raise ValidationError(message="no documents today")
+
+    monkeypatch.setattr(Document, "create", refuse)
+    deployed.create(aws, STACK, "common.yaml", WalletPassword=PASSWORD)
+    cloudformation = aws.client("cloudformation")
+    (stack,) = cloudformation.describe_stacks(StackName=STACK)["Stacks"]
+    assert stack["StackStatus"] == "ROLLBACK_COMPLETE"
+    begun = {event["LogicalResourceId"] for event in cloudformation.describe_stack_events(StackName=STACK)["StackEvents"]}
+    assert "Secret" in begun
+    assert aws.client("secretsmanager").list_secrets()["SecretList"] == []
 
 
 def test_without_an_address_there_is_no_topic(common):

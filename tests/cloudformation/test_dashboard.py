@@ -130,6 +130,13 @@ def test_the_volume_is_measured(node, variant, measured, title, stat, read, writ
     assert all(line.dimensions == wanted for line in widget.lines if not line.expression)
 
 
+def test_the_agent_adds_up_no_disk_twice():
+    # The group's metric is the sum over what is named: the root disk, which is nvme0n1 on Nitro, partitions and loop
+    # devices, which show the same blocks again, are not the node's data.
+    disks = product.agent()["metrics"]["metrics_collected"]["diskio"]["resources"]
+    assert disks == [f"nvme{number}n1" for number in range(1, 9)]
+
+
 @pytest.mark.parametrize(("variant", "measured"), [("default", EBS), ("instance store", AGENT)])
 def test_an_idle_volume_has_no_latency(node, variant, measured):
     widget = by_title(node(**VARIANTS[variant]))["Volume Read/Write latency (ms/op)"]

@@ -2,6 +2,7 @@
 two programs that know nothing of each other: cfn-lint, and the simulated CloudFormation that makes the stacks."""
 
 import json
+import re
 
 import pytest
 
@@ -12,6 +13,7 @@ from dashboards import COLUMNS, widgets
 from deployed import REPO
 from expansion import expand
 from made import SOFTWARE, Node, aws_with_common, place  # noqa: F401, a fixture
+from policies import allowed, statements
 
 FILE = REPO / "cloudformation/fleet.yaml"
 TEMPLATE = templates.parse(FILE.read_text())
@@ -177,6 +179,16 @@ def steps(aws, fleet) -> list[dict]:
 def test_replacing_waits_for_a_healthy_node_before_the_next(aws, fleet):
     *others, last = steps(aws, fleet)
     assert [step["action"] for step in others[:2]] == ["aws:executeAwsApi"] * 2
+    # Whatever the refresh ends with ends the waiting; anything but success ends the replacement.
+    waits, asserts = others[2:4]
+    assert set(waits["inputs"]["DesiredValues"]) == {
+        "Successful", "Failed", "Cancelled", "RollbackSuccessful", "RollbackFailed",
+    }  # fmt: skip
+    assert (asserts["action"], asserts["inputs"]["DesiredValues"]) == ("aws:assertAwsResourceProperty", ["Successful"])
+    assert asserts["inputs"]["PropertySelector"] == waits["inputs"]["PropertySelector"]
+    # The group may still list the old instance.
+    (found,) = [step for step in others if step["inputs"].get("Api") == "DescribeInstances"]
+    assert {"Name": "instance-state-name", "Values": ["running"]} in found["inputs"]["Filters"]
     assert last["action"] == "aws:runCommand"
     verify = deployed.output(aws, "theta-edge-common", "VerifyDocument")
     assert (last["inputs"]["DocumentName"], last["inputs"]["InstanceIds"]) == (verify, ["{{ instance.Id }}"])
@@ -192,6 +204,56 @@ def test_replacing_lets_the_old_instance_go_first(aws, fleet):
     assert refresh["inputs"]["AutoScalingGroupName"] == "{{ group.Name }}"
     assert refresh["inputs"]["Preferences"]["MinHealthyPercentage"] == 0
     assert refresh["inputs"]["Preferences"]["SkipMatching"] is True
+
+
+def test_a_tag_stands_for_instances_only(aws, fleet):
+    described = aws.client("ssm").describe_document(Name=fleet["ReplaceDocument"])["Document"]
+    assert described["TargetType"] == "/AWS::EC2::Instance"
+
+
+@pytest.fixture(scope="module")
+def replaces(aws, fleet):
+    """Whether ReplaceDocument may do something."""
+    content = json.loads(aws.client("ssm").get_document(Name=fleet["ReplaceDocument"], DocumentFormat="JSON")["Content"])
+    iam = aws.client("iam")
+    name = content["assumeRole"].split("/")[-1]
+    (trust,) = iam.get_role(RoleName=name)["Role"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "ssm.amazonaws.com"}
+    rules = statements([iam.get_role_policy(RoleName=name, PolicyName="replace")["PolicyDocument"]])
+
+    def replaces(action: str, resource: str = "*", **context: str) -> bool:
+        return allowed(rules, action, resource, **context)
+
+    return replaces
+
+
+def test_replacing_has_a_role_of_its_own_for_its_fleet_only(aws, fleet, replaces):
+    apis = {
+        f"{step['inputs']['Service']}:{step['inputs']['Api']}" for step in steps(aws, fleet) if "Api" in step["inputs"]
+    }
+    group = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:1:autoScalingGroupName/x"
+    instance = "arn:aws:ec2:us-east-1:123456789012:instance/i-1"
+    own, other = ({"aws__ResourceTag___theta-edge__fleet": name} for name in ("fleet", "other"))
+    for api in apis - {"autoscaling:StartInstanceRefresh"}:
+        assert replaces(api)
+    assert replaces("autoscaling:StartInstanceRefresh", group, **own)
+    assert not replaces("autoscaling:StartInstanceRefresh", group, **other)
+    assert replaces("ssm:SendCommand", instance, **own)
+    assert not replaces("ssm:SendCommand", instance, **other)
+    for step in steps(aws, fleet):
+        if document := step["inputs"].get("DocumentName"):
+            owner = "" if document.startswith("AWS-") else "123456789012"
+            assert replaces("ssm:SendCommand", f"arn:aws:ssm:us-east-1:{owner}:document/{document}")
+    assert not replaces("ssm:SendCommand", "arn:aws:ssm:us-east-1:123456789012:document/other")
+
+
+def test_the_largest_fleet_is_within_what_one_operation_may_touch():
+    node = templates.parse((REPO / "cloudformation/node.yaml").read_text())
+    description = TEMPLATE["Parameters"]["Nodes"]["Description"]
+    most, each = map(int, re.search(r"(\d+) at most: .* 2,500 resources, and a node has up to (\d+)", description).groups())
+    # Its stack counts, too.
+    assert len(node["Resources"]) + 1 <= each
+    assert most * each + len(TEMPLATE["Resources"]) <= 2500
 
 
 def test_a_step_refers_to_what_an_earlier_one_found(aws, fleet):
@@ -214,8 +276,8 @@ def test_too_few_healthy_nodes_are_an_alarm(aws, fleet):
     assert metric["Period"] == 60
     assert "edge_healthy" in product.metrics()
     assert (alarm["ComparisonOperator"], alarm["Threshold"]) == ("LessThanThreshold", 1)
-    assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (15, "breaching")
-    assert alarm["AlarmActions"] == alarm["OKActions"] == [TOPIC]
+    assert (alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (15, "missing")
+    assert alarm["AlarmActions"] == alarm["OKActions"] == alarm["InsufficientDataActions"] == [TOPIC]
 
 
 def test_the_alarm_needs_as_many_as_asked_and_tells_nobody_unless_asked(aws):

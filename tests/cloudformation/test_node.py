@@ -34,8 +34,8 @@ def test_the_volume_is_encrypted_gp3_in_the_nodes_zone(node):
 
 
 def test_gp3_can_be_larger_and_faster(node):
-    volume = node(VolumeSize="500", VolumeIops="16000", VolumeThroughput="1000").volume
-    assert (volume["Size"], volume["Iops"], volume["Throughput"]) == (500, 16000, 1000)
+    volume = node(VolumeSize="500", VolumeIops="80000", VolumeThroughput="2000").volume
+    assert (volume["Size"], volume["Iops"], volume["Throughput"]) == (500, 80000, 2000)
 
 
 @pytest.mark.parametrize("kind", ["io1", "io2"])
@@ -49,7 +49,7 @@ def test_provisioned_iops_have_no_throughput(node, kind):
 
 def test_a_customers_key_encrypts_the_volume(node):
     assert node(KmsKeyArn=KEY).volume["KmsKeyId"] == KEY
-    assert node().volume["KmsKeyId"] != KEY
+    assert node(SecretKmsKeyArn=KEY).volume["KmsKeyId"] != KEY
 
 
 def test_a_snapshot_becomes_the_volume(node, aws_with_common):
@@ -130,10 +130,11 @@ def test_the_default_image_has_its_kernel_pinned(node, aws_with_common):
     assert node().launch["ImageId"] == node().instance["ImageId"] == image
 
 
-def test_the_instance_is_of_the_type_and_watched_each_minute(node):
+def test_the_instance_is_of_the_type_and_watched_for_nothing(node):
     assert node().instance["InstanceType"] == "g4dn.xlarge"
     assert node(InstanceType="c6i.xlarge", Gpu="false").instance["InstanceType"] == "c6i.xlarge"
-    assert node().launch["Monitoring"] == {"Enabled": True}
+    # A dollar or two a month, for what the dashboard shows by five minutes.
+    assert node().launch["Monitoring"] == {"Enabled": False}
 
 
 def test_the_instance_has_the_nodes_role_and_security_group(node, aws_with_common):
@@ -142,6 +143,17 @@ def test_the_instance_has_the_nodes_role_and_security_group(node, aws_with_commo
     assert made.launch["IamInstanceProfile"] == {"Arn": profile["InstanceProfile"]["Arn"]}
     assert [role["RoleName"] for role in profile["InstanceProfile"]["Roles"]] == [made.resources["Role"]]
     assert made.launch["SecurityGroupIds"] == [made.resources["SecurityGroup"]]
+
+
+def test_the_subnet_says_who_has_a_public_address_unless_told(node):
+    assert "NetworkInterfaces" not in node().launch
+    for told, wanted in (("true", True), ("false", False)):
+        made = node(PublicAddress=told)
+        assert made.launch["NetworkInterfaces"] == [
+            {"DeviceIndex": 0, "AssociatePublicIpAddress": wanted, "Groups": [made.resources["SecurityGroup"]]}
+        ]
+        # EC2 takes them in one of the two places only.
+        assert "SecurityGroupIds" not in made.launch
 
 
 # The group of one.
@@ -171,6 +183,13 @@ def test_tags_reach_the_instance(node):
     assert tags(node().instance["Tags"]) == {"Name": node().stack, "theta-edge:node": node().stack}
     assert all(tag["PropagateAtLaunch"] for tag in node().group["Tags"])
     assert tags(node(Fleet="my-fleet").instance["Tags"])["theta-edge:fleet"] == "my-fleet"
+
+
+def test_the_group_tells_the_topic_what_only_it_hears_of():
+    told = TEMPLATE["Resources"]["Node"]["Properties"]["NotificationConfigurations"]["Fn::If"]
+    errors = ["autoscaling:EC2_INSTANCE_LAUNCH_ERROR", "autoscaling:EC2_INSTANCE_TERMINATE_ERROR"]
+    topic = [{"TopicARN": {"Ref": "AlarmTopicArn"}, "NotificationTypes": errors}]
+    assert told == ["Notifies", topic, {"Ref": "AWS::NoValue"}]
 
 
 def test_creation_and_updates_wait_for_the_node():

@@ -3,10 +3,11 @@
 import pytest
 
 import deployed
-from made import SOFTWARE, aws_with_common, node  # noqa: F401, fixtures
+from made import SOFTWARE, aws_with_common, make_node, node  # noqa: F401, fixtures
 from policies import allowed, several
 
 ACCOUNT = "us-east-1:123456789012"
+SECRET_KEY = f"arn:aws:kms:{ACCOUNT}:key/11111111-6d59-47da-932c-8177161cc957"
 KEY = f"arn:aws:kms:{ACCOUNT}:key/0e5f84f5-6d59-47da-932c-8177161cc957"
 
 # What knows no resources in IAM. Each was weighed: it tells or changes nothing of other nodes' wallets, or is bound by
@@ -43,6 +44,7 @@ VARIANTS = {
     "default": {},
     "customer's key and own secret": {
         "KmsKeyArn": KEY,
+        "SecretKmsKeyArn": SECRET_KEY,
         "SecretArn": f"arn:aws:secretsmanager:{ACCOUNT}:secret:mine-AbCdEf",
     },
     "instance store": {"VolumeType": "instance-store"},
@@ -117,6 +119,37 @@ def test_it_publishes_metrics_in_its_namespace_only(any_node):
     assert not may(any_node, "cloudwatch:PutMetricData")
 
 
+def test_a_namespace_of_its_own_is_the_only_one(node):
+    made = node(MetricsNamespace="ThetaEdge/mine")
+    assert made.config["metrics"]["namespace"] == "ThetaEdge/mine"
+    assert may(made, "cloudwatch:PutMetricData", cloudwatch__namespace="ThetaEdge/mine")
+    assert not may(made, "cloudwatch:PutMetricData", cloudwatch__namespace="CWAgent")
+    watched = [alarm for alarm in made.alarms.values() if alarm.get("Namespace") not in ("AWS/EC2", "ThetaEdge/mine")]
+    assert [alarm["AlarmName"] for alarm in watched if "Metrics" not in alarm] == []
+    assert "CWAgent" not in str(made.dashboard) + str(made.alarms)
+
+
+def test_an_accounts_boundary_and_policies_are_the_roles(aws_with_common):
+    iam = aws_with_common.client("iam")
+    everything = '{"Version": "2012-10-17", "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}]}'
+    boundary, *more = (
+        iam.create_policy(PolicyName=name, PolicyDocument=everything)["Policy"]["Arn"] for name in ("fence", "agent", "scan")
+    )
+    made = make_node(
+        aws_with_common, "fenced", PermissionsBoundaryArn=boundary, ManagedPolicyArns=",".join(more)
+    )
+    role = made.resources["Role"]
+    assert iam.get_role(RoleName=role)["Role"]["PermissionsBoundary"]["PermissionsBoundaryArn"] == boundary
+    attached = iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"]
+    assert sorted(policy["PolicyArn"] for policy in attached) == sorted(more)
+
+
+def test_without_them_it_has_its_own_policies_only(node):
+    iam, role = node().aws.client("iam"), node().resources["Role"]
+    assert "PermissionsBoundary" not in iam.get_role(RoleName=role)["Role"]
+    assert iam.list_attached_role_policies(RoleName=role)["AttachedPolicies"] == []
+
+
 @pytest.mark.parametrize("action", ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"])
 def test_it_writes_its_own_log_group_only(any_node, action):
     group = f"arn:aws:logs:{ACCOUNT}:log-group:/theta-edge/"
@@ -180,24 +213,32 @@ def test_without_a_volume_it_attaches_nothing(node):
 
 
 KEY_USES = [
-    ("secretsmanager", "kms:Decrypt"),
-    ("ec2", "kms:CreateGrant"),
-    ("ec2", "kms:Decrypt"),
-    ("ec2", "kms:DescribeKey"),
-    ("ec2", "kms:GenerateDataKeyWithoutPlaintext"),
-    ("ec2", "kms:ReEncryptFrom"),
+    ("secretsmanager", "kms:Decrypt", SECRET_KEY, KEY),
+    ("ec2", "kms:CreateGrant", KEY, SECRET_KEY),
+    ("ec2", "kms:Decrypt", KEY, SECRET_KEY),
+    ("ec2", "kms:DescribeKey", KEY, SECRET_KEY),
+    ("ec2", "kms:GenerateDataKeyWithoutPlaintext", KEY, SECRET_KEY),
+    ("ec2", "kms:ReEncryptFrom", KEY, SECRET_KEY),
 ]
 
 
-@pytest.mark.parametrize(("service", "action"), KEY_USES)
-def test_a_customers_key_is_used_through_aws_only(node, service, action):
+@pytest.mark.parametrize(("service", "action", "key", "other"), KEY_USES)
+def test_a_customers_key_is_used_through_its_service_only(node, service, action, key, other):
     made = node(**VARIANTS["customer's key and own secret"])
-    through = {"kms__ViaService": f"{service}.us-east-1.amazonaws.com"}
-    assert may(made, action, KEY, **through)
-    assert not may(made, action, KEY)
-    assert not may(made, action, KEY, kms__ViaService="s3.us-east-1.amazonaws.com")
-    assert not may(made, action, KEY.replace("0e5f", "1e5f"), **through)
-    assert not may(node(), action, KEY, **through)
+    grant = {"kms__GrantIsForAWSResource": "true"} if action == "kms:CreateGrant" else {}
+    through = {"kms__ViaService": f"{service}.us-east-1.amazonaws.com", **grant}
+    assert may(made, action, key, **through)
+    assert not may(made, action, key, **grant)
+    assert not may(made, action, key, **grant, kms__ViaService="s3.us-east-1.amazonaws.com")
+    assert not may(made, action, other, **through)
+    assert not may(node(), action, key, **through)
+
+
+def test_a_grant_is_ec2s_own_only(node):
+    made = node(**VARIANTS["customer's key and own secret"])
+    through = {"kms__ViaService": "ec2.us-east-1.amazonaws.com"}
+    assert not may(made, "kms:CreateGrant", KEY, **through)
+    assert not may(made, "kms:CreateGrant", KEY, **through, kms__GrantIsForAWSResource="false")
 
 
 @pytest.mark.parametrize(

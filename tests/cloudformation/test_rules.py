@@ -62,6 +62,9 @@ GPU_TYPE = "Gpu is false, but InstanceType has a GPU that you would pay for; set
 OTHER_ZONE = "SubnetId is not in AvailabilityZone; a volume can be attached in its own zone only"
 TWO_SOURCES = "Give VolumeId or SnapshotId, not both"
 NO_VOLUME = "With an instance store there is no volume; leave VolumeId and SnapshotId empty"
+NOBODY = (
+    "With manual Updates no new instance comes up that could signal a second wait condition; leave WaitOn at first"
+)
 NO_PASSWORD = "Give WalletPassword, or the SecretArn of an existing secret"
 TWO_PASSWORDS = "Give WalletPassword or SecretArn, not both"
 
@@ -102,6 +105,9 @@ TWO_PASSWORDS = "Give WalletPassword or SecretArn, not both"
             {"VolumeType": "instance-store", "SnapshotId": SNAPSHOT},
             ("NoVolumeBesideInstanceStore", NO_VOLUME),
         ),
+        ("node.yaml", {"Updates": "manual"}, None),
+        ("node.yaml", {"WaitOn": "second"}, None),
+        ("node.yaml", {"Updates": "manual", "WaitOn": "second"}, ("NobodyToWaitFor", NOBODY)),
         ("fleet.yaml", {}, None),
     ],
 )
@@ -119,6 +125,11 @@ def test_the_two_rules_about_gpus_know_the_same_types():
 
 
 HEX = "0123456789abcdef" * 4
+POLICY = "arn:aws:iam::123456789012:policy/edge/boundary"
+KEYS = (
+    ["", f"arn:aws:kms:us-east-1:123456789012:key/{HEX[:8]}", "arn:aws-cn:kms:cn-north-1:123456789012:key/0a-1b"],
+    ["alias/mine", "arn:aws:kms:us-east-1:123456789012:alias/mine"],
+)
 # By parameter: values that are taken, and values that are refused.
 COMMON = {
     "WalletPassword": (["x" * 12, "x" * 128, "it's \"$HOME\" & `pass` \\wörd"], ["x" * 11, "x" * 129]),
@@ -136,14 +147,19 @@ NODE = {
     "ImageDigest": (["", "sha256:" + HEX], ["sha256:" + HEX[1:], HEX, "sha256:" + HEX.upper()]),
     "RpcCidr": (["", "172.31.0.0/16", "10.0.0.1/32"], ["172.31.0.0", "any", "::/0", "10.0.0.0/8,10.1.0.0/8"]),
     "VolumeType": (["gp3", "io1", "io2", "instance-store"], ["gp2", "st1", ""]),
-    "VolumeSize": (["8", "16384"], ["7", "16385", "-1", ""]),
+    "VolumeSize": (["8", "65536"], ["7", "65537", "-1", ""]),
     "VolumeIops": (["100", "3000", "256000"], ["99", "256001"]),
-    "VolumeThroughput": (["125", "1000"], ["124", "1001"]),
+    "VolumeThroughput": (["125", "2000"], ["124", "2001"]),
     "Filesystem": (["ext4", "xfs"], ["btrfs", ""]),
-    "KmsKeyArn": (
-        ["", f"arn:aws:kms:us-east-1:123456789012:key/{HEX[:8]}", "arn:aws-cn:kms:cn-north-1:123456789012:key/0a-1b"],
-        ["alias/mine", "arn:aws:kms:us-east-1:123456789012:alias/mine"],
+    "KmsKeyArn": KEYS,
+    "SecretKmsKeyArn": KEYS,
+    "PermissionsBoundaryArn": (["", POLICY], ["boundary", f"{POLICY},{POLICY}", POLICY.replace("policy/", "role/")]),
+    "ManagedPolicyArns": (
+        ["", POLICY, f"{POLICY},arn:aws:iam::aws:policy/job-function/ViewOnlyAccess"],
+        ["ReadOnlyAccess", f"{POLICY},", f"{POLICY} {POLICY}"],
     ),
+    "PublicAddress": (["subnet", "true", "false"], ["", "yes"]),
+    "MetricsNamespace": (["CWAgent", "ThetaEdge/mine"], ["", "AWS/EC2", "/mine", 'a"b', "a b", "x" * 101]),
     "AlarmTopicArn": (["", "arn:aws:sns:us-east-1:123456789012:alarms"], ["alarms", "me@example.org"]),
     "LogRetentionDays": (["1", "30", "731"], ["0", "2", "forever"]),
     "PerPeerMetrics": (["true", "false"], ["yes", ""]),
@@ -154,8 +170,8 @@ NODE = {
     "AssetsKey": ([f"assets/{HEX}/assets.tar.gz"], ["", "assets/a b", 'assets/"']),
     "AssetsSha256": ([HEX], ["", HEX[1:], HEX + "0"]),
     "SecretArn": (
-        ["", SECRET, "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:a/b+c=d.e@f-AbCdEf"],
-        ["mine", SECRET + '"', SECRET + "$(reboot)", SECRET + "`", SECRET + "\\"],
+        ["", SECRET, SECRET.replace("mine", "rds!db-1"), "arn:aws-us-gov:secretsmanager:us-gov-west-1:123456789012:secret:a/b+c=d.e@f-AbCdEf"],
+        ["mine", SECRET.replace("aws", "sws", 1), SECRET + '"', SECRET + "$(reboot)", SECRET + "`", SECRET + "\\"],
     ),
 }
 # What fleet.yaml decides itself.

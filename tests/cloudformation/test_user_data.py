@@ -1,12 +1,17 @@
 """The user-data of node.yaml, as CloudFormation hands it to the instance: a short, sound script that writes a config
 which the binary takes. What the script does is tried on the local instance."""
 
+import json
 import subprocess
+from pathlib import Path
 
 import pytest
 
 import product
 from made import SOFTWARE, Node, aws_with_common, node  # noqa: F401, fixtures
+from test_rules import NODE
+
+SECRETS = NODE["SecretArn"]
 
 # As long as the real ones.
 HANDLE = "https://cloudformation-waitcondition-us-east-1.s3.us-east-1.amazonaws.com/".ljust(450, "x")
@@ -78,6 +83,25 @@ def test_the_config_check_sees_mistakes(tmp_path):
     assert "volume" in product.config_mistakes(config)
 
 
+def is_taken(arn: str, file: Path) -> bool:
+    file.write_text(json.dumps({"secret": {"arn": arn}}))
+    # What else the config lacks is said, too.
+    mistakes = product.config_mistakes(file)
+    assert "$.volume" in mistakes
+    return "$.secret" not in mistakes
+
+
+@pytest.mark.parametrize("arn", SECRETS[0][1:])
+def test_the_binary_takes_a_secret_that_the_template_takes(arn, tmp_path):
+    assert is_taken(arn, tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("arn", SECRETS[1])
+def test_the_binary_refuses_a_secret_that_the_template_refuses(arn, tmp_path):
+    # A config by hand may give the name, where no policy has to name the secret.
+    assert is_taken(arn, tmp_path / "config.json") == (arn == "mine")
+
+
 def test_the_config_says_what_the_stack_was_told(node):
     made = node(**VARIANTS["all at once"])
     assert made.config == {
@@ -97,7 +121,7 @@ def test_the_config_says_what_the_stack_was_told(node):
             "digest": VARIANTS["digest"]["ImageDigest"],
             "rpc_bind": "0.0.0.0",
         },
-        "metrics": {"per_peer": True, "schedule": "systemd-timer"},
+        "metrics": {"namespace": "CWAgent", "per_peer": True, "schedule": "systemd-timer"},
         "system": {"update": "security"},
     }
 
@@ -114,7 +138,7 @@ def test_the_config_says_what_the_stack_was_told(node):
         ("tag", ("edge", "tag"), "v1.3.1"),
         ("tag", ("edge", "network"), "testnet"),
         ("default", ("edge",), {"network": "mainnet", "tag": "latest", "rpc_bind": "127.0.0.1"}),
-        ("default", ("metrics",), {"per_peer": False, "schedule": "cron"}),
+        ("default", ("metrics",), {"namespace": "CWAgent", "per_peer": False, "schedule": "cron"}),
         ("default", ("system",), {"update": "none"}),
     ],
 )
@@ -141,3 +165,5 @@ def test_it_fetches_and_checks_the_binary(node):
     assert SOFTWARE["BinaryKey"] in user_data
     assert f" sum={SOFTWARE['BinarySha256']}\n" in user_data
     assert "correct horse battery" not in user_data
+    # Unattended upgrades may be at work at the first boot.
+    assert "apt-get -qqy -o DPkg::Lock::Timeout=240 install awscli" in user_data

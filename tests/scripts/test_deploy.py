@@ -301,12 +301,12 @@ MISTAKES = {
         ],
     ),
     "no AMI, and a gp3 too fast": (
-        ["--image-id", "/aws/service/none", "--volume-iops", "16001", "--volume-throughput", "1001"],
+        ["--image-id", "/aws/service/none", "--volume-iops", "80001", "--volume-throughput", "2001"],
         [
-            "VolumeThroughput is a number from 125 to 1000, not 1001",
+            "VolumeThroughput is a number from 125 to 2000, not 2001",
             "the SSM parameter /aws/service/none names no AMI in us-east-1: there is none of that name",
-            "VolumeIops is from 3000 to 16000 for gp3, not 16001",
-            "VolumeThroughput is from 125 to 1000 for gp3, not 1001",
+            "VolumeIops is from 3000 to 80000 for gp3, not 80001",
+            "VolumeThroughput is from 125 to 2000 for gp3, not 2001",
         ],
     ),
     "an idle GPU, and more throughput than IOPS": (
@@ -452,7 +452,7 @@ def test_a_secret_must_be_there_and_readable_for_the_node(aws, binary):
     manager.create_secret(Name="mine", SecretString=PASSWORD, KmsKeyId="1234")
     assert problems_of(deploy(aws, binary, "--secret-arn", "mine")) == [
         f"SecretArn looks like {PATTERN['SecretArn']}, and 'mine' does not",
-        "the secret is encrypted with the key 1234, so the node could not read it: say --parameter KmsKeyArn=ARN",
+        "the secret is encrypted with the key 1234, so the node could not read it: say --parameter SecretKmsKeyArn=ARN",
     ]
 
 
