@@ -54,6 +54,18 @@ need_aws_cli() { python_tools cli 'awscli==1.46.3'; }
 need_python_linters() { python_tools python 'mypy==1.19.1' 'ruff==0.17.6' 'boto3==1.42.97'; }
 need_template_linters() { python_tools lint 'cfn-lint==1.58.0' 'checkov==3.3.30'; }
 
+# Judges requests as IAM would (tests/cloudformation/iam); the versions are those of its package-lock.json.
+need_policy_simulator() {
+    local place=$repo/target/tools/iam source=$repo/tests/cloudformation/iam
+    ! cmp --silent -- "$source/package-lock.json" "$place/complete" || return 0
+    type -P npm >/dev/null || install_packages nodejs npm
+    say 'Installing the policy simulator'
+    mkdir -p -- "$place"
+    cp -- "$source"/package{,-lock}.json "$place"
+    logged npm ci --prefix "$place" --ignore-scripts --no-audit --no-fund
+    cp -- "$source/package-lock.json" "$place/complete"
+}
+
 # Cargo belongs to the person who called sudo, and so must what it writes.
 cargo_as_caller() {
     if [[ -n ${SUDO_USER:-} && $SUDO_USER != root ]]; then

@@ -1,6 +1,6 @@
 //! A bare machine of each supported system, with and without a GPU: set up whole, then left alone.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 
@@ -82,6 +82,30 @@ fn a_bare_machine_becomes_a_healthy_node_and_stays_one(name: &str) {
         assert_eq!(machine.phase(name)["changed"], false, "{name}");
     }
     assert_eq!(machine.signals().len(), 2);
+
+    machine.run(&["metrics"]).expect(0);
+    compare_calls_of_aws(&machine);
+}
+
+/// The calls of AWS that a whole run and a tick make are those that `tests/cloudformation/test_iam.py` judges by the
+/// role's policies. Another one belongs into calls.json, with the action, resource and context that IAM judges it by.
+fn compare_calls_of_aws(machine: &Machine) {
+    let judged: Value = serde_json::from_str(include_str!("../cloudformation/calls.json")).unwrap();
+    let judged: BTreeSet<&str> = judged["calls"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .filter(|call| call["by"] == "bootstrap")
+        .map(|call| call["call"].as_str().unwrap())
+        .collect();
+    let aws = machine.aws.state();
+    let made: BTreeSet<&str> = aws
+        .requests
+        .iter()
+        .map(|(kind, _)| kind.as_str())
+        .filter(|kind| !["imds", "wait-handle"].contains(kind))
+        .collect();
+    assert_eq!(made, judged);
 }
 
 /// The commands that the log tells of, by phase, each once, in the order of the first time; what cannot be the same
