@@ -38,7 +38,7 @@ life: its zone, its file system, its keys. It can grow, but not shrink.
 """
 
 # Another one would take the place of the volume, and so of the wallet key.
-FOR_GOOD = ("VpcId", "SubnetId", "AvailabilityZone", "Filesystem", "VolumeId", "SnapshotId", "KmsKeyArn", "SecretKmsKeyArn")
+FOR_GOOD = ("VpcId", "SubnetId", "AvailabilityZone", "Filesystem", "VolumeId", "SnapshotId", "KmsKeyArn")
 
 
 @dataclass
