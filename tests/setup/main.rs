@@ -13,6 +13,7 @@
 )]
 
 mod container;
+mod debian;
 mod disk;
 mod downloads;
 mod drivers;
@@ -84,16 +85,24 @@ fn main() -> ExitCode {
     if let (None, Some(missing)) = (missing, &missing_for_packages) {
         eprintln!("skipped: real package managers: needs {missing}");
     }
+    let missing_for_debian = missing_for_packages.clone().or_else(debian::missing);
+    if let (None, Some(missing)) = (&missing_for_packages, &missing_for_debian) {
+        eprintln!("skipped: Debian's real driver packages: needs {missing}");
+    }
     let tests = THEMES.iter().copied().flatten();
     let packages = packages::TESTS
         .iter()
         .map(|(name, test)| trial(name, *test).with_ignored_flag(missing_for_packages.is_some()));
+    let debian = debian::TESTS
+        .iter()
+        .map(|(name, test)| trial(name, *test).with_ignored_flag(missing_for_debian.is_some()));
     let trials = tests
         .map(|(name, test)| trial(name, *test))
         .chain(faults::trials())
         .chain(kills::trials())
         .map(|trial| trial.with_ignored_flag(missing.is_some()))
         .chain(packages)
+        .chain(debian)
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     packages::tidy();
