@@ -44,7 +44,7 @@ struct Global {
     )]
     config: PathBuf,
 
-    /// How standard output is written
+    /// How standard output is written; `json` is also what `--json` of a command prints
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 
@@ -84,7 +84,7 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
-        /// Also draw the run as a Gantt chart into this file
+        /// Also draw the run as a Gantt chart into this file; into standard output alone where it is `-`
         #[arg(long, value_name = "FILE")]
         svg: Option<PathBuf>,
     },

@@ -41,7 +41,7 @@ pub enum Exit {
     Done = 0,
     /// A phase failed, or the node is not healthy.
     Failed = 1,
-    /// Wrong usage or a wrong config file. clap uses the same number.
+    /// Wrong usage (without root for one) or a wrong config file. clap uses the same number.
     Usage = 2,
     /// Another run holds the lock.
     Locked = 3,
@@ -117,7 +117,7 @@ fn host() -> Host {
 fn need_root(host: &Host) -> Result<(), Exit> {
     if host.is_real() && !rustix::process::geteuid().is_root() {
         complain("error: this must run as root\n  help: repeat the command with sudo");
-        return Err(Exit::Failed);
+        return Err(Exit::Usage);
     }
     Ok(())
 }
@@ -155,9 +155,9 @@ fn block_on<T>(work: impl Future<Output = T>) -> Result<T> {
     Ok(answer)
 }
 
-/// Writes a command's answer to standard output. A reader that has gone away (`| head`) is no failure.
+/// Writes a command's answer to standard output, in colour where a terminal takes it. A reader that has gone away (`| head`) is no failure.
 fn say(text: &str) {
-    let _ = writeln!(std::io::stdout(), "{}", text.trim_end());
+    let _ = writeln!(anstream::stdout(), "{}", text.trim_end());
 }
 
 /// `value` as JSON for people and programs.

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::{Exit, Output, block_on, engine, fail, host, json, node, say};
 use crate::error::Result;
 use crate::node::Node;
-use crate::report;
+use crate::{log, report};
 
 /// Checks every phase, changes nothing, says what a run would do.
 pub fn plan(config: &Path, as_json: bool, output: Output) -> Exit {
@@ -16,7 +16,7 @@ pub fn plan(config: &Path, as_json: bool, output: Output) -> Exit {
         Ok(node) => node,
         Err(exit) => return exit,
     };
-    match text(&node, as_json) {
+    match text(&node, as_json || output.format == log::Format::Json) {
         Ok(text) => {
             say(&text);
             Exit::Done

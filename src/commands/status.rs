@@ -42,6 +42,10 @@ fn show(as_json: bool, svg: Option<&Path>) -> Result<()> {
     } else {
         Timestamp::now()
     };
+    if svg == Some(Path::new("-")) {
+        say(&report::svg::chart(&journal, now));
+        return Ok(());
+    }
     if let Some(file) = svg {
         std::fs::write(file, report::svg::chart(&journal, now)).or_fail(
             || format!("cannot write {}", file.display()),

@@ -61,6 +61,15 @@ impl Lock {
             )?;
         Ok(Taken::Ours(Lock(file)))
     }
+
+    /// Whether a process holds the lock file `path`; it is not made where there is none.
+    pub fn is_held(path: &Path) -> bool {
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+        rustix::fs::open(path, flags, Mode::empty()).is_ok_and(|file| {
+            let taken = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
+            taken == Err(Errno::WOULDBLOCK)
+        })
+    }
 }
 
 #[cfg(test)]

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::Serialize;
 use tokio::task::JoinSet;
+use tracing::Instrument;
 
 use super::journal::lasting;
 use super::phase::{Entry, State};
@@ -53,7 +54,9 @@ impl Engine {
         let mut tasks = JoinSet::new();
         for (place, entry) in self.entries.iter().enumerate() {
             let entry = Arc::clone(entry);
-            tasks.spawn(async move { (place, entry.name, check(&entry).await) });
+            let said = async move { (place, entry.name, check(&entry).await) };
+            // The health check asks within the phase `signal`, and the log says so.
+            tasks.spawn(said.in_current_span());
         }
         let mut said = tasks.join_all().await;
         said.sort_by_key(|(place, ..)| *place);

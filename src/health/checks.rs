@@ -2,14 +2,16 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::{Answer, Facts, Space, Unit};
+use super::facts::{Answer, Facts, Space};
 use super::progress::STALL_SECONDS;
-use super::report::{Check, Status};
+use super::report::{Check, RUN, Status};
 use crate::config::Config;
 use crate::edge::container::Container;
 use crate::edge::keys::Keys;
 use crate::edge::rpc::Fault;
 use crate::edge::wallet;
+use crate::engine::State;
+use crate::engine::journal::lasting;
 use crate::shell::word;
 
 /// The node may take this long, in seconds, until its RPC answers (the blueprint's guide says ten minutes).
@@ -38,43 +40,68 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ),
     (
         "container",
-        &["docker", "container", "spec", "password", "ports"],
+        &[
+            "docker",
+            "assets",
+            "image",
+            "secret",
+            "container",
+            "spec",
+            "password",
+            "ports",
+        ],
     ),
     ("node", &["rpc", "height", "peers", "staking"]),
     ("metrics", &["cloudwatch-agent", "metrics"]),
 ];
 
-/// What checks stand on: where that fails, they could only repeat it in other words, or say what is not so (a key
-/// folder that is not mounted holds no key, which is not lost for that).
-const STANDS_ON: &[(&str, &[&str])] = &[
+/// Every check in the order of reports, and what it stands on: where that fails, it could only repeat it in other words,
+/// or say what is not so (a key folder that is not mounted holds no key, which is not lost for that).
+const CHECKS: &[(&str, &[&str])] = &[
+    ("os", &[]),
+    ("boot-service", &["os"]),
+    ("ssm-agent", &[]),
+    ("gpu-driver", &[]),
+    ("docker", &[]),
+    ("image", &["docker"]),
+    ("user", &[]),
+    ("volume", &[]),
+    ("volume-encrypted", &[]),
+    ("disk-root", &[]),
     ("disk-data", &["volume"]),
+    ("assets", &[]),
+    ("secret", &[]),
+    ("cloudwatch-agent", &["assets"]),
     ("key", &["volume"]),
-    ("container", &["docker", "volume"]),
+    ("container", &["docker", "image", "volume", "secret"]),
     ("spec", &["container"]),
+    ("password", &[]),
     ("gpu-container", &["gpu-driver", "container"]),
     ("ports", &["container"]),
     ("rpc", &["container"]),
     ("height", &["rpc"]),
     ("peers", &["rpc"]),
+    ("metrics", &[]),
     ("staking", &["rpc"]),
 ];
+
+/// Checks whose name is not that of the phase whose check they are.
+const RENAMED: [(&str, &str); 3] = [
+    ("nvidia", "gpu-driver"),
+    ("container", "spec"),
+    ("metrics-cron", "metrics"),
+];
+
+/// These see nothing of the volume where it is not mounted, and would pass.
+const BLIND: [&str; 2] = ["disk-data", "key"];
 
 /// How a check went, the evidence, and what to do.
 type Finding = (Status, String, Option<String>);
 
-/// Judges everything, in the order of setting up.
+/// Judges everything.
 pub fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
-    let findings = [
-        (
-            "os",
-            asked(&facts.os, "preflight", |name| pass(name.as_str())),
-        ),
-        ("boot-service", boot_service(facts)),
-        ("ssm-agent", ssm_agent(facts)),
-        ("gpu-driver", driver(facts)),
-        ("docker", docker(facts)),
-        ("user", user(facts, config)),
-        ("volume", volume(facts, config)),
+    let mut findings = of_phases(facts);
+    findings.extend([
         ("volume-encrypted", encrypted(facts)),
         (
             "disk-root",
@@ -87,41 +114,77 @@ pub fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
             "disk-data",
             space(
                 &facts.data_space,
-                "make the EBS volume larger, then run: bootstrap --phase volume",
+                "make the EBS volume larger, then run: sudo bootstrap",
             ),
         ),
-        ("cloudwatch-agent", cloudwatch_agent(facts)),
         ("key", key(facts)),
         ("container", container(facts)),
-        ("spec", spec(facts)),
         ("password", password(facts)),
         ("gpu-container", gpu_container(facts)),
         ("ports", ports(facts, config)),
         ("rpc", rpc(facts)),
         ("height", height(facts)),
         ("peers", peers(facts)),
-        ("metrics", metrics(facts)),
         ("staking", staking(facts)),
-    ];
-    let checks = findings.map(|(name, (status, detail, hint))| Check {
+    ]);
+    let place = |name: &str| CHECKS.iter().position(|(known, _)| *known == name);
+    findings.sort_by_key(|(name, _)| place(name).unwrap_or(CHECKS.len()));
+    let check = |(name, (status, detail, hint))| Check {
         name,
         status,
         detail,
         hint,
-    });
-    with_causes(checks.into())
+        cause: None,
+    };
+    with_causes(findings.into_iter().map(check).collect())
 }
 
-/// The checks, those that stand on one that fails skipped because of it; they come after what they stand on.
+/// What the phases' own checks say; preflight's is told as that of the system, and that of what it has set up.
+fn of_phases(facts: &Facts) -> Vec<(&'static str, Finding)> {
+    let mut findings = Vec::new();
+    for (phase, said) in &facts.phases {
+        let finding = match said {
+            Ok(State::Done(evidence)) => pass(evidence.as_str()),
+            Ok(State::NotApplicable(why)) => skip(why.as_str()),
+            Ok(State::Needed(missing)) => fail(missing.as_str(), RUN),
+            Err(error) => fail(error.to_string(), error.hint()),
+        };
+        let renamed = RENAMED.iter().find(|(name, _)| name == phase);
+        let of_phase = match (*phase, renamed) {
+            ("preflight", _) => {
+                let os = match (said, &facts.os) {
+                    (Ok(_), Ok(name)) => pass(name.as_str()),
+                    _ => finding.clone(),
+                };
+                findings.push(("os", os));
+                let right = "bootstrap.service runs at every boot";
+                let is_done = finding.0 == Status::Pass;
+                ("boot-service", if is_done { pass(right) } else { finding })
+            }
+            ("metrics-cron", _) if finding.0 == Status::Pass => ("metrics", metrics(facts)),
+            (_, Some((_, check))) => (*check, finding),
+            (phase, None) => (phase, finding),
+        };
+        findings.push(of_phase);
+    }
+    findings
+}
+
+/// The checks, those that stand on one that fails skipped because of it, unless they pass all the same.
 fn with_causes(mut checks: Vec<Check>) -> Vec<Check> {
-    let mut causes: BTreeMap<&str, &str> = BTreeMap::new();
+    let mut causes: BTreeMap<&str, &'static str> = BTreeMap::new();
     for check in &mut checks {
-        let needs = STANDS_ON.iter().find(|(name, _)| *name == check.name);
+        let needs = CHECKS.iter().find(|(name, _)| *name == check.name);
         let mut needs = needs.into_iter().flat_map(|(_, needs)| *needs);
-        if let Some(cause) = needs.find_map(|need| causes.get(need).copied()) {
+        let cause = needs.find_map(|need| causes.get(need).copied());
+        let is_wrong = matches!(check.status, Status::Fail | Status::Warn);
+        if let Some(cause) = cause
+            && (is_wrong || BLIND.contains(&check.name))
+        {
             check.status = Status::Skip;
             check.detail = format!("because of {cause}");
             check.hint = None;
+            check.cause = Some(cause);
             causes.insert(check.name, cause);
         } else if check.status == Status::Fail {
             causes.insert(check.name, check.name);
@@ -146,99 +209,6 @@ fn fail(detail: impl Into<String>, hint: impl Into<String>) -> Finding {
     (Status::Fail, detail.into(), Some(hint.into()))
 }
 
-fn cloudwatch_agent(facts: &Facts) -> Finding {
-    asked(&facts.cloudwatch_agent, "cloudwatch-agent", |active| {
-        let mend = "run: bootstrap --phase cloudwatch-agent";
-        holds(*active, "active", "not active", mend)
-    })
-}
-
-fn boot_service(facts: &Facts) -> Finding {
-    asked(&facts.boot_service, "preflight", |enabled| {
-        holds(
-            *enabled,
-            "bootstrap.service runs at every boot",
-            "bootstrap.service is not enabled: after a reboot the container would not start",
-            "run: bootstrap --phase preflight",
-        )
-    })
-}
-
-fn ssm_agent(facts: &Facts) -> Finding {
-    asked(&facts.ssm_agent, "ssm-agent", |unit| match unit {
-        Unit::Active => pass("active"),
-        Unit::Inactive => fail(
-            "enabled, but not active",
-            "run: bootstrap --phase ssm-agent",
-        ),
-        Unit::Unwanted => skip("not installed"),
-    })
-}
-
-fn driver(facts: &Facts) -> Finding {
-    match &facts.driver {
-        None => skip("gpu is false"),
-        Some(answer) => asked(answer, "nvidia", |gpus| pass(gpus.as_str())),
-    }
-}
-
-fn docker(facts: &Facts) -> Finding {
-    asked(&facts.docker, "docker", |version| match version {
-        Some(version) => pass(format!("engine {version}")),
-        None => fail(
-            "the engine does not answer",
-            "run: bootstrap --phase docker",
-        ),
-    })
-}
-
-fn user(facts: &Facts, config: &Config) -> Finding {
-    let user = &config.user;
-    asked(&facts.account, "user", |missing| {
-        holds(
-            missing.is_nothing(),
-            &format!("{} ({}:{})", user.name, user.uid, user.gid),
-            &format!("{} is not an account in the group docker", user.name),
-            "run: bootstrap --phase user",
-        )
-    })
-}
-
-fn volume(facts: &Facts, config: &Config) -> Finding {
-    let place = &config.volume.mount;
-    let wrong = |detail: String| fail(detail, "run: bootstrap --phase volume");
-    let mount = match &facts.mount {
-        Err(error) => return wrong(error.clone()),
-        Ok(None) => return wrong(format!("nothing is mounted at {place}")),
-        Ok(Some(mount)) => mount,
-    };
-    if mount.read_only {
-        return fail(
-            format!("{place} is read-only"),
-            "look for disk errors (dmesg), then run: bootstrap --phase volume",
-        );
-    }
-    match &facts.device {
-        Some(Err(error)) => return wrong(error.clone()),
-        Some(Ok(None)) => return wrong("the volume is not attached".into()),
-        Some(Ok(Some(device))) if *device != mount.device => {
-            return wrong(format!(
-                "{place} is device {} ({}), but the volume is {device}",
-                mount.device, mount.source
-            ));
-        }
-        _ => {}
-    }
-    match facts.owner {
-        Ok(owner) if owner == (config.user.uid, config.user.gid) => pass(format!(
-            "{} ({}) at {place}",
-            mount.source, mount.filesystem
-        )),
-        Ok((uid, gid)) => wrong(format!("{place} is owned by {uid}:{gid}")),
-        Err(ref error) => wrong(error.clone()),
-    }
-}
-
 fn encrypted(facts: &Facts) -> Finding {
     match &facts.encrypted {
         None => skip("an instance store"),
@@ -258,8 +228,7 @@ fn space(answer: &Answer<Space>, hint: &str) -> Finding {
         Ok(space) => space,
     };
     let percent = space.free.saturating_mul(100) / space.size.max(1);
-    let gib = space.free >> 30;
-    let detail = format!("{percent} % free ({gib} GiB)");
+    let detail = format!("{percent} % free ({})", size(space.free));
     match percent {
         0..5 => fail(detail, hint),
         5..15 => warn(detail, hint),
@@ -267,13 +236,27 @@ fn space(answer: &Answer<Space>, hint: &str) -> Finding {
     }
 }
 
+/// Bytes for people, to two digits at least.
+fn size(bytes: u64) -> String {
+    match bytes >> 30 {
+        0 => format!("{} MiB", bytes >> 20),
+        gib @ 1..10 => format!("{gib}.{} GiB", ((bytes % (1 << 30)) * 10) >> 30),
+        gib => format!("{gib} GiB"),
+    }
+}
+
+/// A time that has passed, for people; a clock that was set back makes it none.
+fn ago(seconds: i64) -> String {
+    match u32::try_from(seconds.max(0)).unwrap_or(u32::MAX) {
+        seconds @ 0..60 => format!("{seconds} s"),
+        seconds => lasting(seconds.into()),
+    }
+}
+
 fn key(facts: &Facts) -> Finding {
     let folder = match &facts.keys {
         Err(error) => {
-            return fail(
-                error.as_str(),
-                "run: bootstrap --phase volume --phase assets",
-            );
+            return fail(error.as_str(), RUN);
         }
         Ok(folder) => folder,
     };
@@ -339,13 +322,8 @@ fn key(facts: &Facts) -> Finding {
 fn container(facts: &Facts) -> Finding {
     let wrong = |detail: String, hint: &str| fail(detail, hint);
     let found = match &facts.edge.live.container {
-        Err(error) => return wrong(error.clone(), "run: bootstrap --phase container"),
-        Ok(None) => {
-            return wrong(
-                "there is no container".into(),
-                "run: bootstrap --phase container",
-            );
-        }
+        Err(error) => return wrong(error.clone(), RUN),
+        Ok(None) => return wrong("there is no container".into(), RUN),
         Ok(Some(found)) => found,
     };
     if found.spec.is_none() {
@@ -373,35 +351,26 @@ fn container(facts: &Facts) -> Finding {
                 found.exit_code,
                 ends()
             ),
-            "read its log: docker logs --tail 100 edgelauncher; start it: bootstrap --phase container",
+            RUN,
         );
     }
     if found.restarts >= LOOP_RESTARTS && age < LOOP_SECONDS {
         return wrong(
             format!(
-                "started again {} times, last {age} s ago; {}",
+                "started again {} times, last {} ago; {}",
                 found.restarts,
+                ago(age),
                 ends()
             ),
             "read its log: docker logs --tail 100 edgelauncher",
         );
     }
-    pass(format!("running for {age} s, {} restarts", found.restarts))
-}
-
-fn spec(facts: &Facts) -> Finding {
-    let Some(found) = running(facts) else {
-        return skip("no container of ours");
+    let restarts = match found.restarts {
+        0 => String::new(),
+        1 => ", 1 restart".into(),
+        some => format!(", {some} restarts"),
     };
-    match &facts.edge.wanted {
-        Err(error) => fail(error.as_str(), "run: bootstrap --phase container"),
-        Ok(wanted) => holds(
-            found.spec.as_ref() == Some(wanted),
-            "the container is as config and assets want it",
-            "the container was made from another config, assets or image",
-            "run: bootstrap --phase container",
-        ),
-    }
+    pass(format!("running for {}{restarts}", ago(age)))
 }
 
 fn password(facts: &Facts) -> Finding {
@@ -427,9 +396,9 @@ fn gpu_container(facts: &Facts) -> Finding {
             // A day is about as long as it is news.
             Some(time) if (0..24 * 3600).contains(&(now - time)) => {
                 format!(
-                    "{}; restarted {} s ago, since it had lost its GPU",
+                    "{}; restarted {} ago, since it had lost its GPU",
                     seen.names,
-                    now - time
+                    ago(now - time)
                 )
             }
             _ => seen.names.clone(),
@@ -437,8 +406,8 @@ fn gpu_container(facts: &Facts) -> Finding {
         Some(Err(said)) => fail(
             match (facts.progress.gpu_restarted_at, facts.progress.gpu_lost_at) {
                 (Some(restarted), Some(lost)) if lost <= restarted => format!(
-                    "the container does not see its GPU, and a restart {} s ago did not help: {said}",
-                    now - restarted
+                    "the container does not see its GPU, and a restart {} ago did not help: {said}",
+                    ago(now - restarted)
                 ),
                 _ => format!("the container does not see its GPU: {said}"),
             },
@@ -450,7 +419,7 @@ fn gpu_container(facts: &Facts) -> Finding {
 fn ports(facts: &Facts, config: &Config) -> Finding {
     let (Ok(spec), Some(found)) = (&facts.spec, running(facts).filter(|found| found.is_up()))
     else {
-        return skip("no container runs");
+        return fail("no container runs", RUN);
     };
     let bind = config.edge.rpc_bind.to_string();
     let foreign = found
@@ -486,7 +455,7 @@ fn rpc(facts: &Facts) -> Finding {
             let age = running(facts).and_then(|found| found.age(facts.now));
             match age {
                 Some(age) if *fault == Fault::Refused && age < START_SECONDS => fail(
-                    format!("{fault}; the container started {age} s ago"),
+                    format!("{fault}; the container started {} ago", ago(age)),
                     "wait, a start can take ten minutes: bootstrap verify --wait 15m",
                 ),
                 _ => fail(
@@ -499,10 +468,10 @@ fn rpc(facts: &Facts) -> Finding {
 }
 
 fn height(facts: &Facts) -> Finding {
-    let Ok(status) = &facts.edge.live.status else {
-        return skip("not known");
-    };
     let stuck = "read the log: docker logs --tail 100 edgelauncher; check outbound TCP 16888; then: docker restart edgelauncher";
+    let Ok(status) = &facts.edge.live.status else {
+        return fail("not known", stuck);
+    };
     let wait = "wait: bootstrap verify --wait 30m";
     match status.height.filter(|height| *height > 0) {
         None if joined_long_ago(facts) => fail("not known 30 minutes after the start", stuck),
@@ -512,7 +481,7 @@ fn height(facts: &Facts) -> Finding {
             match (facts.edge.next_height, age) {
                 (Some(next), _) => pass(format!("{next}, advancing")),
                 (None, Some(age)) if age >= STALL_SECONDS => {
-                    fail(format!("{height}, the same for {age} s"), stuck)
+                    fail(format!("{height}, the same for {}", ago(age)), stuck)
                 }
                 (None, _) => warn(format!("{height}, not advancing yet"), wait),
             }
@@ -534,29 +503,25 @@ fn peers(facts: &Facts) -> Finding {
     }
 }
 
+/// The tick that is scheduled.
 fn metrics(facts: &Facts) -> Finding {
     let now = facts.now.as_second();
-    asked(&facts.scheduled_since, "metrics-cron", |since| {
-        let Some(since) = since else {
-            return fail(
-                "no metrics tick is scheduled",
-                "run: bootstrap --phase metrics-cron",
-            );
-        };
-        let age = facts.progress.last_success.map(|time| now - time);
-        let due = (now - since).min(facts.uptime);
-        match age {
-            Some(age) if (0..=TICK_SECONDS).contains(&age) => {
-                pass(format!("published {age} s ago"))
-            }
-            _ if due <= TICK_SECONDS => pass("the first tick is due"),
-            Some(age) => fail(
-                format!("last published {age} s ago"),
-                "run it to see why: bootstrap metrics",
-            ),
-            None => fail("never published", "run it to see why: bootstrap metrics"),
+    let due = facts.scheduled_since.map_or(0, |since| now - since);
+    match facts.progress.last_success.map(|time| now - time) {
+        Some(age) if (0..=TICK_SECONDS).contains(&age) => {
+            pass(format!("published {} ago", ago(age)))
         }
-    })
+        _ if due.min(facts.uptime) <= TICK_SECONDS => pass("the first tick is due"),
+        Some(age) if age < 0 => fail(
+            "last published at a time that is still to come: the clock was set back",
+            "wait for the next tick: bootstrap verify --wait 2m",
+        ),
+        Some(age) => fail(
+            format!("last published {} ago", ago(age)),
+            "run it to see why: bootstrap metrics",
+        ),
+        None => fail("never published", "run it to see why: bootstrap metrics"),
+    }
 }
 
 fn staking(facts: &Facts) -> Finding {
@@ -578,14 +543,6 @@ fn joined_long_ago(facts: &Facts) -> bool {
         .is_some_and(|age| age >= JOIN_SECONDS)
 }
 
-/// A check of what could be had; what could not is a failure that names the phase to rerun.
-fn asked<T>(answer: &Answer<T>, phase: &str, judge: impl FnOnce(&T) -> Finding) -> Finding {
-    match answer {
-        Ok(value) => judge(value),
-        Err(error) => fail(error.as_str(), format!("run: bootstrap --phase {phase}")),
-    }
-}
-
 fn holds(holds: bool, right: &str, wrong: &str, hint: &str) -> Finding {
     if holds {
         pass(right)
@@ -603,12 +560,25 @@ mod tests {
     use crate::edge::keys::KeyFolder;
     use crate::edge::rpc;
     use crate::edge::spec::Spec;
+    use crate::error::{Error, Result};
     use crate::health::probes::Live;
     use crate::health::progress::Progress;
     use crate::health::report::{Report, Verdict};
-    use crate::host::mounts::Mount;
-    use crate::host::users::Missing;
 
+    const PHASES: [&str; 12] = [
+        "preflight",
+        "ssm-agent",
+        "nvidia",
+        "docker",
+        "image",
+        "user",
+        "volume",
+        "assets",
+        "secret",
+        "cloudwatch-agent",
+        "container",
+        "metrics-cron",
+    ];
     const NOW: i64 = 1_700_000_000;
     const ADDRESS: &str = "0x2e833968e5bb786ae419c4d13189fb081cc43bab";
 
@@ -633,21 +603,9 @@ mod tests {
             now: Timestamp::from_second(NOW).unwrap(),
             uptime: 7200,
             os: Ok("Debian 12".into()),
-            boot_service: Ok(true),
-            ssm_agent: Ok(Unit::Active),
-            driver: Some(Ok("Tesla T4, 570.1".into())),
-            docker: Ok(Some("20.10.24".into())),
-            account: Ok(Missing::default()),
-            mount: Ok(Some(Mount {
-                device: "259:1".into(),
-                root: "/".into(),
-                target: "/data".into(),
-                filesystem: "ext4".into(),
-                source: "/dev/nvme1n1".into(),
-                read_only: false,
-            })),
-            owner: Ok((1002, 1002)),
-            device: Some(Ok(Some("259:1".into()))),
+            phases: PHASES
+                .map(|name| (name, Ok(State::Done(format!("{name} is done")))))
+                .into(),
             encrypted: Some(Ok(true)),
             root_space: Ok(space),
             data_space: Ok(space),
@@ -661,12 +619,11 @@ mod tests {
             wallet: Some(ADDRESS.into()),
             spec: Ok(Spec::parse(text.as_bytes(), "mainnet").unwrap()),
             edge: Edge {
-                wanted: Ok("hash".into()),
                 live: Live {
                     container: Ok(Some(Container {
                         spec: Some("hash".into()),
                         status: "running".into(),
-                        started: ago(3600),
+                        started: since(3600),
                         ports: [15888, 17888, 17935]
                             .map(|port| ("127.0.0.1".to_owned(), port))
                             .to_vec(),
@@ -687,8 +644,7 @@ mod tests {
                 log_end: None,
                 exposed: Some(false),
             },
-            cloudwatch_agent: Ok(true),
-            scheduled_since: Ok(Some(NOW - 3600)),
+            scheduled_since: Some(NOW - 3600),
             progress: Progress {
                 last_success: Some(NOW - 40),
                 ..Progress::default()
@@ -696,7 +652,17 @@ mod tests {
         }
     }
 
-    fn ago(seconds: i64) -> Option<Timestamp> {
+    /// Has the phase's check say something else.
+    fn says(facts: &mut Facts, phase: &str, said: Result<State>) {
+        let mut phases = facts.phases.iter_mut();
+        phases.find(|(name, _)| *name == phase).unwrap().1 = said;
+    }
+
+    fn needed(what: &str) -> State {
+        State::Needed(what.into())
+    }
+
+    fn since(seconds: i64) -> Option<Timestamp> {
         Timestamp::from_second(NOW - seconds).ok()
     }
 
@@ -746,24 +712,30 @@ mod tests {
         type Spoil = fn(&mut Facts);
         #[rustfmt::skip]
         let table: &[(&str, Spoil, Verdict, &str)] = &[
-            ("os", |f| f.os = Err("unknown".into()), Degraded, "fail: unknown"),
-            ("boot-service", |f| f.boot_service = Ok(false), Degraded, "fail: bootstrap.service is not enabled: after a reboot the container would not start"),
-            ("ssm-agent", |f| f.ssm_agent = Ok(Unit::Inactive), Degraded, "fail: enabled, but not active"),
-            ("ssm-agent", |f| f.ssm_agent = Ok(Unit::Unwanted), Healthy, "skip: not installed"),
-            ("gpu-driver", |f| f.driver = Some(Err("no devices".into())), Unhealthy, "fail: no devices"),
-            ("docker", |f| f.docker = Ok(None), Unhealthy, "fail: the engine does not answer"),
-            ("user", |f| f.account = Ok(Missing { account: true, ..Missing::default() }), Degraded, "fail: bcuser is not an account in the group docker"),
-            ("volume", |f| f.mount = Ok(None), Unhealthy, "fail: nothing is mounted at /data"),
-            ("volume", |f| f.mount.as_mut().unwrap().as_mut().unwrap().read_only = true, Unhealthy, "fail: /data is read-only"),
-            ("volume", |f| f.device = Some(Ok(None)), Unhealthy, "fail: the volume is not attached"),
-            ("volume", |f| f.device = Some(Ok(Some("259:7".into()))), Unhealthy, "fail: /data is device 259:1 (/dev/nvme1n1), but the volume is 259:7"),
-            ("volume", |f| f.owner = Ok((0, 0)), Unhealthy, "fail: /data is owned by 0:0"),
+            ("os", |f| says(f, "preflight", Err(Error::new("no IMDS", "h"))), Degraded, "fail: no IMDS"),
+            ("boot-service", |f| says(f, "preflight", Err(Error::new("no IMDS", "h"))), Degraded, "skip: because of os"),
+            ("boot-service", |f| says(f, "preflight", Ok(needed("not enabled"))), Degraded, "fail: not enabled"),
+            ("ssm-agent", |f| says(f, "ssm-agent", Ok(State::NotApplicable("none".into()))), Healthy, "skip: none"),
+            ("gpu-driver", |f| says(f, "nvidia", Ok(needed("not loaded"))), Unhealthy, "fail: not loaded"),
+            ("docker", |f| says(f, "docker", Ok(needed("docker does not answer"))), Unhealthy, "fail: docker does not answer"),
+            ("image", |f| says(f, "image", Ok(needed("not pulled"))), Degraded, "fail: not pulled"),
+            ("container", |f| {
+                says(f, "image", Ok(needed("not pulled")));
+                f.edge.live.container = Ok(None);
+            }, Unhealthy, "skip: because of image"),
+            ("volume", |f| says(f, "volume", Err(Error::new("it holds xfs", "h"))), Unhealthy, "fail: it holds xfs"),
+            ("spec", |f| says(f, "container", Ok(needed("another image"))), Degraded, "fail: another image"),
+            ("metrics", |f| says(f, "metrics-cron", Ok(needed("the table is not as wanted"))), Degraded, "fail: the table is not as wanted"),
+            ("container", |f| {
+                says(f, "secret", Ok(needed("no password")));
+                container(f).status = "exited".into();
+            }, Unhealthy, "skip: because of secret"),
+            ("container", |f| says(f, "secret", Ok(needed("no password"))), Degraded, "pass: running for 1 h"),
             ("volume-encrypted", |f| f.encrypted = Some(Ok(false)), Degraded, "fail: the volume that holds the wallet key is not encrypted"),
             ("volume-encrypted", |f| f.encrypted = Some(Err("denied".into())), Healthy, "skip: AWS did not say: denied"),
-            ("disk-root", |f| f.root_space = Ok(Space { free: 14, size: 100 }), Healthy, "warn: 14 % free (0 GiB)"),
-            ("disk-data", |f| f.data_space = Ok(Space { free: 4 << 30, size: 100 << 30 }), Degraded, "fail: 4 % free (4 GiB)"),
-            ("disk-data", |f| f.data_space = Ok(Space { free: 0, size: 0 }), Degraded, "fail: 0 % free (0 GiB)"),
-            ("cloudwatch-agent", |f| f.cloudwatch_agent = Ok(false), Degraded, "fail: not active"),
+            ("disk-root", |f| f.root_space = Ok(Space { free: 14, size: 100 }), Healthy, "warn: 14 % free (0 MiB)"),
+            ("disk-data", |f| f.data_space = Ok(Space { free: 4 << 30, size: 100 << 30 }), Degraded, "fail: 4 % free (4.0 GiB)"),
+            ("disk-data", |f| f.data_space = Ok(Space { free: 0, size: 0 }), Degraded, "fail: 0 % free (0 MiB)"),
             ("key", |f| f.keys.as_mut().unwrap().keys = Keys::None, Unhealthy, "fail: the node has an address, but /data/keys holds no key: it is not kept on the volume"),
             ("key", |f| {
                 f.keys.as_mut().unwrap().keys = Keys::None;
@@ -780,28 +752,26 @@ mod tests {
             ("container", |f| f.edge.live.container = Ok(None), Unhealthy, "fail: there is no container"),
             ("container", |f| container(f).spec = None, Unhealthy, "fail: a container of that name exists that bootstrap did not make"),
             ("container", |f| { container(f).status = "exited".into(); f.edge.log_end = Some("its log ends: x".into()); }, Unhealthy, "fail: exited, exit code 0; its log ends: x"),
-            ("container", |f| { container(f).restarts = 3; container(f).started = ago(9); }, Unhealthy, "fail: started again 3 times, last 9 s ago; its log is not known"),
-            ("container", |f| container(f).restarts = 3, Healthy, "pass: running for 3600 s, 3 restarts"),
+            ("container", |f| { container(f).restarts = 3; container(f).started = since(9); }, Unhealthy, "fail: started again 3 times, last 9 s ago; its log is not known"),
+            ("container", |f| container(f).restarts = 3, Healthy, "pass: running for 1 h, 3 restarts"),
             ("container", |f| f.edge.trouble = Some(("the wallet password is empty".into(), "h".into())), Unhealthy, "fail: the wallet password is empty"),
-            ("spec", |f| f.edge.wanted = Ok("other".into()), Degraded, "fail: the container was made from another config, assets or image"),
-            ("spec", |f| f.edge.wanted = Err("the image a:b is not on this machine".into()), Degraded, "fail: the image a:b is not on this machine"),
             ("password", |f| f.edge.exposed = Some(true), Unhealthy, "fail: docker inspect shows the wallet password"),
             ("password", |f| f.edge.exposed = None, Healthy, "skip: nothing to look for"),
             ("gpu-container", |f| f.edge.live.gpus = Some(Err("NVML".into())), Unhealthy, "fail: the container does not see its GPU: NVML"),
-            ("gpu-container", |f| f.progress.gpu_restarted_at = Some(NOW - 60), Healthy, "pass: GPU 0: Tesla T4; restarted 60 s ago, since it had lost its GPU"),
+            ("gpu-container", |f| f.progress.gpu_restarted_at = Some(NOW - 60), Healthy, "pass: GPU 0: Tesla T4; restarted 1 min ago, since it had lost its GPU"),
             ("gpu-container", |f| f.progress.gpu_restarted_at = Some(NOW - 86_400), Healthy, "pass: GPU 0: Tesla T4"),
             ("gpu-container", |f| {
                 f.edge.live.gpus = Some(Err("NVML".into()));
                 (f.progress.gpu_lost_at, f.progress.gpu_restarted_at) = (Some(NOW - 120), Some(NOW - 60));
-            }, Unhealthy, "fail: the container does not see its GPU, and a restart 60 s ago did not help: NVML"),
+            }, Unhealthy, "fail: the container does not see its GPU, and a restart 1 min ago did not help: NVML"),
             ("ports", |f| container(f).ports = vec![("0.0.0.0".into(), 17888)], Degraded, "fail: port 17888 is published at 0.0.0.0"),
             ("ports", |f| container(f).ports.truncate(2), Degraded, "fail: port 17935 is not published"),
             ("rpc", |f| f.edge.live.status = Err(Fault::TimedOut), Unhealthy, "fail: no answer within 5 s"),
-            ("rpc", |f| { f.edge.live.status = Err(Fault::Refused); container(f).started = ago(60); }, Unhealthy, "fail: the connection is refused; the container started 60 s ago"),
+            ("rpc", |f| { f.edge.live.status = Err(Fault::Refused); container(f).started = since(60); }, Unhealthy, "fail: the connection is refused; the container started 1 min ago"),
             ("rpc", |f| f.edge.live.status.as_mut().unwrap().address = None, Unhealthy, "fail: the node answers, but names no address"),
             ("height", |f| f.edge.live.status = Err(Fault::Refused), Unhealthy, "skip: because of rpc"),
             ("key", |f| {
-                f.mount = Ok(None);
+                says(f, "volume", Ok(needed("not mounted")));
                 f.keys.as_mut().unwrap().keys = Keys::None;
                 f.edge.live.status = Err(Fault::Refused);
             }, Unhealthy, "skip: because of volume"),
@@ -810,21 +780,21 @@ mod tests {
                 f.edge.live.status = Err(Fault::Refused);
             }, Unhealthy, "skip: because of container"),
             ("peers", |f| {
-                f.docker = Ok(None);
+                says(f, "docker", Ok(needed("down")));
                 f.edge.live.container = Ok(None);
+                f.edge.live.status = Err(Fault::Refused);
                 f.edge.live.peers = Err(Fault::Refused);
             }, Unhealthy, "skip: because of docker"),
             ("height", |f| f.edge.live.status.as_mut().unwrap().height = None, Degraded, "fail: not known 30 minutes after the start"),
-            ("height", |f| { f.edge.live.status.as_mut().unwrap().height = Some(0); container(f).started = ago(60); }, Syncing, "warn: not known yet"),
+            ("height", |f| { f.edge.live.status.as_mut().unwrap().height = Some(0); container(f).started = since(60); }, Syncing, "warn: not known yet"),
             ("height", |f| f.edge.next_height = None, Syncing, "warn: 100, not advancing yet"),
-            ("height", |f| { f.edge.next_height = None; f.progress.height_moved_at = Some(NOW - 900); }, Degraded, "fail: 100, the same for 900 s"),
+            ("height", |f| { f.edge.next_height = None; f.progress.height_moved_at = Some(NOW - 900); }, Degraded, "fail: 100, the same for 15 min"),
             ("peers", |f| f.edge.live.peers = Ok(Vec::new()), Degraded, "fail: none, 30 minutes after the start"),
-            ("peers", |f| { f.edge.live.peers = Ok(Vec::new()); container(f).started = ago(60); }, Syncing, "warn: none yet"),
-            ("metrics", |f| f.scheduled_since = Ok(None), Degraded, "fail: no metrics tick is scheduled"),
-            ("metrics", |f| f.progress.last_success = Some(NOW - 181), Degraded, "fail: last published 181 s ago"),
-            ("metrics", |f| f.progress.last_success = Some(NOW + 500), Degraded, "fail: last published -500 s ago"),
+            ("peers", |f| { f.edge.live.peers = Ok(Vec::new()); container(f).started = since(60); }, Syncing, "warn: none yet"),
+            ("metrics", |f| f.progress.last_success = Some(NOW - 181), Degraded, "fail: last published 3 min 1 s ago"),
+            ("metrics", |f| f.progress.last_success = Some(NOW + 500), Degraded, "fail: last published at a time that is still to come: the clock was set back"),
             ("metrics", |f| f.progress.last_success = None, Degraded, "fail: never published"),
-            ("metrics", |f| { f.progress.last_success = None; f.scheduled_since = Ok(Some(NOW - 20)); }, Healthy, "pass: the first tick is due"),
+            ("metrics", |f| { f.progress.last_success = None; f.scheduled_since = Some(NOW - 20); }, Healthy, "pass: the first tick is due"),
             ("metrics", |f| { f.progress.last_success = Some(NOW - 9000); f.uptime = 90; }, Healthy, "pass: the first tick is due"),
             ("staking", |f| f.edge.summary = None, Healthy, "skip: the node gives no summary"),
         ];
@@ -860,7 +830,11 @@ mod tests {
             .map(|check| check.name)
             .collect();
         let place = |name: &str| names.iter().position(|found| *found == name).unwrap();
-        for (check, needs) in STANDS_ON {
+        assert_eq!(
+            names,
+            CHECKS.iter().map(|(name, _)| *name).collect::<Vec<_>>()
+        );
+        for (check, needs) in CHECKS {
             for need in *needs {
                 assert!(place(need) < place(check), "{check} stands on {need}");
             }
@@ -869,14 +843,25 @@ mod tests {
 
     #[test]
     fn a_node_without_gpu_is_not_asked_for_one() {
-        let plain = |f: &mut Facts| {
-            f.driver = None;
-            f.edge.live.gpus = None;
-        };
+        let plain = |f: &mut Facts| f.edge.live.gpus = None;
         assert_eq!(
-            judged("gpu-driver", &plain),
+            judged("gpu-container", &plain),
             (Verdict::Healthy, "skip: gpu is false".into())
         );
-        assert_eq!(judged("gpu-container", &plain).1, "skip: gpu is false");
+    }
+
+    #[test]
+    fn sizes_and_times_are_for_people() {
+        let gib = 1 << 30;
+        for (bytes, text) in [
+            (500 << 20, "500 MiB"),
+            (gib + gib / 2, "1.5 GiB"),
+            (64 * gib, "64 GiB"),
+        ] {
+            assert_eq!(size(bytes), text);
+        }
+        for (seconds, text) in [(-5, "0 s"), (9, "9 s"), (345, "5 min 45 s"), (7200, "2 h")] {
+            assert_eq!(ago(seconds), text);
+        }
     }
 }

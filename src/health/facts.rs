@@ -9,17 +9,15 @@ use serde_json::Value;
 
 use super::probes::{Live, live};
 use super::progress::Progress;
-use super::{CRON_FILE, TIMER, TIMER_FILE};
+use super::{CRON_FILE, TIMER_FILE};
 use crate::config::{Config, Schedule, VolumeKind};
 use crate::edge::keys::{self, KeyFolder};
 use crate::edge::rpc::{Client, Fault};
 use crate::edge::spec::{RunAs, Spec};
-use crate::edge::{image, trouble, wallet};
+use crate::edge::{trouble, wallet};
+use crate::engine::{Engine, State};
 use crate::error::{Error, Result};
 use crate::host::Host;
-use crate::host::disk::VolumeId;
-use crate::host::mounts::Mount;
-use crate::host::users::{Account, Missing};
 use crate::node::Node;
 use crate::secret::Secret;
 
@@ -42,17 +40,6 @@ pub struct Space {
     pub size: u64,
 }
 
-/// The state of a unit.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Unit {
-    /// It runs.
-    Active,
-    /// It should run, but does not.
-    Inactive,
-    /// It is not installed, or nobody wants it to run.
-    Unwanted,
-}
-
 /// What is known about the node.
 #[derive(Debug)]
 pub struct Facts {
@@ -62,22 +49,8 @@ pub struct Facts {
     pub uptime: i64,
     /// Name of the operating system.
     pub os: Answer<String>,
-    /// Whether `bootstrap.service` runs at every boot.
-    pub boot_service: Answer<bool>,
-    /// The SSM agent.
-    pub ssm_agent: Answer<Unit>,
-    /// The GPUs that the driver sees; `None` where none is wanted.
-    pub driver: Option<Answer<String>>,
-    /// Version of the Docker engine, where it answers.
-    pub docker: Answer<Option<String>>,
-    /// What the node's account still lacks.
-    pub account: Answer<Missing>,
-    /// What is mounted where the volume belongs.
-    pub mount: Answer<Option<Mount>>,
-    /// Owner of the mounted volume.
-    pub owner: Answer<(u32, u32)>,
-    /// `major:minor` of the EBS volume; `None` where it is an instance store.
-    pub device: Option<Answer<Option<String>>>,
+    /// What the phases' own checks say.
+    pub phases: Vec<(&'static str, Result<State>)>,
     /// Whether the EBS volume is encrypted, where AWS says; `None` where it is an instance store.
     pub encrypted: Option<Answer<bool>>,
     /// Room on the root disk, which also holds images and logs.
@@ -92,10 +65,8 @@ pub struct Facts {
     pub spec: Answer<Spec>,
     /// The edge node.
     pub edge: Edge,
-    /// Whether Amazon's metrics agent is active.
-    pub cloudwatch_agent: Answer<bool>,
     /// Since when (Unix seconds) the tick is scheduled; `None` where it is not.
-    pub scheduled_since: Answer<Option<i64>>,
+    pub scheduled_since: Option<i64>,
     /// What the last tick left.
     pub progress: Progress,
 }
@@ -117,51 +88,23 @@ impl Facts {
 }
 
 /// Looks at everything.
-pub async fn gather(node: &Node) -> Facts {
+pub async fn gather(node: &Node, phases: &Engine) -> Facts {
     let Node { host, config, .. } = node;
     let progress = Progress::load(host);
     let spec = told(Spec::require(host, config));
     let disk = tokio::time::timeout(AWS_PATIENCE, node.disk()).await;
     let wallet = disk.ok().and_then(Result::ok);
     let wallet = wallet.and_then(|disk| wallet::remembered(host, &disk));
-    let account = Account {
-        name: config.user.name.clone(),
-        uid: config.user.uid,
-        gid: config.user.gid,
-    };
-    let (
-        boot_service,
-        ssm_agent,
-        driver,
-        docker,
-        encrypted,
-        cloudwatch_agent,
-        scheduled_since,
-        edge,
-    ) = tokio::join!(
-        host.unit_enabled("bootstrap.service"),
-        ssm_agent(host),
-        driver(host, config),
-        async { told(host.docker().server_version().await) },
+    let (phases, encrypted, edge) = tokio::join!(
+        phases.check(),
         encrypted(node),
-        host.unit_active("amazon-cloudwatch-agent.service"),
-        scheduled_since(host, config),
         edge(host, config, &spec, &progress),
     );
     Facts {
         now: Timestamp::now(),
         uptime: uptime(host),
         os: told(host.os().map(|os| os.name.to_owned())),
-        boot_service: told(boot_service),
-        ssm_agent: told(ssm_agent),
-        driver,
-        docker,
-        account: told(host.account_missing(&account, "docker")),
-        mount: told(host.mounted_at(&config.volume.mount)),
-        owner: fs::metadata(host.path(&config.volume.mount))
-            .map(|metadata| (metadata.uid(), metadata.gid()))
-            .map_err(|error| error.to_string()),
-        device: device(host, config),
+        phases,
         encrypted,
         root_space: space(host, "/"),
         data_space: space(host, &config.volume.mount),
@@ -172,8 +115,7 @@ pub async fn gather(node: &Node) -> Facts {
         spec,
         wallet,
         edge,
-        cloudwatch_agent: told(cloudwatch_agent),
-        scheduled_since: told(scheduled_since),
+        scheduled_since: scheduled_since(host, config),
         progress,
     }
 }
@@ -181,8 +123,6 @@ pub async fn gather(node: &Node) -> Facts {
 /// The part of the facts that needs the container spec.
 #[derive(Debug)]
 pub struct Edge {
-    /// Hash of the container that there should be.
-    pub wanted: Answer<String>,
     /// Container, RPC, peers, GPU.
     pub live: Live,
     /// A later height than the one in `live`, where one came while looking.
@@ -204,7 +144,6 @@ async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Prog
         Ok(spec) => spec,
         Err(why) => {
             return Edge {
-                wanted: Err(why.clone()),
                 live: Live {
                     container: Err(why.clone()),
                     status: Err(Fault::Broken(why.clone())),
@@ -223,8 +162,7 @@ async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Prog
     let live = live(host, config, spec).await;
     let rpc = Client::at(config.edge.rpc_bind, spec.rpc.core);
     let answers = live.status.is_ok();
-    let (wanted, next_height, version, summary, log) = tokio::join!(
-        image::facts(host, &config.edge),
+    let (next_height, version, summary, log) = tokio::join!(
         next_height(&rpc, &live, progress),
         async {
             if answers {
@@ -242,17 +180,9 @@ async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Prog
         },
         log(host, &spec.name, &live),
     );
-    let wanted = told(wanted).and_then(|image| match image {
-        Some(image) => Ok(spec.wanted(config, &image).hash),
-        None => Err(format!(
-            "the image {} is not on this machine",
-            image::reference(&config.edge)
-        )),
-    });
     let password = trouble::password(host);
     let found = live.container.as_ref().ok().and_then(Option::as_ref);
     Edge {
-        wanted,
         next_height,
         version,
         summary,
@@ -303,35 +233,6 @@ async fn next_height(rpc: &Client, live: &Live, progress: &Progress) -> Option<u
     None
 }
 
-async fn ssm_agent(host: &Host) -> Result<Unit> {
-    let mut state = Unit::Unwanted;
-    for unit in host.os()?.ssm_units {
-        if host.unit_active(unit).await? {
-            return Ok(Unit::Active);
-        }
-        if host.unit_enabled(unit).await? {
-            state = Unit::Inactive;
-        }
-    }
-    Ok(state)
-}
-
-async fn driver(host: &Host, config: &Config) -> Option<Answer<String>> {
-    if !config.gpu {
-        return None;
-    }
-    let cards = host.nvidia_cards().await.and_then(|cards| {
-        let told = cards
-            .iter()
-            .map(|card| format!("{}, {}", card.name, card.driver));
-        match told.collect::<Vec<_>>().join("; ") {
-            none if none.is_empty() => Err("nvidia-smi names no GPU".into()),
-            told => Ok(told),
-        }
-    });
-    Some(cards)
-}
-
 async fn encrypted(node: &Node) -> Option<Answer<bool>> {
     let id = node.config.volume.id.as_ref()?;
     if node.config.volume.kind != VolumeKind::Ebs {
@@ -345,21 +246,13 @@ async fn encrypted(node: &Node) -> Option<Answer<bool>> {
     )
 }
 
-async fn scheduled_since(host: &Host, config: &Config) -> Result<Option<i64>> {
-    let (file, unit) = match config.metrics.schedule {
-        Schedule::Cron => (CRON_FILE, host.os()?.cron.1),
-        Schedule::SystemdTimer => (TIMER_FILE, TIMER),
+fn scheduled_since(host: &Host, config: &Config) -> Option<i64> {
+    let file = match config.metrics.schedule {
+        Schedule::Cron => CRON_FILE,
+        Schedule::SystemdTimer => TIMER_FILE,
     };
-    let active = host.unit_active(unit).await?;
-    let written = fs::metadata(host.path(file)).map(|metadata| metadata.mtime());
-    Ok(written.ok().filter(|_| active))
-}
-
-fn device(host: &Host, config: &Config) -> Option<Answer<Option<String>>> {
-    let id = config.volume.id.as_ref()?;
-    let find = || host.volume_device(&VolumeId::parse(id)?);
-    (config.volume.kind == VolumeKind::Ebs)
-        .then(|| told(find().map(|device| device.map(|device| device.number))))
+    let written = fs::metadata(host.path(file)).ok()?;
+    Some(written.mtime())
 }
 
 fn space(host: &Host, path: &str) -> Answer<Space> {

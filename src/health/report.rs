@@ -2,7 +2,14 @@
 
 use std::fmt::Write as _;
 
+use anstyle::{AnsiColor, Style};
 use serde::Serialize;
+
+/// What a check that fails says to do where a whole run mends it.
+pub const RUN: &str = "run: sudo bootstrap";
+
+/// Columns of a terminal, and of SSM's console.
+const WIDTH: usize = 80;
 
 /// How one check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -29,6 +36,9 @@ pub struct Check {
     pub detail: String,
     /// What to do; present where the check failed or warns.
     pub hint: Option<String>,
+    /// The check that fails and so keeps this one from being judged.
+    #[serde(skip)]
+    pub cause: Option<&'static str>,
 }
 
 /// All checks in one word.
@@ -97,7 +107,7 @@ impl Verdict {
                 .iter()
                 .any(|check| check.status == status && names.contains(&check.name))
         };
-        if any(Status::Fail, VITAL) {
+        if checks.iter().any(|check| is_vital(check, checks)) {
             Self::Unhealthy
         } else if checks.iter().any(|check| check.status == Status::Fail) {
             Self::Degraded
@@ -107,6 +117,12 @@ impl Verdict {
             Self::Healthy
         }
     }
+}
+
+/// Whether the check fails and is vital, or keeps a vital one from being judged.
+fn is_vital(check: &Check, all: &[Check]) -> bool {
+    let keeps = |other: &Check| other.cause == Some(check.name) && VITAL.contains(&other.name);
+    check.status == Status::Fail && (VITAL.contains(&check.name) || all.iter().any(keeps))
 }
 
 impl Report {
@@ -132,45 +148,75 @@ impl Report {
         }
     }
 
-    /// The verdict and what stands behind it, in one line.
-    pub fn headline(&self) -> String {
+    /// The verdict and the counts behind it.
+    fn headline(&self) -> String {
         let Summary {
             pass,
             fail,
             warn,
             skip,
         } = self.summary();
-        let mut line = format!(
-            "{}: {pass} passed, {fail} failed, {warn} warned, {skip} skipped",
-            self.verdict.word()
-        );
-        if let Some(address) = &self.address {
-            let _ = write!(line, "; node {address}");
-        }
-        if let Some(worst) = self.by_severity().first()
-            && matches!(worst.status, Status::Fail | Status::Warn)
-        {
-            let _ = write!(line, "; {}: {}", worst.name, worst.detail);
+        let mut line = format!("{}: {pass} passed", self.verdict.word());
+        for (count, word) in [(fail, "failed"), (warn, "warned"), (skip, "skipped")] {
+            if count > 0 {
+                let _ = write!(line, ", {count} {word}");
+            }
         }
         line
     }
 
-    /// The verdict in the first line, then what fails, because SSM cuts long output at its end.
-    pub fn text(&self) -> String {
-        let width = self.checks.iter().map(|check| check.name.len()).max();
-        let width = width.unwrap_or_default();
-        let mut text = format!("{}\n", self.headline());
-        for check in self.by_severity() {
-            let word = match check.status {
-                Status::Pass => "pass",
-                Status::Fail => "FAIL",
-                Status::Warn => "warn",
-                Status::Skip => "skip",
-            };
-            let _ = writeln!(text, "{word}  {:width$}  {}", check.name, check.detail);
-            if let Some(hint) = &check.hint {
-                let _ = writeln!(text, "      {:width$}  -> {hint}", "");
+    /// The same with the worst check, in one line for the log.
+    pub fn line(&self) -> String {
+        match self.worst() {
+            Some(worst) => format!("{}; {}: {}", self.headline(), worst.name, worst.detail),
+            None => self.headline(),
+        }
+    }
+
+    /// The verdict in the first line, since SSM cuts long output at its end; the root cause, and what mends it; then what
+    /// else is not well, and where `all` is wanted the rest. `notes` come before the checks.
+    pub fn text(&self, all: bool, notes: &[String]) -> String {
+        let style = match self.verdict {
+            Verdict::Healthy => AnsiColor::Green.on_default().bold(),
+            Verdict::Syncing => AnsiColor::Yellow.on_default().bold(),
+            Verdict::Degraded | Verdict::Unhealthy => AnsiColor::Red.on_default().bold(),
+        };
+        let word = self.verdict.word();
+        let headline = self.headline();
+        let rest = headline.strip_prefix(word).unwrap_or_default();
+        let mut text = format!("{style}{word}{style:#}{rest}");
+        if let Some(address) = &self.address {
+            let node = format!("; node {address}");
+            if headline.len() + node.len() <= WIDTH {
+                text += &node;
+            } else {
+                let _ = write!(text, "\nNode:   {address}");
             }
+        }
+        text.push('\n');
+        for note in notes {
+            paragraph(&mut text, "", note);
+        }
+        let worst = self.worst();
+        if let Some(worst) = worst {
+            let cause = format!("{}: {}", worst.name, worst.detail);
+            paragraph(&mut text, "Cause:  ", &cause);
+            match worst.hint.as_deref() {
+                Some(RUN) => text += "Repair: sudo bootstrap\n",
+                Some(hint) => paragraph(&mut text, "Help:   ", hint),
+                None => {}
+            }
+        }
+        let is_told = |check: &&Check| {
+            let is_wrong = matches!(check.status, Status::Fail | Status::Warn);
+            all || (is_wrong && Some(check.name) != worst.map(|worst| worst.name))
+        };
+        let told: Vec<&Check> = self.by_severity().into_iter().filter(is_told).collect();
+        if !told.is_empty() {
+            text.push('\n');
+        }
+        for check in told {
+            row(&mut text, check);
         }
         text
     }
@@ -197,14 +243,62 @@ impl Report {
         checks.take_while(|check| check.status == Status::Fail)
     }
 
+    /// The first thing to mend; or what is not as it should be yet.
+    fn worst(&self) -> Option<&Check> {
+        let worst = self.by_severity().into_iter().next();
+        worst.filter(|check| matches!(check.status, Status::Fail | Status::Warn))
+    }
+
     fn by_severity(&self) -> Vec<&Check> {
         let mut checks: Vec<&Check> = self.checks.iter().collect();
         checks.sort_by_key(|check| {
-            let is_minor = check.status == Status::Fail && !VITAL.contains(&check.name);
+            let is_minor = check.status == Status::Fail && !is_vital(check, &self.checks);
             (check.status, is_minor)
         });
         checks
     }
+}
+
+/// One check, and below it what to do.
+fn row(text: &mut String, check: &Check) {
+    let (word, style) = match check.status {
+        Status::Pass => ("pass", Style::new()),
+        Status::Fail => ("FAIL", AnsiColor::Red.on_default()),
+        Status::Warn => ("warn", AnsiColor::Yellow.on_default()),
+        Status::Skip => ("skip", Style::new()),
+    };
+    let mut lines = String::new();
+    paragraph(
+        &mut lines,
+        &format!("{word}  {:16}  ", check.name),
+        &check.detail,
+    );
+    if let Some(hint) = &check.hint {
+        paragraph(&mut lines, &format!("{:24}", ""), hint);
+    }
+    let rest = lines.strip_prefix(word).unwrap_or_default();
+    let _ = write!(text, "{style}{word}{style:#}{rest}");
+}
+
+/// `words` after `label`, in lines of at most [`WIDTH`] columns that all begin below the first; a word that is longer
+/// stays whole, so that it can be copied.
+fn paragraph(text: &mut String, label: &str, words: &str) {
+    let indent = label.chars().count();
+    text.push_str(label);
+    let mut column = indent;
+    for word in words.split(' ') {
+        let length = word.chars().count();
+        if column > indent && column + 1 + length > WIDTH {
+            let _ = write!(text, "\n{:indent$}", "");
+            column = indent;
+        } else if column > indent {
+            text.push(' ');
+            column += 1;
+        }
+        text.push_str(word);
+        column += length;
+    }
+    text.push('\n');
 }
 
 #[cfg(test)]
@@ -217,6 +311,7 @@ mod tests {
             status,
             detail: detail.into(),
             hint: hint.map(String::from),
+            cause: None,
         }
     }
 
@@ -269,11 +364,20 @@ mod tests {
         let names: Vec<_> = report.failing().map(|check| check.name).collect();
         assert_eq!(names, ["volume", "rpc", "ssm-agent", "cloudwatch-agent"]);
         assert_eq!(
-            report.headline(),
-            "unhealthy: 1 passed, 4 failed, 1 warned, 0 skipped; volume: not mounted"
+            report.line(),
+            "unhealthy: 1 passed, 4 failed, 1 warned; volume: not mounted"
         );
-        let second = report.text().lines().nth(1).unwrap().to_owned();
-        assert_eq!(second, "FAIL  volume            not mounted");
+        // What keeps a vital check from being judged comes before others.
+        let mut checks = report.checks.clone();
+        checks.retain(|check| !VITAL.contains(&check.name));
+        checks.push(check(Status::Fail, "secret", "empty", Some(RUN)));
+        checks.push(Check {
+            cause: Some("secret"),
+            ..check(Status::Skip, "container", "because of secret", None)
+        });
+        let report = Report::of(checks, None);
+        assert_eq!(report.verdict, Verdict::Unhealthy);
+        assert_eq!(report.failing().next().unwrap().name, "secret");
     }
 
     #[test]
@@ -291,13 +395,17 @@ mod tests {
             ],
             Some("0xab".into()),
         );
+        let text = anstream::adapter::strip_str(&report.text(true, &[])).to_string();
         assert_eq!(
-            report.text(),
-            "unhealthy: 1 passed, 1 failed, 0 warned, 1 skipped; node 0xab; rpc: refused\n\
-             FAIL  rpc         refused\n\
-             \x20                 -> run: docker logs edgelauncher\n\
-             pass  os          Debian 12\n\
-             skip  gpu-driver  gpu is false\n"
+            text,
+            "unhealthy: 1 passed, 1 failed, 1 skipped; node 0xab\n\
+             Cause:  rpc: refused\n\
+             Help:   run: docker logs edgelauncher\n\
+             \n\
+             FAIL  rpc               refused\n\
+             \x20                       run: docker logs edgelauncher\n\
+             pass  os                Debian 12\n\
+             skip  gpu-driver        gpu is false\n"
         );
         assert_eq!(
             serde_json::from_str::<serde_json::Value>(&report.json()).unwrap(),
@@ -310,6 +418,40 @@ mod tests {
                 ],
                 "summary": {"pass": 1, "fail": 1, "warn": 0, "skip": 1}
             })
+        );
+    }
+
+    #[test]
+    fn people_read_the_cause_and_the_repair_first_in_80_columns() {
+        let long = "vol-0123456789abcdef0 (/dev/nvme1n1) holds ext4 UUID=5ca1ab1e-0000-4000-8000-00000000da7a and \
+                    is not mounted at /data";
+        let report = Report::of(
+            vec![
+                check(Status::Pass, "os", "Debian 12", None),
+                check(Status::Fail, "volume", long, Some(RUN)),
+                check(
+                    Status::Warn,
+                    "disk-root",
+                    "12 % free",
+                    Some("see what fills it"),
+                ),
+            ],
+            Some("0x2e833968e5bb786ae419c4d13189fb081cc43bab".into()),
+        );
+        let note = ["A run is at work".to_owned()];
+        let text = report.text(false, &note);
+        assert!(text.contains("\u{1b}["));
+        assert_eq!(
+            anstream::adapter::strip_str(&text).to_string(),
+            "unhealthy: 1 passed, 1 failed, 1 warned\n\
+             Node:   0x2e833968e5bb786ae419c4d13189fb081cc43bab\n\
+             A run is at work\n\
+             Cause:  volume: vol-0123456789abcdef0 (/dev/nvme1n1) holds ext4\n\
+             \x20       UUID=5ca1ab1e-0000-4000-8000-00000000da7a and is not mounted at /data\n\
+             Repair: sudo bootstrap\n\
+             \n\
+             warn  disk-root         12 % free\n\
+             \x20                       see what fills it\n"
         );
     }
 }

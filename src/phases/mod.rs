@@ -21,13 +21,21 @@ mod volume;
 pub use assets::read as read_archive;
 pub use docker::merged as daemon_json;
 pub use signal::{Signal, report_broken_config, report_failure};
-pub use volume::Volume;
+pub use volume::{Volume, leave_size};
 
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Entry, Phase};
+use crate::engine::{Engine, Entry, Phase};
+use crate::error::Result;
 use crate::node::Node;
+
+/// The phases whose checks the health check asks: all but `signal`, which asks for that itself.
+pub fn verified(node: &Arc<Node>) -> Result<Engine> {
+    let mut table = table(node);
+    table.retain(|entry| entry.name != "signal");
+    Engine::new(table)
+}
 
 /// Every phase, in the order in which reports list them.
 ///

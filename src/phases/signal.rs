@@ -90,7 +90,7 @@ impl Phase for Signal {
             }
         };
         // What was told once says nothing about the node of today.
-        let report = health::verify(node).await;
+        let report = health::verify(node, &super::verified(&self.0)?).await;
         Ok(if is_good(report.verdict) {
             State::Done(format!("verify says {}; {told}", report.verdict.word()))
         } else {
@@ -100,7 +100,12 @@ impl Phase for Signal {
 
     async fn apply(&self) -> Result<Applied> {
         let node = self.0.as_ref();
-        let report = settle(PATIENCE, || health::verify(node)).await?;
+        let phases = super::verified(&self.0)?;
+        let look = || {
+            node.host.look_again();
+            health::verify(node, &phases)
+        };
+        let report = settle(PATIENCE, look).await?;
         remember_wallet(node).await?;
         volume::tell_wallet(node).await?;
         if let Some(stack) = waiting(node)
@@ -404,6 +409,7 @@ mod tests {
             status: health::Status::Fail,
             detail: format!("{name} is bad"),
             hint: Some(format!("mend {name}")),
+            cause: None,
         };
         Report {
             verdict,

@@ -11,6 +11,7 @@ use async_trait::async_trait;
 
 pub(super) use self::memory::tell_wallet;
 use self::place::Place;
+pub use self::place::leave_size;
 use crate::aws::ec2::{VolumeInfo, describe_volume};
 use crate::config::{self, Filesystem, VolumeKind};
 use crate::engine::{Applied, Phase, State};

@@ -102,6 +102,19 @@ fn heading(svg: &mut String, journal: &Journal, total: f64) {
             escaped(&what)
         ),
     );
+    let why = journal.phases.iter().find_map(|record| {
+        let error = record.error.as_ref()?;
+        is_of_last_run(journal, record).then(|| format!("{} failed: {error}", record.name))
+    });
+    if let Some(why) = why {
+        put(
+            svg,
+            format_args!(
+                "<text class=\"small\" x=\"34\" y=\"80\">{}</text>",
+                escaped(&shortened(&why, 170))
+            ),
+        );
+    }
 }
 
 fn axis(svg: &mut String, total: f64, bottom: f64, x: impl Fn(f64) -> f64) {
@@ -346,5 +359,9 @@ mod tests {
              AccessDeniedException\nhelp: allow secretsmanager:GetSecretValue to the instance&#39;s role"
         ));
         assert!(text.contains("skipped: needs secret, which failed"));
+        // Read without a mouse too.
+        assert!(text.contains(
+            "secret failed: cannot read the secret wallet: service error: AccessDeniedException"
+        ));
     }
 }

@@ -40,7 +40,10 @@ pub fn a_driver_that_loads_only_after_a_reboot_gets_one_and_the_run_goes_on() {
     );
     let verify = instance.json("bootstrap verify --json");
     assert_eq!(verify["verdict"], "healthy");
-    assert_eq!(passed(&verify, "gpu-driver"), "Tesla T4, 535.261.03");
+    assert_eq!(
+        passed(&verify, "gpu-driver"),
+        "1 x Tesla T4, driver 535.261.03"
+    );
     assert_eq!(passed(&verify, "gpu-container"), "GPU 0: Tesla T4");
 
     // One run ended for the reboot, one boot later the other went on; nobody was told before that.

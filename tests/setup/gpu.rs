@@ -145,7 +145,10 @@ fn a_restart_that_does_not_help_is_the_only_one() {
     machine.forget_calls();
     machine.run(&["metrics"]).expect(0);
     assert_eq!(machine.changes(), [""; 0]);
-    let told = machine.run(&["verify", "--only", "gpu"]).expect(1).stdout;
+    let told = machine
+        .run(&["verify", "--only", "gpu", "--json"])
+        .expect(1)
+        .stdout;
     assert!(
         told.contains(" s ago did not help: Failed to initialize NVML: Unknown Error"),
         "{told}"

@@ -59,7 +59,7 @@ fn said() {
     machine
         .node
         .change(|node| node.rubbish = Some(answer.clone()));
-    for arguments in [&["verify"][..], &["verify", "--json"]] {
+    for arguments in [&["verify", "-v"][..], &["verify", "--json"]] {
         let output = machine.run(arguments).output();
         assert!(output.contains("healthy: all"), "{output}");
         let hidden = |c: &char| {

@@ -12,6 +12,7 @@ use crate::shared::PHASES;
 pub const TESTS: &[Test] = &[
     ("status_shows_the_run_and_draws_it", status_shows_the_run_and_draws_it),
     ("json_output_is_json_lines_only", json_output_is_json_lines_only),
+    ("an_answer_is_json_where_the_log_is", an_answer_is_json_where_the_log_is),
 ];
 
 fn status_shows_the_run_and_draws_it() {
@@ -38,6 +39,11 @@ fn status_shows_the_run_and_draws_it() {
     for name in PHASES {
         assert!(drawn.contains(name) && text.contains(name), "{name}");
     }
+    let shown = machine.run(&["status", "--svg", "-"]).expect(0).stdout;
+    assert!(
+        shown.starts_with("<svg ") && shown.trim_end().ends_with("</svg>"),
+        "{shown}"
+    );
     let status = machine.run(&["status", "--json"]).expect(0).json();
     assert_eq!(
         (&status["version"], &status["run"]["result"]),
@@ -58,6 +64,14 @@ fn status_shows_the_run_and_draws_it() {
             .all(|key| status["phases"][0].get(key).is_some()),
         "{status:#}"
     );
+}
+
+fn an_answer_is_json_where_the_log_is() {
+    let machine = Machine::new("debian-12");
+    for (command, code, key) in [("plan", 0, "phases"), ("verify", 1, "checks")] {
+        let said = machine.run(&["--log-format", "json", command]).expect(code);
+        assert!(said.json()[key].is_array(), "{}", said.stdout);
+    }
 }
 
 fn json_output_is_json_lines_only() {

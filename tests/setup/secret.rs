@@ -381,8 +381,8 @@ fn a_corrected_password_reaches_the_container() {
         "level=fatal msg=\"could not decrypt key with given password\"",
     );
     machine.node.change(|node| node.down = true);
-    let text = machine.run(&["verify"]).expect(1).stdout;
-    assert!(text.contains(HINT), "{text}");
+    let said = machine.run(&["verify", "--json"]).expect(1).stdout;
+    assert!(said.contains(HINT), "{said}");
 
     correct(PASSWORD);
     machine.keep("log", "");
