@@ -1,7 +1,8 @@
 //! The lock that keeps two runs from overlapping.
 
-use std::fs::File;
+use std::fs::{self, File};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use rustix::fs::{FlockOperation, Mode, OFlags};
@@ -62,12 +63,17 @@ impl Lock {
         Ok(Taken::Ours(Lock(file)))
     }
 
-    /// Whether a process holds the lock file `path`; it is not made where there is none.
+    /// Whether a process holds the lock file `path`, by the kernel's list (proc_locks(5)): trying to take the lock could
+    /// turn away a run that starts at that instant.
     pub fn is_held(path: &Path) -> bool {
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::CLOEXEC;
-        rustix::fs::open(path, flags, Mode::empty()).is_ok_and(|file| {
-            let taken = rustix::fs::flock(&file, FlockOperation::NonBlockingLockShared);
-            taken == Err(Errno::WOULDBLOCK)
+        let (Ok(file), Ok(locks)) = (path.symlink_metadata(), fs::read_to_string("/proc/locks"))
+        else {
+            return false;
+        };
+        let (major, minor) = (rustix::fs::major(file.dev()), rustix::fs::minor(file.dev()));
+        let place = format!("{major:02x}:{minor:02x}:{}", file.ino());
+        locks.lines().any(|line| {
+            line.contains(" FLOCK ") && line.split_whitespace().any(|word| word == place)
         })
     }
 }
@@ -80,8 +86,10 @@ mod tests {
     fn a_second_run_is_told_who_holds_the_lock() {
         let dir = tempfile::tempdir().unwrap();
         let path = dir.path().join("lock");
+        assert!(!Lock::is_held(&path));
         let first = Lock::take(&path).unwrap();
         assert!(matches!(first, Taken::Ours(_)));
+        assert!(Lock::is_held(&path));
         let Taken::Busy(error) = Lock::take(&path).unwrap() else {
             panic!("two runs have the lock");
         };
@@ -93,6 +101,7 @@ mod tests {
 
         drop(first);
         assert!(path.exists());
+        assert!(!Lock::is_held(&path));
         assert!(matches!(Lock::take(&path).unwrap(), Taken::Ours(_)));
     }
 

@@ -169,7 +169,18 @@ fn a_second_run_at_the_same_time_is_refused() {
         machine.run(&["status", "--json"]).expect(0).json()["run"]["result"],
         "running"
     );
+    // What fails may be what that run is about to set up.
+    let verdict = machine.run(&["verify"]).expect(1).stdout;
+    let told = verdict
+        .lines()
+        .find(|line| line.starts_with("A run is at work"));
+    assert!(
+        told.is_some_and(|line| line.contains("user for ")),
+        "{verdict}"
+    );
     drop(waiting);
     first.wait().expect(0);
+    let verdict = machine.run(&["verify", "-v"]).expect(0).stdout;
+    assert!(!verdict.contains("at work"), "{verdict}");
     assert_eq!(machine.signals().len(), 2);
 }
