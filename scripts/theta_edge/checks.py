@@ -7,6 +7,7 @@ import re
 from collections import Counter
 from typing import Any
 
+from theta_edge import stacks
 from theta_edge.aws import Aws, Refused
 from theta_edge.command import Problems, warn
 from theta_edge.settings import Settings
@@ -137,8 +138,8 @@ class Checks:
         if kind != "gp3" and self.settings.given.get("VolumeThroughput"):
             self.problem(f"only gp3 has a VolumeThroughput, and VolumeType is {kind}")
 
-    def sources(self) -> None:
-        """The volume or the snapshot that is to be used."""
+    def sources(self, take_over: bool = False) -> None:
+        """The volume or the snapshot that is to be used; with `take_over` also where another node has its wallet."""
         volume, snapshot = self.settings.given.get("VolumeId"), self.settings.given.get("SnapshotId")
         if volume and snapshot:
             self.problem("a volume and a snapshot cannot both be used: say --volume-id or --snapshot-id")
@@ -150,7 +151,7 @@ class Checks:
         if volume:
             self._existing_volume(volume)
         if snapshot:
-            self._snapshot(snapshot)
+            self._snapshot(snapshot, take_over)
 
     def _existing_volume(self, volume: str) -> None:
         try:
@@ -171,7 +172,7 @@ class Checks:
         elif facts["State"] != "available":
             self.problem(f"{volume} is {facts['State']}")
 
-    def _snapshot(self, snapshot: str) -> None:
+    def _snapshot(self, snapshot: str, take_over: bool) -> None:
         try:
             facts = self._first("Snapshots", "describe_snapshots", SnapshotIds=[snapshot])
         except Refused as refused:
@@ -184,6 +185,44 @@ class Checks:
             self.problem(
                 f"the snapshot {snapshot} needs a volume of {least} GiB, not {size}: say --volume-size {least}"
             )
+        if not take_over:
+            self._no_twin(snapshot, facts)
+
+    def _no_twin(self, snapshot: str, facts: dict[str, Any]) -> None:
+        """A snapshot has a copy of a wallet key. Two nodes must not run one key, so its volume may not be a node's."""
+        try:
+            # A copy from another region names a volume that does not exist.
+            having = self._volumes("volume-id", facts["VolumeId"])
+            wallets = [facts.get("Tags", []), *(volume.get("Tags", []) for volume in having)]
+            for address in {tag["Value"] for tags in wallets for tag in tags if tag["Key"] == "theta-edge:wallet"}:
+                having += self._volumes("tag:theta-edge:wallet", address)
+            users = {volume["VolumeId"]: user for volume in having if (user := self._user_of(volume))}
+        except Refused as refused:
+            self.problem(f"whether another node has the wallet of {snapshot} cannot be looked up: {refused}")
+            return
+        for volume, user in users.items():
+            self.problem(
+                f"{snapshot} has the wallet key of {volume}, which {user} uses: one key must not run twice. Remove that node "
+                "first (scripts/destroy), or say --take-over if it will never run again"
+            )
+
+    def _volumes(self, name: str, value: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self.aws.read(
+            "ec2", "describe_volumes", Filters=[{"Name": name, "Values": [value]}]
+        )["Volumes"]
+        return found
+
+    def _user_of(self, volume: dict[str, Any]) -> str:
+        """The instance that has the volume, or the stack whose next instance will have it; empty where there is none."""
+        if volume["State"] == "in-use":
+            return str(volume["Attachments"][0]["InstanceId"])
+        for tag in volume.get("Tags", []):
+            # What cannot be a stack's name was not written by one.
+            if tag["Key"] == "theta-edge:node" and re.fullmatch("[A-Za-z][A-Za-z0-9-]{0,127}", tag["Value"]):
+                stack = stacks.find(self.aws, tag["Value"])
+                if stack and not stack.left_over:
+                    return f"the stack {stack.name}"
+        return ""
 
     # The key that encrypts disks where nobody names one: of the root disk in any case.
 

@@ -31,6 +31,8 @@ until the node is healthy. Nothing is changed unless all checks pass.
                               the instance type
   --volume-id VOLUME          take over this volume, with the wallet key on it
   --snapshot-id SNAPSHOT      make the volume from this snapshot, with the wallet key in it
+  --take-over                 use the snapshot although a node that still exists has the same wallet key;
+                              that node must never run again
   --alarm-email ADDRESS       gets the alarms of all nodes of the common stack
   --password-file FILE        the wallet password, 12 to 128 characters
   --keep-failed               leave a node whose set-up failed as it is, to be looked at
@@ -55,6 +57,7 @@ class Wanted:
     binary: Binary = field(default_factory=Binary)
     alarm_email: str = ""
     password_file: str = ""
+    take_over: bool = False
     keep_failed: bool = False
     yes: bool = False
     settings: Settings = field(default_factory=Settings)
@@ -64,7 +67,7 @@ def _parse(arguments: list[str], shared: Common) -> Wanted:
     wanted = Wanted()
     own = ["--name", "--common", "--binary", "--binary-sha256", "--alarm-email", "--password-file"]
     for option, value in options(
-        arguments, shared, [*own, *settings.VALUED], ["--keep-failed", "--yes", *settings.FLAGS]
+        arguments, shared, [*own, *settings.VALUED], ["--take-over", "--keep-failed", "--yes", *settings.FLAGS]
     ):
         if option == "--binary":
             wanted.binary.source = value
@@ -123,7 +126,7 @@ def _check(aws: Aws, wanted: Wanted, template: Template) -> tuple[str, Stack | N
     checks.image()
     checks.machine()
     checks.volume()
-    checks.sources()
+    checks.sources(wanted.take_over)
     checks.place()
     checks.quota(len(wanted.settings.nodes) or 1)
     checks.default_key()

@@ -404,6 +404,46 @@ def test_without_a_place_or_quota_or_room_for_the_snapshot_it_says_what_to_do(aw
     ]
 
 
+def test_a_snapshot_of_a_wallet_that_a_node_still_has_is_refused(aws, binary, password):
+    def tags(**values: str) -> list[dict]:
+        return [{"Key": f"theta-edge:{key}", "Value": value} for key, value in values.items()]
+
+    def made(*options: str) -> subprocess.CompletedProcess:
+        return deploy(aws, binary, "--password-file", str(password), "--snapshot-id", snapshot, "--dry-run", *options)
+
+    def twin(volume: str, user: str) -> str:
+        return (
+            f"{snapshot} has the wallet key of {volume}, which {user} uses: one key must not run twice. Remove that node first "
+            "(scripts/destroy), or say --take-over if it will never run again"
+        )
+
+    ec2 = aws.client("ec2")
+    source = data_volume(aws)
+    ec2.create_tags(Resources=[source], Tags=tags(wallet="0x0f18bfe0dacbd35b83554dfbb5c686b11e34aaef", node="gone"))
+    snapshot = ec2.create_snapshot(VolumeId=source)["SnapshotId"]
+    # Its volume is nobody's: its stack does not exist.
+    assert made().returncode == 0, made().stderr
+
+    # A volume that was made from another copy has the same wallet, and waits for its stack's next instance.
+    other = data_volume(aws)
+    ec2.create_tags(Resources=[other], Tags=tags(wallet="0x0f18bfe0dacbd35b83554dfbb5c686b11e34aaef", node="alive"))
+    aws.client("cloudformation").create_stack(
+        StackName="alive", TemplateBody=json.dumps({"Resources": {"Topic": {"Type": "AWS::SNS::Topic"}}})
+    )
+    assert problems_of(made()) == [twin(other, "the stack alive")]
+
+    instance = ec2.run_instances(ImageId="ami-12c6146b", MinCount=1, MaxCount=1)["Instances"][0]["InstanceId"]
+    ec2.attach_volume(VolumeId=source, InstanceId=instance, Device="/dev/sdf")
+    assert problems_of(made()) == [twin(source, instance), twin(other, "the stack alive")]
+    assert made("--take-over").returncode == 0
+
+    # Of a volume that is gone nobody knows anything, and nobody has its key.
+    ec2.detach_volume(VolumeId=source, InstanceId=instance, Device="/dev/sdf")
+    ec2.delete_volume(VolumeId=source)
+    ec2.delete_tags(Resources=[other], Tags=[{"Key": "theta-edge:wallet"}])
+    assert made().returncode == 0
+
+
 def quota(monkeypatch, values: dict[str, float]) -> None:
     """What the account's quotas are; moto knows those of VPC only."""
 
