@@ -50,8 +50,8 @@ END
     logged dpkg-deb --build --root-owner-group "$tree" "$2"
 }
 
-# make_index ARCHIVE DIST POOL [COMPONENT…] makes a signed index of the packages in ARCHIVE/POOL, which all belong to the
-# last component, or are in no component.
+# make_index ARCHIVE DIST POOL [COMPONENT…] makes a signed index of the packages in ARCHIVE/POOL, which all belong to each
+# component, or are in no component. An empty index would be one that apt does not list.
 make_index() {
     local archive=$1 dist=$1/$2 pool=$3 file files=(Packages)
     shift 3
@@ -61,8 +61,8 @@ make_index() {
     for file in "${files[@]}"; do
         mkdir -p -- "$(dirname -- "$dist/$file")"
         : >"$dist/$file"
+        [[ ! -d $archive/$pool ]] || (cd "$archive" && dpkg-scanpackages "$pool") >"$dist/$file" 2>>"$state/prepare.log"
     done
-    [[ ! -d $archive/$pool ]] || (cd "$archive" && dpkg-scanpackages "$pool") >"$dist/$file" 2>>"$state/prepare.log"
     {
         (($# == 0)) || printf 'Origin: Debian\n'
         printf 'Codename: %s\nArchitectures: amd64\nDate: %s\n' "${dist##*/}" "$(LC_ALL=C date --utc --rfc-email)"
