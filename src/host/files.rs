@@ -5,6 +5,8 @@ use std::io::{self, ErrorKind, Read as _, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown, lchown};
 use std::path::Path;
 
+use rustix::fs::{Mode, OFlags};
+
 use super::Host;
 use crate::error::{Error, Result};
 
@@ -44,18 +46,18 @@ pub fn without_mark(text: &str) -> &str {
 impl Host {
     /// The file's bytes, or `None` where it does not exist. A file of more than 16 MiB is an error.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
-        let mut bytes = Vec::new();
-        let read = File::open(self.path(path))
-            .and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
-        match read {
-            Ok(_) if bytes.len() as u64 > LARGEST => Err(Error::new(
-                format!("{path} is larger than {LARGEST} bytes"),
-                format!("look at {path} and restore it"),
-            )),
-            Ok(_) => Ok(Some(bytes)),
-            Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
-            Err(error) => Err(failure("read", path, error)),
+        read_all(path, File::open(self.path(path)))
+    }
+
+    /// The same of a file in a folder that the container owns: no link is followed, and a pipe keeps nobody waiting.
+    pub fn read_foreign(&self, path: &str) -> Result<Option<Vec<u8>>> {
+        if self.present(path)?.is_none() {
+            return Ok(None);
         }
+        // Something else may be in its place by now.
+        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+        let opened = rustix::fs::open(self.path(path), flags, Mode::empty());
+        read_all(path, opened.map(File::from).map_err(io::Error::from))
     }
 
     /// The file's text, or `None` where it does not exist.
@@ -267,6 +269,21 @@ fn in_the_way(path: &str, found: &Metadata, wanted: &str) -> Error {
             crate::shell::word(path)
         ),
     )
+}
+
+/// All of it, up to the limit; a file that does not exist is none.
+fn read_all(path: &str, file: io::Result<File>) -> Result<Option<Vec<u8>>> {
+    let mut bytes = Vec::new();
+    let read = file.and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
+    match read {
+        Ok(_) if bytes.len() as u64 > LARGEST => Err(Error::new(
+            format!("{path} is larger than {LARGEST} bytes"),
+            format!("look at {path} and restore it"),
+        )),
+        Ok(_) => Ok(Some(bytes)),
+        Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
+        Err(error) => Err(failure("read", path, error)),
+    }
 }
 
 fn failure(verb: &str, path: &str, error: io::Error) -> Error {

@@ -96,7 +96,7 @@ fn key(node: &Node) -> Result<Option<(Keystore, String)>> {
     let Some(file) = keys::look(host, &spec.key_folder(config), None)?.file else {
         return Ok(None);
     };
-    let Some(bytes) = host.read(&file)? else {
+    let Some(bytes) = host.read_foreign(&file)? else {
         return Ok(None);
     };
     match Keystore::read(&bytes, &file)? {

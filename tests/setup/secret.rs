@@ -126,6 +126,25 @@ fn a_password_is_proven_before_it_is_used() {
          --phase secret --phase container",
     );
 
+    // Code in the container may put anything there.
+    let aside = machine.path("/aside");
+    fs::rename(machine.path(FILE), &aside).unwrap();
+    for (tool, kind) in [("mkfifo", "something special"), ("ln", "a symbolic link")] {
+        let mut made = Command::new(tool);
+        if tool == "ln" {
+            made.args(["-s", "/etc/hosts"]);
+        }
+        assert!(made.arg(machine.path(FILE)).status().unwrap().success());
+        machine.run(&[]).expect(1);
+        let hint = format!(
+            "see what put it there (`ls -ld {FILE}`), move it away, then run `bootstrap` again"
+        );
+        let reason = format!("{FILE} is {kind} where a file was expected");
+        expect_failure(&machine, "secret", &reason, &hint);
+        fs::remove_file(machine.path(FILE)).unwrap();
+    }
+
+    fs::rename(&aside, machine.path(FILE)).unwrap();
     fs::write(machine.path(FILE), KEY).unwrap();
     secret(SECRET, "testpassword");
     machine.run(&[]).expect(0);
