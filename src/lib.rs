@@ -15,7 +15,7 @@
 //! | [`aws`] | IMDS, S3, Secrets Manager, CloudWatch, EC2, CloudFormation, the wait handle |
 //! | [`host`] | everything that touches the machine, behind one root prefix |
 //! | [`config`] | the config file: schema, defaults, every mistake at once |
-//! | [`http`], [`log`], [`retry`], [`secret`], [`error`], … | what all of them stand on |
+//! | [`retry`], [`http`], [`doing`], [`log`], [`secret`], [`error`], … | what all of them stand on |
 //!
 //! A [phase](engine::Phase) is *checked*, *applied* where its check says that it is not true yet, and checked again: only
 //! its own check makes it done. The machine is the truth; the journal only records.
@@ -29,6 +29,7 @@ pub mod commands;
 pub mod config;
 pub mod digest;
 pub mod directories;
+pub mod doing;
 pub mod edge;
 pub mod engine;
 pub mod error;

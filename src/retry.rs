@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-use crate::engine::doing;
+use crate::doing::doing;
 use crate::error::Result;
 
 /// How often and how patiently to try.

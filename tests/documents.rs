@@ -224,3 +224,94 @@ fn the_table_of_commands_has_every_command() {
         "src/README.md lacks these commands"
     );
 }
+
+/// The modules of the picture in `src/README.md`, each with the number of its layer, counted from the top.
+fn layers() -> BTreeMap<String, usize> {
+    let text = reference();
+    let (_, picture) = text.split_once("```\ncli ").unwrap();
+    let (picture, _) = picture.split_once("```").unwrap();
+    let layers = format!("cli {picture}");
+    let mut found = BTreeMap::new();
+    for (number, layer) in layers.split('│').enumerate() {
+        for line in layer.lines() {
+            // Three spaces end the names and begin what they are.
+            let names = line.trim_start().split("   ").next().unwrap();
+            found.extend(
+                names
+                    .split_whitespace()
+                    .map(|name| (name.to_owned(), number)),
+            );
+        }
+    }
+    found
+}
+
+/// The modules of the crate that a source file names outside its tests.
+fn imports(source: &str) -> BTreeSet<String> {
+    let product = source.split("#[cfg(test)]").next().unwrap();
+    let mut found = BTreeSet::new();
+    for after in product.split("crate::").skip(1) {
+        let among = match after.strip_prefix('{') {
+            Some(several) => several.split('}').next().unwrap().split(',').collect(),
+            None => vec![after],
+        };
+        let is_name = |c: char| c.is_ascii_lowercase() || c == '_';
+        let first = |path: &str| {
+            path.trim()
+                .split(|c| !is_name(c))
+                .next()
+                .unwrap()
+                .to_owned()
+        };
+        found.extend(among.into_iter().map(first).filter(|name| !name.is_empty()));
+    }
+    found
+}
+
+#[test]
+fn the_picture_of_the_modules_is_the_imports() {
+    let layers = layers();
+    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let (mut folders, mut seen, mut wrong) = (vec![sources.clone()], BTreeSet::new(), Vec::new());
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            if path.is_dir() {
+                folders.push(path);
+                continue;
+            }
+            let inside = path.strip_prefix(&sources).unwrap();
+            let first = inside.components().next().unwrap().as_os_str();
+            let module = first.to_str().unwrap().trim_end_matches(".rs");
+            let for_tests = inside.ends_with("tests.rs") || inside.ends_with("testing.rs");
+            if path.extension().is_none_or(|kind| kind != "rs")
+                || ["lib", "main"].contains(&module)
+                || for_tests
+            {
+                continue;
+            }
+            seen.insert(module.to_owned());
+            for used in imports(&fs::read_to_string(&path).unwrap()) {
+                match (layers.get(module), layers.get(&used)) {
+                    (Some(from), Some(to)) if from > to => {
+                        wrong.push(format!(
+                            "{} uses {used}: that arrow goes up",
+                            inside.display()
+                        ));
+                    }
+                    (Some(_), Some(_)) => {}
+                    _ => wrong.push(format!(
+                        "{} uses {used}: not in the picture",
+                        inside.display()
+                    )),
+                }
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new());
+    assert_eq!(
+        seen,
+        layers.into_keys().collect(),
+        "modules, and modules of the picture"
+    );
+}

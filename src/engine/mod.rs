@@ -20,7 +20,6 @@ pub use plan::{Plan, Prospect};
 pub use run::{About, Finished, Outcome};
 pub use stop::Stop;
 pub use table::{Engine, Selection};
-pub use work::doing;
 
 #[cfg(test)]
 mod tests;

@@ -17,6 +17,7 @@ use tokio::sync::{Barrier, Notify, Semaphore};
 
 use super::journal::{RunResult, Status, Store};
 use super::*;
+use crate::doing::doing;
 use crate::error::{Error, Result};
 
 const MINUTE: Duration = Duration::from_mins(1);

@@ -14,6 +14,7 @@ use super::journal::lasting;
 use super::observer::{Event, Observer};
 use super::phase::{Applied, Entry, State};
 use super::table::Mode;
+use crate::doing::{Follower, followed};
 use crate::error::{Error, Result};
 use crate::log::printable;
 use crate::retry::{Policy, retry};
@@ -46,16 +47,6 @@ pub(super) struct Activity {
     observer: Arc<dyn Observer>,
 }
 
-tokio::task_local! {
-    static ACTIVITY: Arc<Activity>;
-}
-
-/// Says what the running phase is doing now ("waiting for i-0abc… to let go of the volume"): for the log, the live
-/// view, and the error where it takes too long. Outside a phase it does nothing.
-pub fn doing(what: &str) {
-    let _ = ACTIVITY.try_with(|activity| activity.now(what));
-}
-
 impl Activity {
     pub(super) fn new(name: &'static str, observer: Arc<dyn Observer>) -> Arc<Self> {
         Arc::new(Self {
@@ -81,7 +72,9 @@ impl Activity {
     pub(super) fn attempts(&self) -> u32 {
         self.attempts.load(Ordering::Relaxed)
     }
+}
 
+impl Follower for Activity {
     fn now(&self, what: &str) {
         let what = &printable(what);
         {
@@ -104,7 +97,7 @@ pub(super) async fn perform(
     activity: &Arc<Activity>,
 ) -> Result<End> {
     let work = steps(entry, mode, turn, activity);
-    caught(ACTIVITY.scope(activity.clone(), work)).await
+    caught(followed(activity.clone(), work)).await
 }
 
 async fn steps(

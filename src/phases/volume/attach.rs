@@ -6,7 +6,7 @@ use tokio::time::Instant;
 
 use crate::aws::ec2::{VolumeInfo, attach_volume, describe_volume, is_device_taken};
 use crate::aws::imds::Identity;
-use crate::engine::doing;
+use crate::doing::doing;
 use crate::error::{Error, Result};
 use crate::host::disk::{Device, VolumeId};
 use crate::node::Node;

@@ -4,7 +4,8 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::{Source, memory};
 use crate::directories::RUN;
-use crate::engine::{State, doing};
+use crate::doing::doing;
+use crate::engine::State;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::host::disk::{Contents, Device, Kind};

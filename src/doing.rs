@@ -1,0 +1,25 @@
+//! What the work at hand is doing now, told by whoever does it to whoever follows it.
+
+use std::future::Future;
+use std::sync::Arc;
+
+/// Somebody who follows a piece of work. Called from several tasks; must return quickly.
+pub trait Follower: Send + Sync {
+    /// From now on the work does `what` ("checking", "docker is not installed; applying").
+    fn now(&self, what: &str);
+}
+
+tokio::task_local! {
+    static FOLLOWER: Arc<dyn Follower>;
+}
+
+/// Says what the running phase is doing now ("waiting for i-0abc… to let go of the volume"): for the log, the live
+/// view, and the error where it takes too long. Outside a phase nobody hears it.
+pub fn doing(what: &str) {
+    let _ = FOLLOWER.try_with(|follower| follower.now(what));
+}
+
+/// Does `work`, followed by `follower`.
+pub async fn followed<T>(follower: Arc<dyn Follower>, work: impl Future<Output = T>) -> T {
+    FOLLOWER.scope(follower, work).await
+}
