@@ -20,6 +20,7 @@
 //! A [phase](engine::Phase) is *checked*, *applied* where its check says that it is not true yet, and checked again: only
 //! its own check makes it done. The machine is the truth; the journal only records.
 
+#![cfg_attr(not(test), deny(unreachable_pub))]
 // The panic over a slice that ends within a character quotes the whole text, which may be the password.
 #![cfg_attr(not(test), deny(clippy::string_slice))]
 

@@ -99,7 +99,7 @@ const BLIND: [&str; 2] = ["disk-data", "key"];
 type Finding = (Status, String, Option<String>);
 
 /// Judges everything.
-pub fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
+pub(super) fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
     let mut findings = of_phases(facts);
     findings.extend([
         ("volume-encrypted", encrypted(facts)),

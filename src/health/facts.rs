@@ -29,11 +29,11 @@ const HEIGHT_LOOKS: u32 = 16;
 const HEIGHT_PAUSE: Duration = Duration::from_millis(750);
 
 /// A value, or why it could not be had.
-pub type Answer<T> = std::result::Result<T, String>;
+pub(super) type Answer<T> = std::result::Result<T, String>;
 
 /// Room on a filesystem.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Space {
+pub(super) struct Space {
     /// Bytes that can still be used.
     pub free: u64,
     /// Bytes in all that can be used.
@@ -42,7 +42,7 @@ pub struct Space {
 
 /// What is known about the node.
 #[derive(Debug)]
-pub struct Facts {
+pub(super) struct Facts {
     /// When all this was seen.
     pub now: Timestamp,
     /// Seconds since boot.
@@ -73,7 +73,7 @@ pub struct Facts {
 
 impl Facts {
     /// The node's address, by its RPC or by its key.
-    pub fn address(&self) -> Option<String> {
+    pub(super) fn address(&self) -> Option<String> {
         let by_rpc = self.edge.live.status.as_ref().ok();
         by_rpc
             .and_then(|status| status.address.clone())
@@ -88,7 +88,7 @@ impl Facts {
 }
 
 /// Looks at everything.
-pub async fn gather(node: &Node, phases: &Engine) -> Facts {
+pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
     let Node { host, config, .. } = node;
     let progress = Progress::load(host);
     let spec = told(Spec::require(host, config));
@@ -122,7 +122,7 @@ pub async fn gather(node: &Node, phases: &Engine) -> Facts {
 
 /// The part of the facts that needs the container spec.
 #[derive(Debug)]
-pub struct Edge {
+pub(super) struct Edge {
     /// Container, RPC, peers, GPU.
     pub live: Live,
     /// A later height than the one in `live`, where one came while looking.

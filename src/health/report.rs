@@ -6,7 +6,7 @@ use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
 /// What a check that fails says to do where a whole run mends it.
-pub const RUN: &str = "run: sudo bootstrap";
+pub(super) const RUN: &str = "run: sudo bootstrap";
 
 /// Columns of a terminal, and of SSM's console.
 const WIDTH: usize = 80;

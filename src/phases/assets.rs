@@ -43,7 +43,7 @@ const MAKE: &str = "make the archive again (`tar -C cloudformation/assets -czf a
 const DISK: &str = "check that the root disk has space and is not read-only";
 
 /// Brings the container spec and the CloudWatch agent's config to the machine.
-pub struct Assets(pub Arc<Node>);
+pub(super) struct Assets(pub Arc<Node>);
 
 #[async_trait]
 impl Phase for Assets {

@@ -40,7 +40,7 @@ const DEB_LIMIT: u64 = 512 << 20;
 const DEB_TIMEOUT: Duration = Duration::from_mins(3);
 
 /// The CloudWatch agent runs with our config.
-pub struct CloudWatchAgent(pub Arc<Node>);
+pub(super) struct CloudWatchAgent(pub Arc<Node>);
 
 impl CloudWatchAgent {
     /// The config that the agent should have, where the assets are there.

@@ -27,7 +27,7 @@ const WATCH: Watch = Watch {
 };
 
 /// See [`Phase`]; the container that [`Spec`] and config want.
-pub struct Container(pub Arc<Node>);
+pub(super) struct Container(pub Arc<Node>);
 
 #[async_trait]
 impl Phase for Container {

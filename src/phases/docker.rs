@@ -20,7 +20,7 @@ const RESTART_DUE: &str = "/var/lib/bootstrap/docker-restart-due";
 const TOOLKIT: &str = "nvidia-container-toolkit";
 
 /// The container engine runs.
-pub struct Docker(pub Arc<Node>);
+pub(super) struct Docker(pub Arc<Node>);
 
 impl Docker {
     /// What is not as wanted in the files; nothing where all is.
@@ -177,7 +177,7 @@ impl Phase for Docker {
 }
 
 /// Where the engine keeps images and containers.
-pub fn data_root(daemon_json: Option<&str>) -> String {
+pub(super) fn data_root(daemon_json: Option<&str>) -> String {
     let named = parsed(daemon_json).ok();
     let named = named.as_ref().and_then(|config| config.get("data-root"));
     let named = named.and_then(Value::as_str);

@@ -11,7 +11,7 @@ use crate::node::Node;
 
 /// The image that the config names is pulled. Only this phase pulls: with `--force` also where the image is here, since
 /// its tag may name a newer one.
-pub struct Image(pub Arc<Node>);
+pub(super) struct Image(pub Arc<Node>);
 
 #[async_trait]
 impl Phase for Image {

@@ -74,7 +74,7 @@ SystemCallFilter=@system-service
 const UNITS: [(&str, &str); 2] = [(SERVICE_FILE, SERVICE_UNIT), (TIMER_FILE, TIMER_UNIT)];
 
 /// See the module.
-pub struct MetricsCron(pub Arc<Node>);
+pub(super) struct MetricsCron(pub Arc<Node>);
 
 #[async_trait]
 impl Phase for MetricsCron {

@@ -27,7 +27,7 @@ const NOT_THERE: &str = "Use a newer AMI of the same system, since repositories 
 const BUILD: Duration = Duration::from_mins(15);
 
 /// The GPU's driver works, where the config wants a GPU.
-pub struct Nvidia(pub Arc<Node>);
+pub(super) struct Nvidia(pub Arc<Node>);
 
 impl Nvidia {
     /// How many GPUs the machine has; none is an error, since the config wants one.

@@ -75,7 +75,7 @@ WantedBy=multi-user.target
 const UPDATED: &str = "/var/lib/bootstrap/security-updates-installed";
 
 /// The machine is one that can become a node.
-pub struct Preflight(pub Arc<Node>);
+pub(super) struct Preflight(pub Arc<Node>);
 
 impl Preflight {
     /// What cannot be put right from here, and the evidence that nothing of it is wrong.

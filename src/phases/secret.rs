@@ -24,7 +24,7 @@ use crate::secret::Secret;
 const IN_MEMORY: [i128; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// Makes the password readable for the container's user. Memory forgets it at every boot, so every boot fetches it.
-pub struct WalletPassword(pub Arc<Node>);
+pub(super) struct WalletPassword(pub Arc<Node>);
 
 #[async_trait]
 impl Phase for WalletPassword {

@@ -9,7 +9,7 @@ use crate::error::Result;
 use crate::node::Node;
 
 /// The SSM agent is enabled and runs.
-pub struct SsmAgent(pub Arc<Node>);
+pub(super) struct SsmAgent(pub Arc<Node>);
 
 impl SsmAgent {
     /// The agent's unit, where this machine has one.

@@ -13,7 +13,7 @@ use crate::node::Node;
 const DOCKER: &str = "docker";
 
 /// The account exists with the wanted numbers and is in group docker.
-pub struct User(pub Arc<Node>);
+pub(super) struct User(pub Arc<Node>);
 
 /// What the account still needs. That its name or numbers belong to someone else is told by `preflight`, before a phase
 /// gives a folder to them.

@@ -20,7 +20,7 @@ const TIMEOUT: Duration = Duration::from_secs(5);
 const LIMIT: u64 = 1 << 20;
 
 /// The engine's version.
-pub async fn version(socket: &Path) -> io::Result<String> {
+pub(super) async fn version(socket: &Path) -> io::Result<String> {
     match ask(socket, "/version").await? {
         (200, body) => {
             let version = body.get("Version").and_then(Value::as_str).map(printable);
@@ -32,7 +32,7 @@ pub async fn version(socket: &Path) -> io::Result<String> {
 
 /// What the engine says of the container: its document, or `None` where there is none of that name. An error where it
 /// says anything else, or nothing.
-pub async fn container(socket: &Path, name: &str) -> io::Result<Option<Value>> {
+pub(super) async fn container(socket: &Path, name: &str) -> io::Result<Option<Value>> {
     // What Docker allows in a name has no meaning of its own in a path.
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(plain) {
@@ -43,7 +43,7 @@ pub async fn container(socket: &Path, name: &str) -> io::Result<Option<Value>> {
 }
 
 /// The same of the image.
-pub async fn image(socket: &Path, reference: &str) -> io::Result<Option<Value>> {
+pub(super) async fn image(socket: &Path, reference: &str) -> io::Result<Option<Value>> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-/:@".contains(c);
     let is_name = |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric());
     if !reference.chars().all(plain) || !reference.split('/').all(is_name) {

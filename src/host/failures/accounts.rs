@@ -2,7 +2,7 @@
 
 use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
 
-pub const ACCOUNTS: Tool = Tool {
+pub(super) const ACCOUNTS: Tool = Tool {
     programs: &["useradd", "usermod", "groupadd"],
     chatter: &[],
     lines: QUOTED_LINES,

@@ -13,7 +13,7 @@ pub(super) const UNSIGNED: &str =
 pub(super) const ROOM: &str = "make room on the disk that is named (`df -h / /var /var/cache /boot`), or give the instance a larger one";
 
 /// apt 3 writes `Error:` and `Warning:` where apt 2 writes `E:` and `W:`; so no fact begins with either.
-pub const APT: Tool = Tool {
+pub(super) const APT: Tool = Tool {
     programs: &[
         "apt-get",
         "apt-cache",

@@ -5,7 +5,7 @@ use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
 use Meaning::{Lasts, Passes};
 
 /// The reason stands on standard error or in the middle of standard output; a summary follows.
-pub const DNF: Tool = Tool {
+pub(super) const DNF: Tool = Tool {
     programs: &["dnf", "dnf5", "yum", "rpm"],
     chatter: &[
         "The downloaded packages were saved in cache*",

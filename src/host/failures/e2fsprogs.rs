@@ -4,7 +4,7 @@ use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
 use Meaning::{Lasts, Passes};
 
 /// Each begins with a banner on standard error: `resize2fs 1.46.5 (30-Dec-2021)`.
-pub const E2FSPROGS: Tool = Tool {
+pub(super) const E2FSPROGS: Tool = Tool {
     programs: &[
         "mkfs.ext4",
         "resize2fs",

@@ -23,7 +23,7 @@ const CHATTER: &[&str] = &[
 ];
 
 /// Any service.
-pub const SERVICE: Tool = Tool {
+pub(super) const SERVICE: Tool = Tool {
     programs: &[],
     chatter: CHATTER,
     lines: QUOTED_LINES,
@@ -33,7 +33,7 @@ pub const SERVICE: Tool = Tool {
 };
 
 /// The Docker engine.
-pub const DOCKERD: Tool = Tool {
+pub(super) const DOCKERD: Tool = Tool {
     programs: &["docker.service", "dockerd"],
     chatter: CHATTER,
     lines: QUOTED_LINES,

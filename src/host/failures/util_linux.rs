@@ -3,7 +3,7 @@
 use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
 use Meaning::Lasts;
 
-pub const MOUNT: Tool = Tool {
+pub(super) const MOUNT: Tool = Tool {
     programs: &["mount", "umount", "wipefs"],
     chatter: &[
         // From 2.39 on, after each failed system call.
