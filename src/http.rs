@@ -43,6 +43,10 @@ pub enum Kind {
     TimedOut,
     /// The name, the network, the TLS session or the connection failed.
     Broken,
+    /// The other side has a certificate that this machine does not trust.
+    Untrusted,
+    /// The other side's certificate is not valid yet: the clock of a machine that has just booted may be behind.
+    NotYetValid,
     /// The request cannot be sent, or the answer is not HTTP or too large: asking again does not help.
     Invalid,
 }
@@ -58,7 +62,7 @@ pub struct Failure {
 impl Failure {
     /// Whether asking again can help.
     pub fn is_transient(&self) -> bool {
-        self.kind != Kind::Invalid
+        !matches!(self.kind, Kind::Untrusted | Kind::Invalid)
     }
 
     /// The failure told for a person, worth trying again where asking again can help.
@@ -212,6 +216,18 @@ fn send<B: ureq::AsSendBody>(
     AGENT.run(config.build())
 }
 
+/// How a connection broke: rustls hides its errors in those of the stream.
+fn broken(error: &std::io::Error) -> Kind {
+    use rustls::CertificateError::{NotValidYet, NotValidYetContext};
+    match error.get_ref().and_then(|inner| inner.downcast_ref()) {
+        Some(rustls::Error::InvalidCertificate(NotValidYet | NotValidYetContext { .. })) => {
+            Kind::NotYetValid
+        }
+        Some(rustls::Error::InvalidCertificate(_)) => Kind::Untrusted,
+        _ => Kind::Broken,
+    }
+}
+
 fn explain(error: ureq::Error, timeout: Duration) -> Failure {
     use std::io::ErrorKind as Io;
     let (kind, text) = match error {
@@ -225,7 +241,7 @@ fn explain(error: ureq::Error, timeout: Duration) -> Failure {
                 Kind::TimedOut,
                 format!("no answer within {} s", timeout.as_secs_f32()),
             ),
-            _ => (Kind::Broken, error.to_string()),
+            _ => (broken(&error), error.to_string()),
         },
         ureq::Error::HostNotFound => (Kind::Broken, "the host name was not found".into()),
         ureq::Error::BadUri(_) => (Kind::Invalid, "the URL is not valid".into()),
@@ -320,6 +336,19 @@ mod tests {
         let server = serve(|_| Reply::raw(b"SSH-2.0-OpenSSH_9.2\r\n\r\n"));
         let failure = Request::get(&server.url).send().await.unwrap_err();
         assert_eq!(failure.kind, Kind::Invalid, "{failure}");
+    }
+
+    #[test]
+    fn a_certificate_from_the_future_is_asked_for_again() {
+        use rustls::CertificateError::{NotValidYet, UnknownIssuer};
+        for (error, kind, transient) in [
+            (NotValidYet, Kind::NotYetValid, true),
+            (UnknownIssuer, Kind::Untrusted, false),
+        ] {
+            let error = std::io::Error::other(rustls::Error::InvalidCertificate(error));
+            let failure = explain(error.into(), Duration::ZERO);
+            assert_eq!((failure.kind, failure.is_transient()), (kind, transient));
+        }
     }
 
     #[tokio::test]

@@ -77,23 +77,31 @@ pub async fn describe_volume(aws: &SdkConfig, id: &str) -> Result<VolumeInfo> {
     }
 }
 
+/// What came of asking for a volume.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Attached {
+    /// It is attached, or on its way.
+    Yes,
+    /// Something else on the instance holds the device name: another letter can do.
+    NameTaken,
+}
+
 /// Attaches the volume to the instance under the device name. Attached to it already (or on its way) is fine.
 ///
-/// A device name that something else on the instance holds gives the reason "the device name /dev/sdX is taken on
-/// i-…" (see [`is_device_taken`]). Transient: a volume or an instance that is between two states.
+/// Transient: a volume or an instance that is between two states.
 pub async fn attach_volume(
     aws: &SdkConfig,
     volume: &str,
     instance: &str,
     device: &str,
-) -> Result<()> {
+) -> Result<Attached> {
     let parameters = [
         ("VolumeId", volume),
         ("InstanceId", instance),
         ("Device", device),
     ];
     let Err(refusal) = call(aws, &EC2, "AttachVolume", &parameters).await? else {
-        return Ok(());
+        return Ok(Attached::Yes);
     };
     let what = format!("AttachVolume of {volume} to {instance}");
     match refusal.code.as_str() {
@@ -106,7 +114,7 @@ pub async fn attach_volume(
                     attachment.instance.as_str()
                 });
             if holder == instance {
-                return Ok(());
+                return Ok(Attached::Yes);
             }
             Err(Error::new(
                 format!("{volume} is attached to {holder}"),
@@ -114,10 +122,9 @@ pub async fn attach_volume(
             )
             .transient())
         }
-        "InvalidParameterValue" if refusal.message.contains("already in use") => Err(Error::new(
-            taken(device, instance),
-            "free the device name, or let `bootstrap` take the next one",
-        )),
+        "InvalidParameterValue" if refusal.message.contains("already in use") => {
+            Ok(Attached::NameTaken)
+        }
         "IncorrectState" | "IncorrectInstanceState" => Err(Error::new(
             format!("{what} is not possible now ({})", refusal.text()),
             "wait until the volume is available and the instance is running, then run `bootstrap` again",
@@ -145,15 +152,6 @@ pub async fn tag_volume(aws: &SdkConfig, volume: &str, key: &str, value: &str) -
             Err(refusal.into_error(&what, "ec2:CreateTags on the volume"))
         }
     }
-}
-
-/// Whether `attach_volume` failed only because the device name is taken: the next letter can do.
-pub fn is_device_taken(error: &Error, device: &str, instance: &str) -> bool {
-    error.reason() == taken(device, instance)
-}
-
-fn taken(device: &str, instance: &str) -> String {
-    format!("the device name {device} is taken on {instance}")
 }
 
 fn refused(refusal: Refusal, aws: &SdkConfig, what: &str, id: &str) -> Error {
@@ -327,12 +325,6 @@ mod tests {
                 "AttachVolume of vol-1 to i-1 is not possible now (IncorrectState: vol-1 is not 'available'.)",
                 true,
             ),
-            (
-                "InvalidParameterValue",
-                "Invalid value '/dev/sdf' for unixDevice. Attachment point /dev/sdf is already in use",
-                "the device name /dev/sdf is taken on i-1",
-                false,
-            ),
         ] {
             let body = format!(
                 "<Response><Errors><Error><Code>{code}</Code><Message>{message}</Message></Error></Errors></Response>"
@@ -342,10 +334,14 @@ mod tests {
                 .await
                 .unwrap_err();
             assert_eq!((error.reason(), error.is_transient()), (reason, transient));
-            assert_eq!(
-                is_device_taken(&error, "/dev/sdf", "i-1"),
-                code == "InvalidParameterValue"
-            );
         }
+    }
+
+    #[tokio::test]
+    async fn a_taken_device_name_is_an_answer() {
+        let body = "<Response><Errors><Error><Code>InvalidParameterValue</Code><Message>Invalid value '/dev/sdf' for unixDevice. Attachment point /dev/sdf is already in use</Message></Error></Errors></Response>";
+        let server = script(vec![(400, body)]);
+        let answer = attach_volume(&config(&server.url).await, "vol-1", "i-1", "/dev/sdf").await;
+        assert_eq!(answer.unwrap(), Attached::NameTaken);
     }
 }

@@ -112,7 +112,9 @@ impl Client {
             .map_err(|failure| match failure.kind {
                 Kind::Refused => Fault::Refused,
                 Kind::TimedOut => Fault::TimedOut,
-                Kind::Broken | Kind::Invalid => Fault::Broken(failure.to_string()),
+                Kind::Broken | Kind::Untrusted | Kind::NotYetValid | Kind::Invalid => {
+                    Fault::Broken(failure.to_string())
+                }
             })?;
         result(&response)
     }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::error::{Error, Result};
-use crate::http::Request;
+use crate::http::{Kind, Request};
 
 /// The file at `url`, of at most `limit` bytes, within `timeout`. Asked for once: where trying again can help, the
 /// engine tries the phase again.
@@ -22,12 +22,11 @@ pub(super) async fn download(url: &str, limit: u64, timeout: Duration) -> Result
             Err(error.transient_if(busy))
         }
         Err(failure) => {
-            // rustls' "invalid peer certificate: UnknownIssuer": another try meets the same certificate.
-            let is_untrusted = failure.to_string().contains("certificate");
-            let transient = failure.is_transient() && !is_untrusted;
-            let hint = if is_untrusted { TRUST } else { HINT };
-            let error = Error::new(format!("cannot download {url}"), hint).because(failure);
-            Err(error.transient_if(transient))
+            let hint = match failure.kind {
+                Kind::Untrusted | Kind::NotYetValid => TRUST,
+                _ => HINT,
+            };
+            Err(failure.told(format!("cannot download {url}"), hint))
         }
     }
 }

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use crate::aws::ec2::{VolumeInfo, attach_volume, describe_volume, is_device_taken};
+use crate::aws::ec2::{Attached, VolumeInfo, attach_volume, describe_volume};
 use crate::aws::imds::Identity;
 use crate::doing::doing;
 use crate::error::{Error, Result};
@@ -181,13 +181,14 @@ async fn attach(node: &Node, id: &VolumeId, identity: &Identity) -> Result<()> {
         let name = format!("/dev/sd{letter}");
         doing(&format!("attaching {id} to {instance} as {name}"));
         match attach_volume(aws, id.as_str(), instance, &name).await {
-            Err(error) if is_device_taken(&error, &name, instance) => {}
+            Ok(Attached::NameTaken) => {}
+            Ok(Attached::Yes) => return Ok(()),
             // Someone was faster, or it is between two states: what EC2 says next decides.
             Err(error) if error.is_transient() => {
                 tracing::info!("{error}");
                 return Ok(());
             }
-            answer => return answer,
+            Err(error) => return Err(error),
         }
     }
     Err(Error::new(
