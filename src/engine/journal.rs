@@ -45,6 +45,9 @@ pub struct RunRecord {
     pub id: String,
     /// By the machine's clock.
     pub started: Timestamp,
+    /// Start of the first of the runs that reboots have made of one, where that is another.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub first_started: Option<Timestamp>,
     /// `started` plus `seconds`.
     pub ended: Option<Timestamp>,
     /// By the monotonic clock, to a millisecond.

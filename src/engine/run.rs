@@ -125,6 +125,7 @@ impl<'a> Run<'a> {
     ) -> Result<Self> {
         let mut journal = Journal::resume(store)?;
         let started = in_milliseconds(Timestamp::now());
+        let first_started = cut_by_reboot(&journal, &about.boot_id);
         let record = RunRecord {
             id: format!(
                 "{}-{:06x}",
@@ -132,6 +133,7 @@ impl<'a> Run<'a> {
                 fastrand::u32(..1 << 24)
             ),
             started,
+            first_started,
             ended: None,
             seconds: None,
             result: RunResult::Running,
@@ -179,7 +181,9 @@ impl<'a> Run<'a> {
     }
 
     async fn drive(&mut self, stop: &Stop) {
-        let mut deadline = pin!(crate::pace::pause(self.about.deadline));
+        let whole = self.about.deadline;
+        let spent = self.spent();
+        let mut deadline = pin!(crate::pace::pause(whole.saturating_sub(spent)));
         loop {
             self.start_what_can();
             let halt = tokio::select! {
@@ -194,12 +198,30 @@ impl<'a> Run<'a> {
                     None => return,
                 },
                 what = stop.requested() => format!("stopped by {what}"),
-                () = &mut deadline => format!(
-                    "the run was not done within its deadline of {}",
-                    lasting(self.about.deadline.as_secs_f64())
-                ),
+                () = &mut deadline => {
+                    let before = if spent.is_zero() {
+                        String::new()
+                    } else {
+                        format!(", of which {} passed before the reboot", lasting(spent.as_secs_f64()))
+                    };
+                    let whole = lasting(whole.as_secs_f64());
+                    format!("the run was not done within its deadline of {whole}{before}")
+                }
             };
             return self.halt(&halt).await;
+        }
+    }
+
+    /// How much of the deadline had passed when this run began, since whoever waits has waited since before the reboot.
+    /// None of it where the clock was set in between, or the machine was off for so long that nobody waits any more.
+    fn spent(&self) -> Duration {
+        let first = self.record.first_started.unwrap_or(self.record.started);
+        let spent = Duration::try_from(self.record.started.duration_since(first));
+        let spent = spent.unwrap_or_default();
+        if spent < self.about.deadline * 2 {
+            spent
+        } else {
+            Duration::ZERO
         }
     }
 
@@ -530,6 +552,13 @@ impl<'a> Run<'a> {
         let at = self.record.started.as_millisecond().saturating_add(since);
         Timestamp::from_millisecond(at).unwrap_or(self.record.started)
     }
+}
+
+/// When the work began that a reboot has cut, wanted or not, and that goes on in this boot.
+fn cut_by_reboot(journal: &Journal, boot_id: &str) -> Option<Timestamp> {
+    let run = journal.run.as_ref()?;
+    let goes_on = matches!(run.result, RunResult::Rebooting | RunResult::Running);
+    (goes_on && run.boot_id != boot_id).then(|| run.first_started.unwrap_or(run.started))
 }
 
 /// Seconds to a millisecond.

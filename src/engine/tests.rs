@@ -13,6 +13,7 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use async_trait::async_trait;
+use jiff::Timestamp;
 use tokio::sync::{Barrier, Notify, Semaphore};
 
 use super::journal::{RunResult, Status, Store};
@@ -499,6 +500,60 @@ async fn a_phase_that_hangs_fails_by_its_deadline() {
         ["last seen: waiting for a miracle"]
     );
     assert!((600.0..601.0).contains(&record.seconds.unwrap()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_deadline_counts_from_before_the_reboot() {
+    let run_after = async |before: Duration, result: RunResult, boot: &str| {
+        let world = World::with(&[]);
+        let store = Memory::default();
+        run_some(
+            &row(&world, Act::Works),
+            &row(&world, Act::Works).everything(),
+            &store,
+        )
+        .await;
+        let mut journal = store.journal();
+        let run = journal.run.as_mut().unwrap();
+        run.result = result;
+        run.first_started = Some(Timestamp::now() - before);
+        journal.save(&store).unwrap();
+        let about = About {
+            deadline: 5 * MINUTE,
+            ..about(boot)
+        };
+        let engine = row(&World::with(&[]), Act::Hangs);
+        let everything = engine.everything();
+        let finished = engine
+            .run(&everything, about, &store, Arc::new(()), &Stop::default())
+            .await
+            .unwrap();
+        let run = finished.journal.run.clone().unwrap();
+        (run.seconds.unwrap().round(), reason(&finished, "b"))
+    };
+    let whole = "the run was not done within its deadline of 5 min";
+    for result in [RunResult::Rebooting, RunResult::Running] {
+        let (seconds, said) = run_after(4 * MINUTE, result, "boot-2").await;
+        assert!((59.0..=60.0).contains(&seconds), "{seconds}");
+        assert_eq!(
+            said,
+            format!("{whole}, of which 4 min passed before the reboot")
+        );
+        // Killed, and taken up in the same boot.
+        assert_eq!(
+            run_after(4 * MINUTE, result, "boot-1").await,
+            (300.0, whole.to_owned())
+        );
+    }
+    for (before, result) in [
+        (11 * MINUTE, RunResult::Rebooting),
+        (4 * MINUTE, RunResult::Failed),
+    ] {
+        assert_eq!(
+            run_after(before, result, "boot-2").await,
+            (300.0, whole.to_owned())
+        );
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -35,7 +35,8 @@ const CACHE: &str = "/var/cache";
 
 const UNIT: &str = "bootstrap.service";
 const UNIT_FILE: &str = "/etc/systemd/system/bootstrap.service";
-/// Ends with 4 when a reboot is under way. It has no time limit of its own: the run has (`deadline_seconds`).
+/// Ends with 4 when a reboot is under way. Its time limit is the run's (`deadline_seconds`). The boot goes on beside it:
+/// of a oneshot, multi-user.target would wait for the end, and cloud-init's last stage behind that.
 /// After a boot only this run can start the container, so it tries again until the cause of a failure is gone; a wrong
 /// config (2) waits for a person.
 ///
@@ -52,10 +53,9 @@ Wants=network-online.target
 StartLimitIntervalSec=0
 
 [Service]
-Type=oneshot
+Type=exec
 ExecStart=/usr/local/bin/bootstrap
 SuccessExitStatus=4
-TimeoutStartSec=infinity
 Restart=on-failure
 RestartSec=5min
 RestartPreventExitStatus=2
@@ -318,6 +318,19 @@ mod tests {
         }
         assert!(space("the root disk", 8 * GIB, required(true, false, false)).is_ok());
         assert!(space("the root disk", 3 * GIB, required(false, true, false)).is_ok());
+    }
+
+    #[test]
+    fn the_boot_does_not_wait_for_the_end_of_a_run() {
+        let values = |key: &str| -> Vec<&str> {
+            let lines = UNIT_TEXT.lines();
+            let values = lines.filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+            values.collect()
+        };
+        // systemd takes it for started once it executes.
+        assert_eq!(values("Type"), ["exec"]);
+        assert_eq!(values("WantedBy"), ["multi-user.target"]);
+        assert_eq!(values("RemainAfterExit"), [""; 0]);
     }
 
     #[tokio::test]

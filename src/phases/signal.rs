@@ -83,10 +83,13 @@ impl Phase for Signal {
             None => "no stack waits".into(),
             Some(stack) => {
                 let name = stack.short_name();
-                let Some(record) = accepted(node, stack).await? else {
-                    return Ok(State::Needed(format!("the stack {name} is not told yet")));
-                };
-                format!("the stack {name} was told at {}", record.at)
+                match accepted(node, stack).await? {
+                    None => return Ok(State::Needed(format!("the stack {name} is not told yet"))),
+                    Some(record) if record.failed => {
+                        format!("the stack {name} was told of a failure at {}", record.at)
+                    }
+                    Some(record) => format!("the stack {name} was told at {}", record.at),
+                }
             }
         };
         // What was told once says nothing about the node of today.
@@ -113,7 +116,7 @@ impl Phase for Signal {
         {
             let instance = &node.identity().await?.instance_id;
             self.tell(stack, &success_data(&report, instance)).await?;
-            Record::of(stack, instance).write(&node.host)?;
+            Record::of(stack, instance, false).write(&node.host)?;
         }
         Ok(Applied::Finished)
     }
@@ -130,17 +133,23 @@ async fn remember_wallet(node: &Node) -> Result<()> {
 
 /// Sends the failure of a run to the wait handle, with reason and hint, and to SignalResource, which takes neither.
 ///
-/// Not where success was accepted before: a later repair run is none of the stack's business. Best effort within
-/// 45 s; what happened is in the log.
+/// Not where the stack has taken a word before: a later repair is none of its business, and after a failure it rolls
+/// back. There a success that comes late would count for the instance that replaces this one, so none is told any more.
+/// Best effort within 45 s; what happened is in the log.
 pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
     let Some(stack) = waiting(node) else { return };
     let instance = tokio::time::timeout(Duration::from_secs(5), node.instance_id()).await;
     let instance = instance.ok().and_then(Result::ok);
     if let (Some(instance), Some(record)) = (&instance, Record::read(&node.host))
-        && record.is_for(&Record::of(stack, instance))
+        && record.is_for(&Record::of(stack, instance, true))
     {
+        let word = if record.failed {
+            "a failure"
+        } else {
+            "success"
+        };
         tracing::info!(
-            "failure is not signalled: the stack took success at {}",
+            "failure is not signalled: the stack took {word} at {}",
             record.at
         );
         return;
@@ -156,7 +165,12 @@ pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
         };
         let reason = format!("{reason}. {hint}");
         let head_start = crate::pace::of(HEAD_START);
-        deliver_failure(aws, stack, unique_id, &reason, data, head_start).await;
+        if deliver_failure(aws, stack, unique_id, &reason, data, head_start).await
+            && let Some(instance) = &instance
+            && let Err(error) = Record::of(stack, instance, true).write(&node.host)
+        {
+            tracing::warn!("{error}. {}", error.hint());
+        }
     };
     if tokio::time::timeout(HEAD_START + Duration::from_secs(20), told)
         .await
@@ -183,9 +197,9 @@ fn waiting(node: &Node) -> Option<&Stack> {
     (stack.resource.is_some() || stack.wait_handle.is_some()).then_some(stack)
 }
 
-/// The record of the success that this stack has taken from this instance.
+/// The record of the word that this stack has taken from this instance.
 async fn accepted(node: &Node, stack: &Stack) -> Result<Option<Record>> {
-    let wanted = Record::of(stack, &node.identity().await?.instance_id);
+    let wanted = Record::of(stack, &node.identity().await?.instance_id, false);
     Ok(Record::read(&node.host).filter(|record| record.is_for(&wanted)))
 }
 
@@ -295,7 +309,8 @@ async fn deliver_success(
     Ok(())
 }
 
-/// The handle first: it takes the reason, and FAILURE to SignalResource ends the stack operation without one.
+/// The handle first: it takes the reason, and FAILURE to SignalResource ends the stack operation without one. Says
+/// whether one of them has taken it.
 async fn deliver_failure(
     aws: Option<&SdkConfig>,
     stack: &Stack,
@@ -303,7 +318,7 @@ async fn deliver_failure(
     reason: &str,
     data: &str,
     head_start: Duration,
-) {
+) -> bool {
     let mut told = false;
     if let Some(url) = &stack.wait_handle {
         let put = wait_handle::put(FAREWELL, url, Status::Failure, reason, unique_id, data);
@@ -317,11 +332,14 @@ async fn deliver_failure(
         if told {
             tokio::time::sleep(head_start).await;
         }
+        let signalled = signal_resource(aws, &stack.name, resource, unique_id, false).await;
+        told |= matches!(signalled, Ok(Delivery::Accepted));
         log_failure(
             &format!("failure of {resource} in {}", stack.short_name()),
-            signal_resource(aws, &stack.name, resource, unique_id, false).await,
+            signalled,
         );
     }
+    told
 }
 
 fn log_failure(what: &str, result: Result<Delivery>) {
@@ -338,7 +356,7 @@ fn tell(what: &str, delivery: Delivery) {
     }
 }
 
-/// What CloudFormation has accepted; written only then.
+/// What CloudFormation has accepted, success or failure; written only then.
 #[derive(Debug, PartialEq, Eq, Deserialize, Serialize)]
 struct Record {
     stack: String,
@@ -347,16 +365,19 @@ struct Record {
     wait_handle_sha256: Option<String>,
     instance: String,
     at: String,
+    #[serde(default)]
+    failed: bool,
 }
 
 impl Record {
-    fn of(stack: &Stack, instance: &str) -> Self {
+    fn of(stack: &Stack, instance: &str, failed: bool) -> Self {
         Self {
             stack: stack.name.clone(),
             resource: stack.resource.clone(),
             wait_handle_sha256: stack.wait_handle.as_ref().map(|url| sha256(url.as_bytes())),
             instance: instance.into(),
             at: jiff::Timestamp::now().to_string(),
+            failed,
         }
     }
 
@@ -367,7 +388,7 @@ impl Record {
             && self.instance == wanted.instance
     }
 
-    /// One that cannot be read counts as none: at worst success is signalled once more.
+    /// One that cannot be read counts as none: at worst the same is signalled once more.
     fn read(host: &Host) -> Option<Self> {
         let bytes = host.read(RECORD).ok().flatten()?;
         serde_json::from_slice(&bytes).ok()
@@ -587,18 +608,18 @@ mod tests {
         assert_eq!(Record::read(&host), None);
         let server = script(vec![(200, "")]);
         let stack = stack(&server);
-        Record::of(&stack, "i-1").write(&host).unwrap();
+        Record::of(&stack, "i-1", false).write(&host).unwrap();
         let text = host.read_text(RECORD).unwrap().unwrap();
         assert!(
             !text.contains("CREDENTIAL") && !text.contains("http"),
             "{text}"
         );
         let record = Record::read(&host).unwrap();
-        assert!(record.is_for(&Record::of(&stack, "i-1")));
-        assert!(!record.is_for(&Record::of(&stack, "i-2")));
+        assert!(record.is_for(&Record::of(&stack, "i-1", false)));
+        assert!(!record.is_for(&Record::of(&stack, "i-2", false)));
         let mut other = stack.clone();
         other.wait_handle = Some("http://new".into());
-        assert!(!record.is_for(&Record::of(&other, "i-1")));
+        assert!(!record.is_for(&Record::of(&other, "i-1", false)));
         std::fs::write(host.path(RECORD), "{\"stack\":").unwrap();
         assert_eq!(Record::read(&host), None);
     }

@@ -107,6 +107,7 @@ mod sample {
             run: Some(RunRecord {
                 id: "run-1".into(),
                 started: time(0.0),
+                first_started: None,
                 ended: seconds.map(time),
                 seconds,
                 result,

@@ -347,7 +347,8 @@ impl Instance {
             .collect()
     }
 
-    /// Reboots by the printed hint, and waits until the new boot has run everything that starts at boot.
+    /// Reboots by the printed hint, and waits until the new boot has run everything that starts at boot, and the run has
+    /// ended for which the boot does not wait.
     pub fn reboot(&self) {
         self.up_again(Command::new("bash").args(["-c", &self.hint("Reboot it")]));
     }
@@ -365,6 +366,7 @@ impl Instance {
         loop {
             let state = self.try_run("systemctl is-system-running --wait");
             if ["running", "degraded"].contains(&state.output.trim()) {
+                self.run("while systemctl is-active --quiet bootstrap.service; do sleep 0.2; done");
                 return;
             }
             assert!(Instant::now() < patience, "{}", state.output);

@@ -180,7 +180,7 @@ pub fn the_units_do_their_work_with_the_rights_that_they_have() {
         "docker rm --force edgelauncher && umount /data && rm -r /run/bootstrap/secrets && \
          DEBIAN_FRONTEND=noninteractive apt-get -y purge cron",
     );
-    let run = instance.try_run("systemctl start bootstrap.service");
+    let run = instance.try_run("systemctl start --wait bootstrap.service");
     assert_eq!(
         run.code,
         0,

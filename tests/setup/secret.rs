@@ -63,9 +63,9 @@ fn a_denied_secret_fails_its_phase_only() {
     );
     assert_eq!(machine.phases("ok").len(), 7, "{:?}", machine.phases("ok"));
 
-    // The next run goes on, and the stack, which has given up, is told all the same.
+    // The next run goes on. The stack rolls back, where a late success would count for the next instance.
     machine.run(&[]).expect(0);
-    assert_eq!(machine.signals()[2]["Status"], "SUCCESS");
+    assert_eq!(machine.signals().len(), 2);
 }
 
 /// A key file as the ledger writes it, with a light derivation; "testpassword" opens it.
