@@ -79,14 +79,24 @@ enum Command {
         #[arg(long, value_name = "GROUP", value_parser = PossibleValuesParser::new(GROUPS.iter().map(|(name, _)| *name)))]
         only: Vec<String>,
     },
-    /// Show the last run: phases, durations, attempts, errors
+    /// Show a run: phases, durations, attempts, errors
     Status {
+        /// The run to show: its id, the beginning of it, or its number in the list; without it the last one
+        run: Option<String>,
+        /// List the last ten runs instead
+        #[arg(long, conflicts_with_all = ["run", "svg"])]
+        list: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
         /// Also draw the run as a Gantt chart into this file; into standard output alone where it is `-`
         #[arg(long, value_name = "FILE")]
         svg: Option<PathBuf>,
+    },
+    /// Explain a check or a fault: what it means, how it comes about, what to do, how it was tested
+    Explain {
+        /// A check, a phase, or words of a fault or of what was said; without it, list what can be explained
+        name: Vec<String>,
     },
     /// Probe the node once and publish its metrics to CloudWatch
     Metrics {
@@ -163,7 +173,20 @@ pub fn main() -> ExitCode {
         Some(Command::Verify { json, wait, only }) => {
             commands::verify::verify(config, &only, json, wait, output)
         }
-        Some(Command::Status { json, svg }) => commands::status::status(json, svg.as_deref()),
+        Some(Command::Status {
+            run,
+            list,
+            json,
+            svg,
+        }) => {
+            let json = json || output.format == log::Format::Json;
+            if list {
+                commands::status::list(json)
+            } else {
+                commands::status::status(run.as_deref(), json, svg.as_deref())
+            }
+        }
+        Some(Command::Explain { name }) => commands::explain::explain(&name),
         Some(Command::Metrics { dry_run }) => commands::metrics::tick(config, dry_run, output),
         Some(Command::Config(ConfigCommand::Check)) => commands::config::check(config),
         Some(Command::Config(ConfigCommand::Schema)) => commands::config::schema(),

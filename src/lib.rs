@@ -9,6 +9,7 @@
 //! | [`phases`] | one file for each phase, and the table that lists them in order |
 //! | [`metrics`], [`health`] | one metrics tick; the health check |
 //! | [`report`] | text, SVG and live views of the journal |
+//! | [`explain`] | what each check and each fault means, how it comes about, what to do |
 //! | [`node`] | what every phase shares: the config, the machine, the clients |
 //! | [`engine`] | runs phases in dependency order, in parallel; journal, lock; knows no phase by name |
 //! | [`edge`] | the edge node: container spec, image, JSON-RPC, key folder, entrypoint |
@@ -34,6 +35,7 @@ pub mod doing;
 pub mod edge;
 pub mod engine;
 pub mod error;
+pub mod explain;
 pub mod health;
 pub mod host;
 pub mod http;
@@ -41,6 +43,7 @@ pub mod log;
 pub mod metrics;
 pub mod node;
 pub mod pace;
+pub mod paragraph;
 pub mod phases;
 pub mod proxy;
 pub mod report;

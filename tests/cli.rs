@@ -299,6 +299,43 @@ fn completions_and_the_manual_page_are_printed() {
     );
 }
 
+#[test]
+fn checks_and_faults_are_explained() {
+    let (code, list, _) = bootstrap(&["explain"]);
+    assert_eq!(code, 0);
+    assert!(
+        list.contains("  volume  ") && list.contains("  A running node ("),
+        "{list}"
+    );
+    let (code, text, _) = bootstrap(&["explain", "volume"]);
+    assert_eq!(code, 0);
+    assert!(
+        text.starts_with("volume (a check; group volume)\n\nMeans   "),
+        "{text}"
+    );
+    assert!(
+        text.contains("\n        - the volume was unmounted while the node runs\n"),
+        "{text}"
+    );
+    // What was said is enough.
+    let (code, text, _) = bootstrap(&["explain", "not a mount point and not empty: edgelauncher"]);
+    assert_eq!(code, 0, "{text}");
+    assert!(
+        text.starts_with("the volume was unmounted while the node runs (a fault; A running node)"),
+        "{text}"
+    );
+    assert_eq!(
+        bootstrap(&["explain", "dokcer"]),
+        (
+            2,
+            String::new(),
+            "error: nothing that can be explained is named 'dokcer'\n  help: did you mean docker? bootstrap explain lists \
+             them all\n"
+                .into()
+        )
+    );
+}
+
 /// Runs it with a standard output that nobody reads any more.
 fn unread(arguments: &[&str]) -> Ended {
     let root = tempfile::tempdir().unwrap();

@@ -2,6 +2,7 @@
 
 pub mod config;
 pub mod entrypoint;
+pub mod explain;
 pub mod man;
 pub mod metrics;
 pub mod plan;

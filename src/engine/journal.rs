@@ -11,6 +11,9 @@ use crate::log::printable;
 /// The version that this program writes and reads.
 const VERSION: u32 = 1;
 
+/// How many runs are kept, the last one among them.
+const RUNS: usize = 10;
+
 /// No error's chain of causes is recorded any longer.
 const CAUSES: usize = 10;
 
@@ -36,6 +39,19 @@ pub struct Journal {
     /// Phases that asked for a reboot, and the boot id they asked in; removed when the phase holds.
     #[serde(default)]
     pub reboots: BTreeMap<String, String>,
+    /// The runs before the last, the latest first, each with the records of the phases that it was about. An older
+    /// program leaves them out.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub earlier: Vec<Past>,
+}
+
+/// A run before the last.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Past {
+    /// The run.
+    pub run: RunRecord,
+    /// The phases that it was about.
+    pub phases: Vec<Record>,
 }
 
 /// One run.
@@ -166,6 +182,17 @@ impl Record {
     }
 }
 
+impl From<Past> for Journal {
+    /// The journal as if that run had been the only one.
+    fn from(Past { run, phases }: Past) -> Self {
+        Self {
+            run: Some(run),
+            phases,
+            ..Self::default()
+        }
+    }
+}
+
 impl Default for Journal {
     fn default() -> Self {
         Self {
@@ -173,6 +200,7 @@ impl Default for Journal {
             run: None,
             phases: Vec::new(),
             reboots: BTreeMap::new(),
+            earlier: Vec::new(),
         }
     }
 }
@@ -211,6 +239,7 @@ impl Journal {
                 Self::default()
             }
         };
+        journal.file_away();
         for record in &mut journal.phases {
             if record.status == Status::Running {
                 tracing::warn!("the last run was interrupted during {}", record.name);
@@ -231,6 +260,34 @@ impl Journal {
         )?;
         bytes.push(b'\n');
         store.save(&bytes)
+    }
+
+    /// Puts the last run among the earlier ones, as it was when it ended or was killed.
+    fn file_away(&mut self) {
+        if let Some(past) = self.last() {
+            self.earlier.insert(0, past);
+            self.earlier.truncate(RUNS - 1);
+            self.run = None;
+        }
+    }
+
+    /// The last run alone.
+    fn last(&self) -> Option<Past> {
+        let run = self.run.clone()?;
+        let phases = self.phases.iter();
+        let phases = phases.filter(|record| record.run.as_ref() == Some(&run.id));
+        Some(Past {
+            phases: phases.cloned().collect(),
+            run,
+        })
+    }
+
+    /// Every run that is known of, the latest first.
+    pub fn runs(&self) -> Vec<Past> {
+        self.last()
+            .into_iter()
+            .chain(self.earlier.clone())
+            .collect()
     }
 
     /// The last thing that the journal knows of.

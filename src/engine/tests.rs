@@ -707,6 +707,10 @@ async fn a_killed_run_is_resumed() {
     let finished = run_some(&engine, &engine.everything(), &store).await;
     assert_eq!(finished.outcome, Outcome::Done);
     assert_eq!(world.applied(), ["a", "d", "b", "b", "c"]);
+    // What it was doing when it was killed stays known.
+    let killed = &store.journal().runs()[1];
+    assert_eq!(killed.run.result, RunResult::Running);
+    assert_eq!(killed.phases[1].status, Running);
 }
 
 #[tokio::test(start_paused = true)]
@@ -917,6 +921,40 @@ async fn a_run_of_one_phase_keeps_the_other_records() {
         second.journal.run.as_ref().unwrap().id,
         first.journal.run.as_ref().unwrap().id
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_ten_runs_are_kept_each_with_its_own_phases() {
+    let world = World::with(&[]);
+    // As a program wrote it that kept one run.
+    let store = Memory::holding(br#"{"version": 1, "run": null, "phases": []}"#);
+    let failing = row(&world, Act::Fails);
+    let whole = run_some(&failing, &failing.everything(), &store).await;
+    let engine = row(&world, Act::Works);
+    let one = named(&engine, &["b"], false).unwrap();
+    run_some(&engine, &one, &store).await;
+
+    let runs = store.journal().runs();
+    let names = |past: &journal::Past| {
+        let names = past.phases.iter().map(|record| record.name.clone());
+        names.collect::<Vec<_>>().join(" ")
+    };
+    assert_eq!(runs.iter().map(names).collect::<Vec<_>>(), ["b", "a b c d"]);
+    assert_eq!(runs[1].run, whole.journal.run.unwrap());
+    assert_eq!(runs[1].phases, whole.journal.phases);
+
+    let mut ids = Vec::new();
+    for _ in 0..12 {
+        let finished = run_some(&engine, &one, &store).await;
+        ids.insert(0, finished.journal.run.unwrap().id);
+    }
+    let kept: Vec<_> = store
+        .journal()
+        .runs()
+        .into_iter()
+        .map(|past| past.run.id)
+        .collect();
+    assert_eq!(kept, ids[..10]);
 }
 
 #[tokio::test(start_paused = true)]

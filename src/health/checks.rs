@@ -92,6 +92,27 @@ const RENAMED: [(&str, &str); 3] = [
     ("metrics-cron", "metrics"),
 ];
 
+/// Every check, in the order of reports.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    CHECKS.iter().map(|(name, _)| *name)
+}
+
+/// What the check stands on.
+pub fn needs(check: &str) -> &'static [&'static str] {
+    let found = CHECKS.iter().find(|(name, _)| *name == check);
+    found.map_or(&[], |(_, needs)| needs)
+}
+
+/// The checks that tell what the check of a phase says.
+pub fn checks_of(phase: &str) -> Vec<&'static str> {
+    if phase == "preflight" {
+        return vec!["os", "boot-service"];
+    }
+    let renamed = RENAMED.iter().find(|(name, _)| *name == phase);
+    let check = renamed.map_or(phase, |(_, check)| check);
+    names().filter(|name| *name == check).collect()
+}
+
 /// These see nothing of the volume where it is not mounted, and would pass.
 const BLIND: [&str; 2] = ["disk-data", "key"];
 
@@ -174,8 +195,7 @@ fn of_phases(facts: &Facts) -> Vec<(&'static str, Finding)> {
 fn with_causes(mut checks: Vec<Check>) -> Vec<Check> {
     let mut causes: BTreeMap<&str, &'static str> = BTreeMap::new();
     for check in &mut checks {
-        let needs = CHECKS.iter().find(|(name, _)| *name == check.name);
-        let mut needs = needs.into_iter().flat_map(|(_, needs)| *needs);
+        let mut needs = needs(check.name).iter();
         let cause = needs.find_map(|need| causes.get(need).copied());
         let is_wrong = matches!(check.status, Status::Fail | Status::Warn);
         if let Some(cause) = cause

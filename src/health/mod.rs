@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use checks::GROUPS;
+pub use checks::{GROUPS, checks_of, names, needs};
 #[cfg(test)]
 pub use report::{Check, Status};
 pub use report::{Report, Verdict};

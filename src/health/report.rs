@@ -5,11 +5,10 @@ use std::fmt::Write as _;
 use anstyle::{AnsiColor, Style};
 use serde::Serialize;
 
+use crate::paragraph::{WIDTH, paragraph};
+
 /// What a check that fails says to do where a whole run mends it.
 pub(super) const RUN: &str = "run: sudo bootstrap";
-
-/// Columns of a terminal, and of SSM's console.
-const WIDTH: usize = 80;
 
 /// How one check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
@@ -278,27 +277,6 @@ fn row(text: &mut String, check: &Check) {
     }
     let rest = lines.strip_prefix(word).unwrap_or_default();
     let _ = write!(text, "{style}{word}{style:#}{rest}");
-}
-
-/// `words` after `label`, in lines of at most [`WIDTH`] columns that all begin below the first; a word that is longer
-/// stays whole, so that it can be copied.
-fn paragraph(text: &mut String, label: &str, words: &str) {
-    let indent = label.chars().count();
-    text.push_str(label);
-    let mut column = indent;
-    for word in words.split(' ') {
-        let length = word.chars().count();
-        if column > indent && column + 1 + length > WIDTH {
-            let _ = write!(text, "\n{:indent$}", "");
-            column = indent;
-        } else if column > indent {
-            text.push(' ');
-            column += 1;
-        }
-        text.push_str(word);
-        column += length;
-    }
-    text.push('\n');
 }
 
 #[cfg(test)]

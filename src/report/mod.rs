@@ -116,6 +116,7 @@ mod sample {
             }),
             phases,
             reboots: BTreeMap::new(),
+            earlier: Vec::new(),
         }
     }
 

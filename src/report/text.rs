@@ -5,7 +5,7 @@ use std::fmt::Write;
 use jiff::Timestamp;
 
 use super::{is_of_last_run, result, rows, shortened, status};
-use crate::engine::journal::{Journal, Record, RunResult, Status, lasting};
+use crate::engine::journal::{Journal, Past, Record, RunResult, Status, lasting};
 use crate::engine::{Plan, Prospect};
 
 /// Longest detail in a table, in characters.
@@ -140,6 +140,56 @@ pub fn timeline(journal: &Journal, width: usize, now: Timestamp) -> String {
         run.started,
         table(&lines, &[1, 2])
     )
+}
+
+/// The last runs, the latest first: what each was about, how it ended, what failed.
+pub fn runs(runs: &[Past]) -> String {
+    let mut lines = vec![["", "run", "result", "time", "phases", "failed"].map(str::to_owned)];
+    for (number, past) in runs.iter().enumerate() {
+        let names = past.phases.iter().map(|record| record.name.as_str());
+        let about = match past.phases.len() {
+            1..=2 => names.collect::<Vec<_>>().join(", "),
+            many => many.to_string(),
+        };
+        let is_failed = |record: &&Record| record.error.is_some();
+        let failed: Vec<_> = past
+            .phases
+            .iter()
+            .filter(is_failed)
+            .map(|record| record.name.as_str())
+            .collect();
+        lines.push([
+            (number + 1).to_string(),
+            past.run.id.clone(),
+            ended(past, number > 0).to_owned(),
+            past.run.seconds.map(lasting).unwrap_or_default(),
+            about,
+            failed.join(", "),
+        ]);
+    }
+    table(&lines, &[0, 3])
+}
+
+/// How a run ended; one before the last that has not ended was killed.
+fn ended(past: &Past, earlier: bool) -> &'static str {
+    match past.run.result {
+        RunResult::Running if earlier => "interrupted",
+        other => result(other),
+    }
+}
+
+/// Where the last run was about some phases only: the run to look at for the rest.
+pub fn wider(runs: &[Past]) -> Option<String> {
+    let (last, earlier) = runs.split_first()?;
+    let widest = earlier.iter().map(|past| past.phases.len()).max()?;
+    let wide = earlier.iter().find(|past| past.phases.len() == widest)?;
+    (widest > last.phases.len()).then(|| {
+        format!(
+            "This run was about {} of {widest} phases. The last run of all: bootstrap status {}",
+            last.phases.len(),
+            wide.run.id
+        )
+    })
 }
 
 /// What a run would do.

@@ -11,6 +11,7 @@ use crate::shared::PHASES;
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
     ("status_shows_the_run_and_draws_it", status_shows_the_run_and_draws_it),
+    ("earlier_runs_stay_to_be_looked_at", earlier_runs_stay_to_be_looked_at),
     ("json_output_is_json_lines_only", json_output_is_json_lines_only),
     ("an_answer_is_json_where_the_log_is", an_answer_is_json_where_the_log_is),
 ];
@@ -63,6 +64,59 @@ fn status_shows_the_run_and_draws_it() {
         keys.iter()
             .all(|key| status["phases"][0].get(key).is_some()),
         "{status:#}"
+    );
+}
+
+/// A rerun of one phase does not hide what the boot did.
+fn earlier_runs_stay_to_be_looked_at() {
+    let machine = Machine::new("debian-12");
+    machine.run(&[]).expect(0);
+    let boot = machine.journal()["run"]["id"].as_str().unwrap().to_owned();
+    machine.forget("active docker.service");
+    machine.run(&["--phase", "docker"]).expect(0);
+    let rerun = machine.journal()["run"]["id"].as_str().unwrap().to_owned();
+
+    let text = machine.run(&["status"]).expect(0).stdout;
+    assert!(text.starts_with(&format!("run {rerun}: ok, ")), "{text}");
+    let pointer = format!(
+        "This run was about 1 of {} phases. The last run of all: bootstrap status {boot}\n",
+        PHASES.len()
+    );
+    assert!(text.ends_with(&pointer), "{text}");
+
+    for name in [boot.as_str(), "2"] {
+        let text = machine.run(&["status", name]).expect(0).stdout;
+        assert!(text.starts_with(&format!("run {boot}: ok, ")), "{text}");
+        assert!(PHASES.iter().all(|phase| text.contains(phase)), "{text}");
+        assert!(
+            !text.contains("not in this run") && !text.contains("This run was"),
+            "{text}"
+        );
+    }
+    let only = machine.run(&["status", "1", "--json"]).expect(0).json();
+    assert_eq!(only["run"]["id"], rerun.as_str());
+    let keys: Vec<_> = only.as_object().unwrap().keys().collect();
+    assert_eq!(keys, ["phases", "reboots", "run", "version"]);
+
+    let list = machine.run(&["status", "--list"]).expect(0).stdout;
+    let lines: Vec<Vec<&str>> = list
+        .lines()
+        .map(|line| line.split_whitespace().collect())
+        .collect();
+    assert_eq!(lines.len(), 3, "{list}");
+    assert_eq!(lines[1][..3], ["1", &rerun, "ok"]);
+    assert_eq!(lines[1].last(), Some(&"docker"));
+    assert_eq!(lines[2][..3], ["2", &boot, "ok"]);
+    let list = machine
+        .run(&["status", "--list", "--json"])
+        .expect(0)
+        .json();
+    assert_eq!(list["runs"][1]["run"]["id"], boot.as_str());
+
+    let none = machine.run(&["status", "1999"]).expect(1);
+    assert_eq!(
+        none.stderr,
+        "error: no run is named '1999'\n  help: the runs that are kept: bootstrap status --list\n"
     );
 }
 

@@ -1,0 +1,195 @@
+//! What each check of `verify` means, what makes it fail, what to do; and the phases that no check is named after.
+
+/// One check, or a phase, for a person.
+#[derive(Debug)]
+pub(super) struct Meaning {
+    /// The check, or the phase.
+    pub name: &'static str,
+    /// What is true where it passes.
+    pub means: &'static str,
+    /// How it comes to fail or to warn.
+    pub causes: &'static str,
+    /// What to do, safest first.
+    pub remedy: &'static str,
+}
+
+/// Every check, in the order of reports; then `signal`, the one phase that is no check.
+#[rustfmt::skip]
+pub(super) const MEANINGS: &[Meaning] = &[
+    Meaning {
+        name: "os",
+        means: "The machine can be a node: x86_64, a supported operating system, an instance metadata service that \
+                answers, a root disk that is writable and has room, no account that has the node's user id.",
+        causes: "Another AMI than the documented ones; a metadata service that is disabled or behind a proxy; a disk \
+                 error, after which the kernel makes the root disk read-only; a root disk that is full.",
+        remedy: "Do what the check's own hint says. Where the root disk is broken, replace the instance: the wallet key \
+                 is on another disk.",
+    },
+    Meaning {
+        name: "boot-service",
+        means: "bootstrap.service is installed and enabled, so that every boot makes the node whole again.",
+        causes: "Someone disabled or edited the unit, or a newer binary brings another one.",
+        remedy: "sudo bootstrap",
+    },
+    Meaning {
+        name: "ssm-agent",
+        means: "The SSM agent runs, through which an operator gets a shell and scripts/verify asks the node.",
+        causes: "The agent was stopped or removed. On an AMI without it, it is installed from AWS.",
+        remedy: "sudo bootstrap",
+    },
+    Meaning {
+        name: "gpu-driver",
+        means: "NVIDIA's driver is loaded for the kernel that runs, and nvidia-smi sees the GPU. Skipped where the \
+                config says that no GPU is offered.",
+        causes: "A new kernel for which the module was not built; an instance type without an NVIDIA GPU; a GPU that \
+                 has fallen off the bus (an Xid error in dmesg).",
+        remedy: "sudo bootstrap, which builds and loads the driver; after an Xid error stop and start the instance, \
+                 which moves it to other hardware.",
+    },
+    Meaning {
+        name: "docker",
+        means: "The Docker engine is enabled and runs, rotates its logs, and hands the GPU to containers where one is \
+                offered.",
+        causes: "The engine was killed, or its /etc/docker/daemon.json was edited; a full root disk keeps it from starting.",
+        remedy: "sudo bootstrap; if it stays: journalctl -u docker --since -1h",
+    },
+    Meaning {
+        name: "image",
+        means: "The edge image is on the machine, and its digest is remembered.",
+        causes: "Someone pruned Docker's images, or the config names another tag.",
+        remedy: "sudo bootstrap, which pulls it. To get a newer image on purpose: bootstrap --phase image --force, then \
+                 bootstrap --phase container.",
+    },
+    Meaning {
+        name: "user",
+        means: "The account that owns the node's data exists with the ids that the files on the volume carry.",
+        causes: "The account was removed, or another one took its id.",
+        remedy: "sudo bootstrap; where another account has the id, the hint names it.",
+    },
+    Meaning {
+        name: "volume",
+        means: "The data volume, which holds the wallet key, is attached, has the expected filesystem and is mounted.",
+        causes: "Someone unmounted or detached it; it belongs to another instance or another zone; it holds something \
+                 that was not expected, in which case nothing is ever formatted.",
+        remedy: "sudo bootstrap, which attaches and mounts it. Where it refuses, the hint names what it found. Never \
+                 format, and never remove what is below the mount point before it has been looked at.",
+    },
+    Meaning {
+        name: "volume-encrypted",
+        means: "The EBS volume is encrypted at rest. Skipped where AWS does not say, or for an instance store.",
+        causes: "A volume that was made by hand without encryption.",
+        remedy: "Make a snapshot, an encrypted volume from it, and deploy with that volume's id.",
+    },
+    Meaning {
+        name: "disk-root",
+        means: "At least 15 % of the root disk is free. It warns below that, and fails below 5 %.",
+        causes: "Old images, the journal, or a log that nobody rotates.",
+        remedy: "docker system df; journalctl --disk-usage; then remove what is not needed (docker image prune).",
+    },
+    Meaning {
+        name: "disk-data",
+        means: "At least 15 % of the data volume is free. It warns below that, and fails below 5 %.",
+        causes: "The chain's database grows, and so do the logs of the edge node.",
+        remedy: "Make the EBS volume larger, then: sudo bootstrap, which grows the filesystem while it is in use.",
+    },
+    Meaning {
+        name: "assets",
+        means: "The assets archive that the config names by its SHA-256 is unpacked: edge.json, the agent's config.",
+        causes: "A file below /opt/bootstrap/assets was edited or removed; the config names another archive.",
+        remedy: "sudo bootstrap, which fetches it again from S3.",
+    },
+    Meaning {
+        name: "secret",
+        means: "The wallet password is in memory-backed storage, readable for the container's user alone, and is the \
+                value that the secret has now.",
+        causes: "A boot empties that storage, and the run that fills it again failed; the secret was changed after this \
+                 node had read it; its role may not read it.",
+        remedy: "sudo bootstrap. Where the secret was changed: bootstrap --phase secret --force, which first proves the \
+                 new value against the key on the volume and keeps the old one if it does not open it.",
+    },
+    Meaning {
+        name: "cloudwatch-agent",
+        means: "The CloudWatch agent runs with the config of the assets: machine metrics and logs reach CloudWatch.",
+        causes: "The agent was stopped, or its config was edited.",
+        remedy: "sudo bootstrap; then its own log: /opt/aws/amazon-cloudwatch-agent/logs/amazon-cloudwatch-agent.log",
+    },
+    Meaning {
+        name: "key",
+        means: "The key folder on the volume holds exactly one wallet key, that of the node's remembered address, and \
+                nobody else can read it.",
+        causes: "A second file in the folder (the node then refuses to start); a key that was moved away or replaced; \
+                 modes that were changed.",
+        remedy: "Never delete a key. Move what does not belong there to a safe place outside the folder; bring a lost \
+                 key back with scripts/backup-key --restore.",
+    },
+    Meaning {
+        name: "container",
+        means: "The edge node's container runs, was made by bootstrap, and does not start again and again.",
+        causes: "It was stopped or removed; Docker was killed; the wallet password does not open the key; the node \
+                 itself ended, for which the check quotes the end of its log.",
+        remedy: "sudo bootstrap; if it stays: docker logs --tail 100 edgelauncher",
+    },
+    Meaning {
+        name: "spec",
+        means: "The container was made with the image, ports, mounts, user and environment that the config and the \
+                assets ask for now.",
+        causes: "The config or the assets changed, or the container was made by hand.",
+        remedy: "sudo bootstrap, which makes it anew; data and key are on the volume and stay.",
+    },
+    Meaning {
+        name: "password",
+        means: "docker inspect does not show the wallet password.",
+        causes: "A container that was started by hand with the password in its environment or arguments.",
+        remedy: "docker rm -f edgelauncher, then: bootstrap --phase container. Whoever is in group docker could have read \
+                 it: change the wallet's password where that matters.",
+    },
+    Meaning {
+        name: "gpu-container",
+        means: "nvidia-smi works inside the container. Skipped where no GPU is offered.",
+        causes: "A systemctl daemon-reload can cut a running container off its GPU; the driver was updated below it. The \
+                 metrics tick restarts the container by itself, a bounded number of times.",
+        remedy: "docker restart edgelauncher; if that does not help: bootstrap --phase nvidia --phase docker",
+    },
+    Meaning {
+        name: "ports",
+        means: "The node's RPC ports are published at the configured address only, which by default only this machine reaches.",
+        causes: "A container that was made by hand, or edge.rpc_bind was changed and nothing was rerun.",
+        remedy: "bootstrap --phase container --force",
+    },
+    Meaning {
+        name: "rpc",
+        means: "The edge node answers its JSON-RPC and names its wallet address.",
+        causes: "The node is starting, which can take ten minutes; the node hangs or has ended.",
+        remedy: "Wait: bootstrap verify --wait 15m. If it stays: docker logs --tail 100 edgelauncher, then docker restart edgelauncher.",
+    },
+    Meaning {
+        name: "height",
+        means: "The node follows the chain: its block height advances.",
+        causes: "The node is still joining, which it may for half an hour; or it is stuck, or cut off from its peers.",
+        remedy: "Wait: bootstrap verify --wait 30m. If it stays: check outbound TCP 16888, then docker restart edgelauncher.",
+    },
+    Meaning {
+        name: "peers",
+        means: "The node is connected to other nodes of the network.",
+        causes: "The node is still joining; or a security group, network ACL or NAT keeps it from TCP 16888.",
+        remedy: "Check outbound TCP 16888, then: docker restart edgelauncher",
+    },
+    Meaning {
+        name: "metrics",
+        means: "bootstrap metrics runs every minute and reached CloudWatch within the last three.",
+        causes: "The cron table or the timer is gone; the cron daemon is stopped; the role may not publish; the clock was set back.",
+        remedy: "sudo bootstrap; then bootstrap metrics, which prints why a tick fails.",
+    },
+    Meaning {
+        name: "staking",
+        means: "The node tells what its owner needs for staking (its Summary). Nothing fails where it does not.",
+        causes: "A node that has just started, or an edge image that does not tell it.",
+        remedy: "Nothing; ask again once the node is in sync: bootstrap verify --only node -v",
+    },
+    Meaning {
+        name: "signal",
+        means: "The last phase: the node is healthy or syncing, and CloudFormation has heard of it.",
+        causes: "The node did not become healthy before the phase's deadline; the wait handle or SignalResource cannot be reached.",
+        remedy: "bootstrap verify names the cause. Once that is mended: sudo bootstrap",
+    },
+];
