@@ -95,6 +95,8 @@ pub struct User {
     pub uid: u32,
     /// Group id.
     pub gid: u32,
+    /// Whether it may use Docker, which makes it as good as root.
+    pub docker_group: bool,
 }
 
 /// Kinds of data volume.
@@ -244,6 +246,7 @@ impl Default for User {
             name: "bcuser".into(),
             uid: 1002,
             gid: 1002,
+            docker_group: false,
         }
     }
 }
@@ -307,6 +310,7 @@ mod tests {
         assert_eq!(config.volume.mount, "/data");
         assert_eq!(config.edge.rpc_bind.to_string(), "127.0.0.1");
         assert_eq!(config.deadline_seconds, 3000);
+        assert!(!config.user.docker_group);
         assert!(!config.gpu && config.stack.is_none() && config.region.is_none());
         assert_eq!(config.system.update, Update::None);
     }
@@ -319,7 +323,7 @@ mod tests {
             "stack": {"name": "edge", "resource": "Node", "wait_handle": "https://s3.example/h?x=1"},
             "gpu": true,
             "gpu_driver": 595,
-            "user": {"name": "theta", "uid": 2000, "gid": 2001},
+            "user": {"name": "theta", "uid": 2000, "gid": 2001, "docker_group": true},
             "volume": {"kind": "instance-store", "mount": "/data", "filesystem": "xfs"},
             "assets": {"bucket": "assets", "key": "a/b.tar.gz",
                        "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},

@@ -165,6 +165,7 @@ pub(super) const FIELDS: &[Field] = &[
         optional("name", shape("an account name other than root", "bcuser", r"^[a-z_][a-z0-9_-]{0,31}$").and(|name| name != "root")),
         optional("uid", ID),
         optional("gid", ID),
+        optional("docker_group", Kind::Flag),
     ])),
     required("volume", Kind::Object(&[
         optional("kind", Kind::Choice(&["ebs", "instance-store"])),

@@ -43,6 +43,11 @@ pub struct Spec {
     pub tty: bool,
     /// Seconds to stop in before it is killed.
     pub stop_seconds: u32,
+    /// The capabilities that root keeps in the container, where it runs as root; all others are dropped. They give it the
+    /// files of the data folder, which belong to the config's user, and the users inside.
+    pub capabilities: Vec<String>,
+    /// How many processes and threads it may have.
+    pub pids: u32,
     /// Docker's log rotation.
     pub log: Log,
 }
@@ -162,6 +167,8 @@ impl Spec {
             (self.ports.iter().collect::<BTreeSet<_>>().len() == self.ports.len(), "ports must differ from each other"),
             (asked.iter().all(|port| self.ports.contains(port)), "rpc names a port that is not in ports"),
             ((1..=600).contains(&self.stop_seconds), "stop_seconds must be from 1 to 600"),
+            (self.capabilities.iter().all(|name| is_capability(name)), "capabilities must be names such as CHOWN, and not ALL"),
+            ((100..=100_000).contains(&self.pids), "pids must be from 100 to 100000"),
             (is_size(&self.log.max_size), "log.max_size must be a number with k, m or g"),
             ((1..=100).contains(&self.log.max_files), "log.max_files must be from 1 to 100"),
         ];
@@ -226,6 +233,15 @@ impl Spec {
         if self.run_as == RunAs::User {
             flag("--user", format!("{}:{}", config.user.uid, config.user.gid));
         }
+        // A job that breaks out of its program gains nothing by it.
+        flag("--security-opt", "no-new-privileges".into());
+        flag("--cap-drop", "ALL".into());
+        if self.run_as == RunAs::Image {
+            for name in &self.capabilities {
+                flag("--cap-add", name.clone());
+            }
+        }
+        flag("--pids-limit", self.pids.to_string());
         flag("--log-driver", "json-file".into());
         flag("--log-opt", format!("max-size={}", self.log.max_size));
         flag("--log-opt", format!("max-file={}", self.log.max_files));
@@ -273,6 +289,10 @@ fn is_container_name(name: &str) -> bool {
 fn is_variable(name: &str) -> bool {
     name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
         && name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+}
+
+fn is_capability(name: &str) -> bool {
+    name != "ALL" && !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
 
 /// A relative path of plain names; no comma or quote, which mean something in `--mount`.
@@ -328,7 +348,7 @@ mod tests {
         assert_eq!(
             argv,
             "run --detach --name edgelauncher --restart unless-stopped --user 1002:1002 \
-             --log-driver json-file --log-opt max-size=50m --log-opt max-file=3 --stop-timeout 60 \
+             --security-opt no-new-privileges --cap-drop ALL --pids-limit 4096 --log-driver json-file --log-opt max-size=50m --log-opt max-file=3 --stop-timeout 60 \
              --env EDGELAUNCHER_CONFIG_PATH=/edgelauncher/data/mainnet \
              --publish 127.0.0.1:15888:15888/tcp --publish 127.0.0.1:17888:17888/tcp --publish 127.0.0.1:17935:17935/tcp \
              --mount type=bind,source=/data/edgelauncher,target=/edgelauncher/data/mainnet \
@@ -377,6 +397,14 @@ mod tests {
         spec.tty = true;
         let argv = spec.wanted(&config(&serde_json::json!({})), &image()).argv;
         assert!(!argv.contains(&"--user".to_owned()));
+        let argv_text = argv.join(" ");
+        assert!(
+            argv_text.contains(
+                "--security-opt no-new-privileges --cap-drop ALL --cap-add CHOWN --cap-add DAC_OVERRIDE --cap-add FOWNER \
+                 --cap-add KILL --cap-add SETGID --cap-add SETUID --pids-limit 4096"
+            ),
+            "{argv_text}"
+        );
         assert!(argv.contains(&"--tty".to_owned()));
         assert!(!argv.contains(&"--gpus".to_owned()));
     }
@@ -449,6 +477,16 @@ mod tests {
                 "\"stop_seconds\": 60",
                 "\"stop_seconds\": 0",
                 "stop_seconds must be from 1 to 600",
+            ),
+            (
+                "\"KILL\"",
+                "\"ALL\"",
+                "capabilities must be names such as CHOWN, and not ALL",
+            ),
+            (
+                "\"pids\": 4096",
+                "\"pids\": 0",
+                "pids must be from 100 to 100000",
             ),
             ("50m", "50", "log.max_size must be a number with k, m or g"),
             (

@@ -28,7 +28,12 @@ pub struct Mount {
     pub source: String,
     /// Whether the mount, or the whole filesystem (as after an I/O error), is read-only.
     pub read_only: bool,
+    /// Whether programs of another user's and devices on it are just files ([`SAFE`]).
+    pub safe: bool,
 }
+
+/// What a volume is mounted with: nothing that a container leaves on it gives rights to whoever finds it on the host.
+pub const SAFE: &str = "nosuid,nodev";
 
 impl Host {
     /// Everything that is mounted, in the order of mounting.
@@ -105,7 +110,7 @@ impl fmt::Display for FstabEntry {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
-            "UUID={} {} {} defaults,nofail,x-systemd.before=docker.service,x-systemd.device-timeout=30s,{MARK}",
+            "UUID={} {} {} defaults,nofail,{SAFE},x-systemd.before=docker.service,x-systemd.device-timeout=30s,{MARK}",
             self.uuid,
             escape(&self.target),
             self.filesystem
@@ -192,7 +197,8 @@ pub fn parse_mount(line: &str) -> Option<Mount> {
     let filesystem = fields.next()?.to_owned();
     let source = unescape(fields.next()?);
     let super_options = fields.next().unwrap_or_default();
-    let read_only = |options: &str| options.split(',').any(|option| option == "ro");
+    let has = |options: &str, wanted| options.split(',').any(|option| option == wanted);
+    let read_only = |options| has(options, "ro");
     Some(Mount {
         device,
         root,
@@ -200,6 +206,7 @@ pub fn parse_mount(line: &str) -> Option<Mount> {
         filesystem,
         source,
         read_only: read_only(options) || read_only(super_options),
+        safe: SAFE.split(',').all(|safe| has(options, safe)),
     })
 }
 
@@ -252,7 +259,7 @@ mod tests {
 27 1 259:1 / / rw,noatime shared:1 - xfs /dev/nvme0n1p1 rw,attr2
 60 27 259:3 / /data rw,relatime shared:30 master:7 - ext4 /dev/nvme1n1 rw
 61 27 259:3 /edge\\040launcher /mnt/a\\134b rw - ext4 /dev/nvme1n1 rw
-62 60 259:4 / /data ro,relatime - ext4 /dev/nvme2n1 rw
+62 60 259:4 / /data ro,nosuid,nodev,relatime - ext4 /dev/nvme2n1 rw
 63 60 259:5 / /logs rw,relatime - ext4 /dev/nvme3n1 ro
 not a line
 ";
@@ -274,6 +281,7 @@ not a line
                 filesystem: "xfs".into(),
                 source: "/dev/nvme0n1p1".into(),
                 read_only: false,
+                safe: false,
             }
         );
         let bind = mounted("/mnt/a\\b").unwrap();
@@ -291,7 +299,8 @@ not a line
 
     #[test]
     fn read_only_is_the_mount_s_or_the_filesystem_s() {
-        assert!(mounted("/data").unwrap().read_only);
+        let data = mounted("/data").unwrap();
+        assert!(data.read_only && data.safe);
         assert!(mounted("/logs").unwrap().read_only);
     }
 
@@ -310,7 +319,7 @@ not a line
         }
     }
 
-    const OURS: &str = "UUID=11-22 /data ext4 defaults,nofail,x-systemd.before=docker.service,\
+    const OURS: &str = "UUID=11-22 /data ext4 defaults,nofail,nosuid,nodev,x-systemd.before=docker.service,\
                         x-systemd.device-timeout=30s,x-bootstrap 0 2\n";
 
     fn edited(text: &str) -> Option<String> {
@@ -344,6 +353,8 @@ not a line
         assert_eq!(edited(&with(OURS)), None);
         let stale = OURS.replace("11-22", "99-99");
         assert_eq!(edited(&with(&stale)).unwrap(), with(OURS));
+        let unsafe_one = OURS.replace("nosuid,nodev,", "");
+        assert_eq!(edited(&with(&unsafe_one)).unwrap(), with(OURS));
         let moved = OURS.replace("/data", "/old");
         assert_eq!(edited(&with(&moved)).unwrap(), with(OURS));
         assert_eq!(

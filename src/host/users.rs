@@ -46,29 +46,41 @@ impl Missing {
 impl Host {
     /// What `wanted` and its membership in the group `also` still need. A name or a number that belongs to
     /// someone else is an error: changing it would give them our files, or us theirs.
-    pub fn account_missing(&self, wanted: &Account, also: &str) -> Result<Missing> {
+    pub fn account_missing(&self, wanted: &Account, also: Option<&str>) -> Result<Missing> {
         let accounts = self.accounts()?;
         let groups = self.groups()?;
         let group = group_missing(&groups, wanted)?;
         let account = account_missing(&accounts, wanted)?;
-        let member = groups
-            .iter()
-            .any(|group| group.name == also && group.members.contains(&wanted.name));
+        let membership = also.is_some_and(|also| !has_member(&groups, also, &wanted.name));
         Ok(Missing {
             group,
             account,
-            membership: !member,
+            membership,
         })
+    }
+
+    /// Whether the account has the group as a supplementary one.
+    pub fn is_member(&self, account: &str, group: &str) -> Result<bool> {
+        Ok(has_member(&self.groups()?, group, account))
+    }
+
+    /// Takes the account out of a supplementary group.
+    pub async fn leave_group(&self, account: &str, group: &str) -> Result<()> {
+        let leaving = self.command("gpasswd").args(["--delete", account, group]);
+        leaving.run().await.map(drop)
     }
 
     /// Makes what is missing: the group named like the account, the account with a home, the membership.
     pub async fn create_account(
         &self,
         wanted: &Account,
-        also: &str,
+        also: Option<&str>,
         missing: Missing,
     ) -> Result<()> {
-        if !self.groups()?.iter().any(|group| group.name == also) {
+        let groups = self.groups()?;
+        if let Some(also) = also
+            && !groups.iter().any(|group| group.name == also)
+        {
             return Err(Error::new(
                 format!("there is no group `{also}` on this machine"),
                 "run `bootstrap --phase docker`: the Docker package brings the group",
@@ -80,12 +92,15 @@ impl Host {
             group.args(["--gid", &gid, &wanted.name]).run().await?;
         }
         if missing.account {
-            let account = self
+            let mut account = self
                 .command("useradd")
                 .args(["--uid", &uid, "--gid", &gid, "--create-home"])
-                .args(["--shell", "/bin/bash", "--groups", also, &wanted.name]);
-            account.run().await?;
-        } else if missing.membership {
+                .args(["--shell", "/bin/bash"]);
+            if let Some(also) = also {
+                account = account.args(["--groups", also]);
+            }
+            account.arg(&wanted.name).run().await?;
+        } else if let Some(also) = also.filter(|_| missing.membership) {
             let membership = self.command("usermod");
             membership
                 .args(["--append", "--groups", also, &wanted.name])
@@ -138,6 +153,11 @@ pub fn parse_group(line: &str) -> Option<Group> {
             .map(str::to_owned)
             .collect(),
     })
+}
+
+fn has_member(groups: &[Group], name: &str, account: &str) -> bool {
+    let mut named = groups.iter().filter(|group| group.name == name);
+    named.any(|group| group.members.iter().any(|member| member == account))
 }
 
 fn group_missing(groups: &[Group], wanted: &Account) -> Result<bool> {
@@ -223,9 +243,13 @@ mod tests {
     }
 
     async fn create(tree: &Tree) -> Vec<String> {
-        let missing = tree.host.account_missing(&wanted(), "docker").unwrap();
+        create_in(tree, Some("docker")).await
+    }
+
+    async fn create_in(tree: &Tree, also: Option<&str>) -> Vec<String> {
+        let missing = tree.host.account_missing(&wanted(), also).unwrap();
         tree.host
-            .create_account(&wanted(), "docker", missing)
+            .create_account(&wanted(), also, missing)
             .await
             .unwrap();
         tree.calls()
@@ -254,6 +278,13 @@ mod tests {
             ))
             .await,
             ["usermod --append --groups docker bcuser"]
+        );
+        assert_eq!(
+            create_in(&machine("", ""), None).await,
+            [
+                "groupadd --gid 1002 bcuser",
+                "useradd --uid 1002 --gid 1002 --create-home --shell /bin/bash bcuser"
+            ]
         );
         assert_eq!(
             create(&machine(
@@ -295,7 +326,10 @@ mod tests {
             ),
         ] {
             let tree = machine(passwd, group);
-            let error = tree.host.account_missing(&wanted(), "docker").unwrap_err();
+            let error = tree
+                .host
+                .account_missing(&wanted(), Some("docker"))
+                .unwrap_err();
             assert_eq!(error.reason(), reason);
         }
     }
@@ -303,11 +337,14 @@ mod tests {
     #[tokio::test]
     async fn without_the_docker_group_nothing_is_made() {
         let tree = machine("", "");
-        let missing = tree.host.account_missing(&wanted(), "docker").unwrap();
+        let missing = tree
+            .host
+            .account_missing(&wanted(), Some("docker"))
+            .unwrap();
         assert!(missing.membership);
         let error = tree
             .host
-            .create_account(&wanted(), "docker", missing)
+            .create_account(&wanted(), Some("docker"), missing)
             .await
             .unwrap_err();
         assert_eq!(error.reason(), "there is no group `docker` on this machine");
@@ -318,7 +355,7 @@ mod tests {
     fn a_machine_without_the_files_is_broken_not_empty() {
         let error = Tree::new()
             .host
-            .account_missing(&wanted(), "docker")
+            .account_missing(&wanted(), Some("docker"))
             .unwrap_err();
         assert_eq!(error.reason(), "/etc/passwd does not exist");
     }

@@ -256,6 +256,7 @@ mod tests {
             name: "me".into(),
             uid: rustix::process::getuid().as_raw(),
             gid: rustix::process::getgid().as_raw(),
+            docker_group: false,
         }
     }
 

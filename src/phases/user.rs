@@ -6,19 +6,23 @@ use async_trait::async_trait;
 
 use crate::engine::{Applied, Phase, State};
 use crate::error::Result;
+use crate::host::files::Access;
 use crate::host::users::{Account, Missing};
 use crate::node::Node;
 
 /// The group whose members may use Docker.
 const DOCKER: &str = "docker";
 
-/// The account exists with the wanted numbers and is in group docker.
+/// Says whom this phase has put into that group: whoever else is in it was put there by someone else, and stays.
+const PUT: &str = "/var/lib/bootstrap/docker-group";
+
+/// The account exists with the wanted numbers, and is in group docker only where the config says so.
 pub(super) struct User(pub Arc<Node>);
 
 /// What the account still needs. That its name or numbers belong to someone else is told by `preflight`, before a phase
 /// gives a folder to them.
 pub(super) fn missing(node: &Node) -> Result<Missing> {
-    node.host.account_missing(&wanted(node), DOCKER)
+    node.host.account_missing(&wanted(node), group(node))
 }
 
 fn wanted(node: &Node) -> Account {
@@ -30,26 +34,54 @@ fn wanted(node: &Node) -> Account {
     }
 }
 
+fn group(node: &Node) -> Option<&'static str> {
+    node.config.user.docker_group.then_some(DOCKER)
+}
+
+/// Whether the account is in group docker by this phase's own doing, and is not to be.
+fn is_to_leave(node: &Node) -> Result<bool> {
+    let Node { host, config, .. } = node;
+    let name = &config.user.name;
+    let put = host.read_text(PUT)?;
+    Ok(!config.user.docker_group
+        && put.is_some_and(|put| put == *name)
+        && host.is_member(name, DOCKER)?)
+}
+
 #[async_trait]
 impl Phase for User {
     async fn check(&self) -> Result<State> {
-        Ok(state(&wanted(&self.0), missing(&self.0)?))
+        let name = &self.0.config.user.name;
+        let missing = missing(&self.0)?;
+        Ok(if missing.is_nothing() && is_to_leave(&self.0)? {
+            State::Needed(format!("{name} is still in group {DOCKER}"))
+        } else {
+            state(&wanted(&self.0), group(&self.0), missing)
+        })
     }
 
     async fn apply(&self) -> Result<Applied> {
+        let host = &self.0.host;
         let missing = missing(&self.0)?;
         let wanted = wanted(&self.0);
-        self.0.host.create_account(&wanted, DOCKER, missing).await?;
+        if missing.membership {
+            host.write(PUT, wanted.name.as_bytes(), Access::mode(0o600))?;
+        }
+        host.create_account(&wanted, group(&self.0), missing)
+            .await?;
+        if is_to_leave(&self.0)? {
+            host.leave_group(&wanted.name, DOCKER).await?;
+            host.remove(PUT)?;
+        }
         Ok(Applied::Finished)
     }
 }
 
-fn state(wanted: &Account, missing: Missing) -> State {
+fn state(wanted: &Account, group: Option<&str>, missing: Missing) -> State {
     let Account { name, uid, gid } = wanted;
     if missing.is_nothing() {
-        State::Done(format!(
-            "{name} has uid {uid} and gid {gid} and is in group {DOCKER}"
-        ))
+        let group = group.map_or(String::new(), |group| format!(" and is in group {group}"));
+        State::Done(format!("{name} has uid {uid} and gid {gid}{group}"))
     } else if missing.account {
         State::Needed(format!("user {name} does not exist"))
     } else if missing.group {
@@ -76,9 +108,10 @@ mod tests {
             membership,
         };
         let needed = |text: &str| State::Needed(text.into());
+        let all = missing(false, false, false);
         for (missing, wanted_state) in [
             (
-                missing(false, false, false),
+                all,
                 State::Done("bcuser has uid 1002 and gid 1002 and is in group docker".into()),
             ),
             (
@@ -94,7 +127,9 @@ mod tests {
                 needed("bcuser is not in group docker"),
             ),
         ] {
-            assert_eq!(state(&wanted, missing), wanted_state);
+            assert_eq!(state(&wanted, Some(DOCKER), missing), wanted_state);
         }
+        let done = State::Done("bcuser has uid 1002 and gid 1002".into());
+        assert_eq!(state(&wanted, None, all), done);
     }
 }

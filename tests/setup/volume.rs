@@ -15,6 +15,7 @@ use crate::shared::{expect_failure, healthy, side_by_side};
 pub const TESTS: &[Test] = &[
     ("an_expected_filesystem_is_reused", an_expected_filesystem_is_reused),
     ("a_volume_that_has_grown_is_used_whole", a_volume_that_has_grown_is_used_whole),
+    ("an_older_node_s_mount_is_made_safe_while_the_node_runs", an_older_node_s_mount_is_made_safe_while_the_node_runs),
     ("a_replacement_formats_nothing_that_was_formatted_once", a_replacement_formats_nothing_that_was_formatted_once),
     ("a_named_volume_is_never_formatted", a_named_volume_is_never_formatted),
     ("the_tag_is_there_before_the_filesystem", the_tag_is_there_before_the_filesystem),
@@ -53,6 +54,35 @@ fn a_volume_that_has_grown_is_used_whole() {
     machine.run(&[]).expect(0);
     assert_eq!(machine.changes(), ["resize2fs ROOT/dev/nvme1n1"]);
     assert_eq!(machine.phase("volume")["changed"], true);
+}
+
+fn an_older_node_s_mount_is_made_safe_while_the_node_runs() {
+    let mut machine = healthy("debian-12");
+    for path in ["/proc/self/mountinfo", "/etc/fstab"] {
+        let older: Vec<String> = machine
+            .read(path)
+            .lines()
+            .map(|line| {
+                let safe = ["nosuid,nodev,", ""][usize::from(!line.contains(" /data "))];
+                line.replacen(safe, "", 1)
+            })
+            .collect();
+        machine.write(path, &(older.join("\n") + "\n"));
+    }
+    machine.run(&["plan"]).expect(0);
+    let remount = "mount -o remount,nosuid,nodev /data";
+    machine.rule(json!({"run": remount, "append": {
+        "/proc/self/mountinfo": "36 25 259:1 / /data rw,nosuid,nodev,relatime - ext4 /dev/nvme1n1 rw\n"}}));
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.changes(), ["systemctl daemon-reload", remount]);
+    assert!(
+        machine
+            .read("/etc/fstab")
+            .contains(" /data ext4 defaults,nofail,nosuid,nodev,")
+    );
+    machine.forget_calls();
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.changes(), [""; 0]);
 }
 
 const FILESYSTEM: &str = "theta-edge:filesystem";

@@ -69,7 +69,7 @@ fn a_bare_machine_becomes_a_healthy_node_and_stays_one(name: &str) {
     assert_eq!(
         machine.read("/etc/fstab").lines().last().unwrap(),
         "UUID=36974908-8f88-8748-a27b-9de996e5d4a5 /data ext4 \
-         defaults,nofail,x-systemd.before=docker.service,x-systemd.device-timeout=30s,\
+         defaults,nofail,nosuid,nodev,x-systemd.before=docker.service,x-systemd.device-timeout=30s,\
          x-bootstrap=vol-0123456789abcdef0 0 2"
     );
 

@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use super::{Contents, Device, LOOK};
 use crate::error::{Error, Result};
+use crate::host::mounts::SAFE;
 use crate::host::{Command, Host};
 use crate::retry::{Policy, retry};
 
@@ -120,12 +121,20 @@ impl Host {
         Ok(())
     }
 
+    /// Gives what is mounted at `target` the options that it lacks; whoever has files open there does not notice.
+    pub async fn make_safe(&self, target: &str) -> Result<()> {
+        let command = self
+            .command("mount")
+            .args(["-o", &format!("remount,{SAFE}"), target]);
+        command.timeout(LONG).run().await.map(drop)
+    }
+
     /// Mounts the device at `target`, and makes sure that it is what is there then. Not by fstab's UUID: a copy made
     /// from a snapshot has the same, and udev may not know it yet, which `nofail` turns into success.
     pub async fn mount(&self, device: &Device, kind: Kind, target: &str) -> Result<()> {
         let output = self
             .command("mount")
-            .args(["-t", &kind.to_string()])
+            .args(["-t", &kind.to_string(), "-o", SAFE])
             .arg(self.path(&device.path))
             .arg(target)
             .timeout(LONG)
@@ -365,7 +374,7 @@ mod tests {
     #[tokio::test]
     async fn a_mount_is_believed_only_when_the_kernel_shows_it() {
         let (tree, device) = machine("");
-        let ours = "1 1 259:3 / /data rw - ext4 /dev/nvme1n1 rw\n";
+        let ours = "1 1 259:3 / /data rw,nosuid,nodev - ext4 /dev/nvme1n1 rw\n";
         let other = "1 1 259:9 / /data rw - ext4 /dev/nvme9n1 rw\n";
         for (exit, mounted, reason) in [
             (0, ours, None),
@@ -384,7 +393,7 @@ mod tests {
                 32,
                 "",
                 Some(
-                    "`mount -t ext4 NODE /data` failed with exit code 32: mount: /data: wrong fs type",
+                    "`mount -t ext4 -o nosuid,nodev NODE /data` failed with exit code 32: mount: /data: wrong fs type",
                 ),
             ),
         ] {

@@ -10,7 +10,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::host::disk::{Contents, Device, Kind};
 use crate::host::files::Access;
-use crate::host::mounts::{FstabEntry, Mount};
+use crate::host::mounts::{FstabEntry, Mount, SAFE};
 use crate::log::printable;
 
 /// UUID of the filesystem on the instance's own disk, where this boot has seen one: the disk is formatted only when it
@@ -166,6 +166,9 @@ impl Place<'_> {
             self.note(&uuid)?;
             if host.ensure_fstab(&self.entry(uuid.clone()))? {
                 host.daemon_reload().await?;
+            }
+            if !self.is_safe()? {
+                host.make_safe(target).await?;
             }
             uuid
         } else {
@@ -326,6 +329,11 @@ impl Place<'_> {
         }
     }
 
+    fn is_safe(&self) -> Result<bool> {
+        let mounted = self.host.mounted_at(self.target)?;
+        Ok(mounted.is_some_and(|mount| mount.safe))
+    }
+
     fn occupied(&self, mount: &Mount) -> Error {
         let target = self.target;
         let what = match mount.root.as_str() {
@@ -358,6 +366,9 @@ impl Place<'_> {
         let mut missing = Vec::new();
         if !self.host.fstab_has(&self.entry(uuid.to_owned()))? {
             missing.push(format!("fstab does not mount UUID={uuid} at {target}"));
+        }
+        if !self.is_safe()? {
+            missing.push(format!("{target} is mounted without {SAFE}"));
         }
         if self.is_to_grow(device).await {
             missing.push(format!(
@@ -480,9 +491,9 @@ mod tests {
     use crate::host::testing::Tree;
 
     const UUID: &str = "757b587e-6bc4-4df0-a276-2cb0d86f03ee";
-    const LINE: &str = "UUID=757b587e-6bc4-4df0-a276-2cb0d86f03ee /data ext4 defaults,nofail,\
+    const LINE: &str = "UUID=757b587e-6bc4-4df0-a276-2cb0d86f03ee /data ext4 defaults,nofail,nosuid,nodev,\
                         x-systemd.before=docker.service,x-systemd.device-timeout=30s,x-bootstrap=vol-0abc1234 0 2\n";
-    const MOUNTED: &str = "1 1 259:3 / /data rw - ext4 /dev/nvme1n1 rw\n";
+    const MOUNTED: &str = "1 1 259:3 / /data rw,nosuid,nodev - ext4 /dev/nvme1n1 rw\n";
 
     /// The superblock that an ext4 has 128 MiB into its disk, as far as it is looked at.
     const BACKUP: [u8; 0x5C] = {
@@ -641,7 +652,7 @@ mod tests {
 
     const FORMAT: &str = "mkfs.ext4 -q -L theta-data -m 1 -E lazy_itable_init=1 -U 757b587e-6bc4-4df0-a276-2cb0d86f03ee NODE";
     const FORMATTING: &str = "/var/lib/bootstrap/formatting";
-    const MOUNT: &str = "mount -t ext4 NODE /data";
+    const MOUNT: &str = "mount -t ext4 -o nosuid,nodev NODE /data";
     const RELOAD: &str = "systemctl daemon-reload";
 
     #[test]
@@ -858,7 +869,8 @@ mod tests {
     #[tokio::test]
     async fn what_is_missing_around_a_mount_is_added_without_touching_it() {
         let mut machine = Machine::holding(&signature("ext4"));
-        machine.tree.file("/proc/self/mountinfo", MOUNTED);
+        let unsafe_one = MOUNTED.replace("nosuid,nodev", "nosuid");
+        machine.tree.file("/proc/self/mountinfo", unsafe_one);
         machine
             .tree
             .file("/etc/fstab", "/dev/sda / xfs defaults 0 1\n");
@@ -871,11 +883,12 @@ mod tests {
         assert_eq!(
             machine.check().await,
             State::Needed(format!(
-                "fstab does not mount UUID={UUID} at /data; vol-0abc1234 has grown to 2 GiB, its filesystem not yet"
+                "fstab does not mount UUID={UUID} at /data; /data is mounted without nosuid,nodev; vol-0abc1234 has grown to 2 GiB, its filesystem not yet"
             ))
         );
         machine.prepare(&Origin::New).await;
-        assert_eq!(machine.changes(), [RELOAD, "resize2fs NODE"]);
+        let remount = "mount -o remount,nosuid,nodev /data";
+        assert_eq!(machine.changes(), [RELOAD, remount, "resize2fs NODE"]);
         assert_eq!(
             machine.fstab(),
             format!("/dev/sda / xfs defaults 0 1\n{LINE}")
@@ -910,7 +923,7 @@ mod tests {
         );
         machine.prepare(&Origin::Begun).await;
         let made = format!("mkfs.xfs -q -L theta-data -m uuid={UUID} -f NODE");
-        let mount = "mount -t xfs NODE /data";
+        let mount = "mount -t xfs -o nosuid,nodev NODE /data";
         assert_eq!(machine.changes(), [&made, RELOAD, mount]);
         assert!(matches!(machine.check().await, State::Done(_)));
     }
@@ -928,7 +941,10 @@ mod tests {
         memory::begin(&machine.tree.host, "claimed").unwrap();
         machine.put(126, &[0]);
         machine.prepare(&Origin::Begun).await;
-        assert_eq!(machine.changes(), [RELOAD, "mount -t xfs NODE /data"]);
+        assert_eq!(
+            machine.changes(),
+            [RELOAD, "mount -t xfs -o nosuid,nodev NODE /data"]
+        );
     }
 
     #[tokio::test]
