@@ -10,7 +10,7 @@ from typing import Any
 from theta_edge import stacks
 from theta_edge.aws import Aws, Refused
 from theta_edge.command import Problems, warn
-from theta_edge.settings import Settings
+from theta_edge.settings import Place, Settings
 from theta_edge.template import NODE, Template
 
 # By the instance types' names: quotas count the vCPUs of all running on-demand instances of some families together.
@@ -33,6 +33,8 @@ class Checks:
         # What later checks need from earlier ones.
         self.vcpus: int | None = None
         self.zone_of_volume = ""
+        # Where the node could be as well; nowhere if the place was chosen by somebody, or by where a volume is.
+        self.other_places: list[Place] = []
 
     def _first(self, key: str, operation: str, **parameters: Any) -> dict[str, Any]:
         """The first of what EC2 describes."""
@@ -315,11 +317,15 @@ class Checks:
             self.problem(f"the subnets of {vpc} cannot be looked up: {refused}")
             return
         public = sorted((one["AvailabilityZone"], one["SubnetId"]) for one in found if one["MapPublicIpOnLaunch"])
-        for zone, one in public:
-            if zone in zones and self.zone_of_volume in ("", zone):
-                self.settings.set("AvailabilityZone", zone)
-                self.settings.set("SubnetId", one)
-                return
+        # One of each zone.
+        first = dict(reversed(public))
+        places = [
+            Place(zone, first[zone]) for zone in sorted(first) if zone in zones and self.zone_of_volume in ("", zone)
+        ]
+        if places:
+            self.settings.move(places[0])
+            self.other_places = places[1:]
+            return
         self.problem(
             f"{vpc} has no public subnet in {self.zone_of_volume or f'a zone that offers {self.type}'}: "
             f"make one, or say --subnet; {self.type} is offered in {self._listed(zones)}"

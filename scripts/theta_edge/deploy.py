@@ -7,12 +7,13 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from theta_edge import artifacts, common_stack, settings, stacks, summary
+from theta_edge import artifacts, common_stack, fleets, settings, stacks, summary
 from theta_edge.artifacts import Binary
 from theta_edge.aws import Aws, Refused
 from theta_edge.checks import Checks
 from theta_edge.command import COMMON_HELP, Common, Failed, Problems, WrongUsage, confirm, options, say, warn
-from theta_edge.settings import Settings
+from theta_edge.launches import Launches
+from theta_edge.settings import Place, Settings
 from theta_edge.stacks import Stack
 from theta_edge.template import FLEET, NODE, Template
 
@@ -28,7 +29,7 @@ until the node is healthy. Nothing is changed unless all checks pass.
   --common NAME               the common stack (default: theta-edge-common)
 {artifacts.HELP}\
   --vpc VPC, --subnet SUBNET  default: the default VPC, and its first public subnet in a zone that has
-                              the instance type
+                              the instance type; the next one where that zone has no capacity
   --volume-id VOLUME          take over this volume, with the wallet key on it
   --snapshot-id SNAPSHOT      make the volume from this snapshot, with the wallet key in it
   --take-over                 use the snapshot although a node that still exists has the same wallet key;
@@ -87,25 +88,38 @@ def main(arguments: list[str]) -> int:
     template = FLEET if wanted.settings.nodes else NODE
     wanted.settings.settle(template)
     aws = Aws(shared)
-    password, common = _check(aws, wanted, template)
+    password, common, places = _check(aws, wanted, template)
     _look_for_volumes(aws, wanted)
     summary.show(
         f"What will be made in {aws.region} (account {aws.account})",
         wanted.name,
         wanted.settings,
         None if common else wanted.common,
+        [place.zone for place in places],
     )
     if not wanted.yes and not aws.dry_run:
         confirm("yes", "Nothing was made yet.")
 
     _bring_up_common(aws, wanted, common, password)
     del password
-    stack_id = _create(aws, wanted, template)
-    if aws.dry_run:
-        return 0
-    rests = stacks.follow(aws, stack_id)
-    if not rests or rests.status != "CREATE_COMPLETE":
-        return _report_failure(aws, wanted, stack_id, rests)
+    _upload(aws, wanted)
+    while True:
+        stack_id = _create(aws, wanted, template)
+        if aws.dry_run:
+            return 0
+        launches = Launches(aws)
+        rests = stacks.follow(aws, stack_id, look=launches.look)
+        if rests and rests.status == "CREATE_COMPLETE":
+            break
+        # The volume went with the stack's resources: no instance was there to write on it.
+        if not (rests and rests.status == "ROLLBACK_COMPLETE" and launches.lacked_capacity and places):
+            return _report_failure(aws, wanted, stack_id, rests)
+        # EC2 says itself where there is some.
+        place = min(places, key=lambda place: place.zone not in launches.words)
+        places.remove(place)
+        warn(f"{wanted.settings.given['AvailabilityZone']} has no capacity for {wanted.settings.value['InstanceType']} now")
+        stacks.delete(aws, rests)
+        wanted.settings.move(place)
     _report(aws, wanted, rests)
     return 0
 
@@ -113,8 +127,9 @@ def main(arguments: list[str]) -> int:
 # Looking.
 
 
-def _check(aws: Aws, wanted: Wanted, template: Template) -> tuple[str, Stack | None]:
-    """Everything, before anything is changed. The wallet password, if it is known yet, and the common stack."""
+def _check(aws: Aws, wanted: Wanted, template: Template) -> tuple[str, Stack | None, list[Place]]:
+    """Everything, before anything is changed. The wallet password, if it is known yet, the common stack, and where else the
+    node could be."""
     problems = Problems()
     _check_stack(aws, wanted.name, problems)
     wanted.settings.check_values(template, problems)
@@ -142,7 +157,8 @@ def _check(aws: Aws, wanted: Wanted, template: Template) -> tuple[str, Stack | N
     if not wanted.yes and not aws.dry_run and not sys.stdin.isatty():
         problems.add("there is no terminal to ask at: say --yes")
     problems.report()
-    return password, common
+    # A fleet keeps what comes up, and a failed node is kept to be looked at.
+    return password, common, [] if wanted.settings.nodes or wanted.keep_failed else checks.other_places
 
 
 def _is_name(name: str, problems: Problems) -> bool:
@@ -158,7 +174,7 @@ def _check_stack(aws: Aws, name: str, problems: Problems) -> None:
         return
     if stack.at_work and stack.status != "REVIEW_IN_PROGRESS":
         problems.add(f"the stack {name} is being worked on ({stack.status}): wait until that has ended")
-    elif stack.left_over:
+    elif stack.left_over and not stack.is_fleet:
         problems.add(
             f"the stack {name} is left from a deployment that failed ({stack.status}): remove it with scripts/destroy "
             f"--name {name}, then deploy again"
@@ -214,8 +230,8 @@ def _bring_up_common(aws: Aws, wanted: Wanted, common: Stack | None, password: s
     common_stack.create(aws, wanted.common, values, password)
 
 
-def _create(aws: Aws, wanted: Wanted, template: Template) -> str:
-    """The id of the stack that is made; nothing with --dry-run."""
+def _upload(aws: Aws, wanted: Wanted) -> None:
+    """What the node is made from; its names are in the settings then."""
     common, given = stacks.find(aws, wanted.common), wanted.settings.given
 
     def output(key: str) -> str:
@@ -233,12 +249,20 @@ def _create(aws: Aws, wanted: Wanted, template: Template) -> str:
         known = common.outputs.get("AlarmTopicArn", "") if common else ""
         given["AlarmTopicArn"] = output("AlarmTopicArn") if wanted.alarm_email else known
     given["CommonStack"] = wanted.common
+    if wanted.settings.nodes:
+        given["VerifyDocument"] = output("VerifyDocument")
+
+
+def _create(aws: Aws, wanted: Wanted, template: Template) -> str:
+    """The id of the stack that is made; nothing with --dry-run."""
+    given = wanted.settings.given
     url, capabilities = given["NodeTemplateUrl"], ["CAPABILITY_IAM"]
     if wanted.settings.nodes:
         url, capabilities = given["FleetTemplateUrl"], ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
-        given["VerifyDocument"] = output("VerifyDocument")
     values = {key: given[key] for key in template.parameters if key in given}
-    failure: dict[str, Any] = {"OnFailure": "DO_NOTHING"} if wanted.keep_failed else {}
+    # One failed node of a fleet takes no other with it, nor a volume whose key may be the only copy.
+    keep = wanted.keep_failed or wanted.settings.nodes
+    failure: dict[str, Any] = {"OnFailure": "DO_NOTHING"} if keep else {}
     say(f"Making {wanted.name}: {wanted.settings.value['InstanceType']} in {given['AvailabilityZone']}")
     try:
         made_stack = aws.change(
@@ -260,6 +284,11 @@ def _create(aws: Aws, wanted: Wanted, template: Template) -> str:
 
 
 def _report_failure(aws: Aws, wanted: Wanted, stack_id: str, rests: Stack | None) -> int:
+    if rests and wanted.settings.nodes:
+        raise Failed(
+            f"{wanted.name} was not made whole ({rests.status}):\n{stacks.failures(aws, stack_id)}\n"
+            + fleets.what_to_do(aws, rests)
+        )
     said = [
         f"{wanted.name} was not made ({rests.status if rests else 'deleted'}):\n{stacks.failures(aws, stack_id)}\n"
     ]

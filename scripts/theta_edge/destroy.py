@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -96,19 +95,12 @@ class Node:
                 )
             own_common = stack.parameters.get("CommonStack", "")
             self._add_secret(stack.parameters.get("SecretArn", ""))
-            self.parts = [stack] if "Nodes" not in stack.parameters else list(self._nodes_of(stack))
+            self.parts = stacks.of_nodes(self.aws, stack)
         if self.wanted.common and own_common and self.wanted.common != own_common:
             raise Failed(f"{name} uses the common stack {own_common}, not {self.wanted.common}")
         self.wanted.common = own_common or self.wanted.common or "theta-edge-common"
         self._find_volumes()
         self._read_common()
-
-    def _nodes_of(self, fleet: Stack) -> Iterator[Stack]:
-        for resource in stacks.resources(self.aws, fleet.id):
-            if resource["ResourceType"] == "AWS::CloudFormation::Stack" and resource.get("PhysicalResourceId"):
-                node = stacks.find(self.aws, resource["PhysicalResourceId"])
-                if node:
-                    yield node
 
     def _find_volumes(self) -> None:
         for part in self.parts:
@@ -307,20 +299,6 @@ def _snapshot(aws: Aws, name: str, volume: str) -> str:
         pause()
 
 
-def _delete_stack(aws: Aws, stack: Stack) -> None:
-    say(f"Deleting the stack {stack.name}")
-    newest = stacks.newest_event(aws, stack.id)
-    _change(aws, f"the stack {stack.name} was not deleted", "cloudformation", "delete_stack", StackName=stack.name)
-    if aws.dry_run:
-        return
-    rests = stacks.follow(aws, stack.id, newest)
-    if rests and rests.status != "DELETE_COMPLETE":
-        raise Failed(
-            f"the stack {stack.name} was not deleted ({rests.status}):\n{stacks.failures(aws, stack.id, newest)}\n"
-            "Put that right and run this again"
-        )
-
-
 def _delete_volume(aws: Aws, volume: str) -> None:
     def free() -> bool:
         try:
@@ -378,7 +356,7 @@ def main(arguments: list[str]) -> int:
     if wanted.snapshot_volume:
         made = [_snapshot(aws, wanted.name, volume.id) for volume in node.volumes.values() if volume.in_use]
     if node.stack:
-        _delete_stack(aws, node.stack)
+        stacks.delete(aws, node.stack)
     for volume in wanted.volumes:
         _delete_volume(aws, volume)
     for snapshot in wanted.snapshots:
@@ -386,7 +364,7 @@ def main(arguments: list[str]) -> int:
         _change(aws, f"the snapshot {snapshot} was not deleted", "ec2", "delete_snapshot", SnapshotId=snapshot)
     if wanted.with_common and node.common:
         _empty(aws, node.bucket)
-        _delete_stack(aws, node.common)
+        stacks.delete(aws, node.common)
     if wanted.secret:
         say("Deleting the wallet password")
         _change(

@@ -54,6 +54,14 @@ OURS = re.compile("CommonStack|Binary.*|Assets.*|NodeTemplateUrl|VerifyDocument|
 RESOURCES_AT_ONCE = 2500
 
 
+@dataclass(frozen=True)
+class Place:
+    """Where a node can be: a zone, for good, and a subnet of it."""
+
+    zone: str
+    subnet: str
+
+
 @dataclass
 class Settings:
     """By parameter: what is asked for, what the stack has, and what will hold."""
@@ -98,6 +106,10 @@ class Settings:
     def set(self, key: str, value: str) -> None:
         """What nobody asked for, but AWS says."""
         self.given[key] = self.value[key] = value
+
+    def move(self, place: Place) -> None:
+        self.set("AvailabilityZone", place.zone)
+        self.set("SubnetId", place.subnet)
 
     def number(self, key: str) -> int | None:
         """None where it is none, which check_values has noted."""

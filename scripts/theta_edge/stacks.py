@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import datetime
 from typing import Any
 
 from theta_edge.aws import Aws, Refused, pause
-from theta_edge.command import Failed
+from theta_edge.command import Failed, say
 from theta_edge.terminal import address, one_line
 
 # The tag that the costs of all nodes can be found by.
@@ -31,6 +32,15 @@ class Stack:
     def left_over(self) -> bool:
         """From an operation that failed: it can only be removed."""
         return self.status.startswith("ROLLBACK_") or self.status in ("CREATE_FAILED", "DELETE_FAILED")
+
+    @property
+    def is_fleet(self) -> bool:
+        return "Nodes" in self.parameters
+
+    @property
+    def nodes(self) -> list[str]:
+        """The names of a fleet's nodes."""
+        return [name for name in self.parameters.get("Nodes", "").split(",") if name]
 
     @property
     def address(self) -> str:
@@ -102,6 +112,33 @@ def parameters(values: dict[str, str], kept: list[str]) -> list[dict[str, Any]]:
     ]
 
 
+def of_nodes(aws: Aws, stack: Stack) -> list[Stack]:
+    """The node's own stack, or those of a fleet's nodes, as far as they exist."""
+    if not stack.is_fleet:
+        return [stack]
+    inner = [one for one in resources(aws, stack.id) if one["ResourceType"] == "AWS::CloudFormation::Stack"]
+    found = [find(aws, one["PhysicalResourceId"]) for one in inner if one.get("PhysicalResourceId")]
+    return [one for one in found if one]
+
+
+def delete(aws: Aws, stack: Stack) -> None:
+    """And waits until it is gone."""
+    say(f"Deleting the stack {stack.name}")
+    newest = newest_event(aws, stack.id)
+    try:
+        aws.change("cloudformation", "delete_stack", StackName=stack.name)
+    except Refused as refused:
+        raise Failed(f"the stack {stack.name} was not deleted: {refused}") from refused
+    if aws.dry_run:
+        return
+    rests = follow(aws, stack.id, newest)
+    if rests and rests.status != "DELETE_COMPLETE":
+        raise Failed(
+            f"the stack {stack.name} was not deleted ({rests.status}):\n{failures(aws, stack.id, newest)}\n"
+            "Put that right and run this again"
+        )
+
+
 # Events.
 
 
@@ -127,32 +164,39 @@ def events_after(aws: Aws, stack_id: str, newest: str) -> list[dict[str, Any]]:
     return fresh[::-1]
 
 
-def follow(aws: Aws, stack_id: str, newest: str = "") -> Stack | None:
-    """Prints the events after the newest that is known, until the stack rests. By the stack's id, which outlives it."""
+def follow(
+    aws: Aws, stack_id: str, newest: str = "", look: Callable[[Stack], None] | None = None
+) -> Stack | None:
+    """Prints the events after the newest that is known, until the stack rests. By the stack's id, which outlives it.
+    `look` is called with the stack before each pause."""
     try:
         while True:
             # The status first: every event before it is then there to be read.
             stack = find(aws, stack_id)
             for event in events_after(aws, stack_id, newest) if stack else []:
                 newest = event["EventId"]
-                print(_line(event), flush=True)
+                status = event["ResourceStatus"]
+                failed = status.endswith("_FAILED") or "ROLLBACK_IN_PROGRESS" in status
+                tell(
+                    event["Timestamp"],
+                    event["LogicalResourceId"],
+                    status,
+                    event["ResourceType"],
+                    event.get("ResourceStatusReason", "") if failed else "",
+                )
             if not stack or not stack.at_work:
                 return stack
+            if look:
+                look(stack)
             pause()
     except KeyboardInterrupt:
         raise KeyboardInterrupt(f"no longer following, but AWS goes on with {stack_id}") from None
 
 
-def _line(event: dict[str, Any]) -> str:
-    status, reason = event["ResourceStatus"], one_line(event.get("ResourceStatusReason", ""))
-    failed = status.endswith("_FAILED") or "ROLLBACK_IN_PROGRESS" in status
-    return "{:%H:%M:%S}  {:<20} {:<24} {}{}".format(
-        event["Timestamp"],
-        one_line(event["LogicalResourceId"]),
-        status,
-        event["ResourceType"],
-        ": " + reason if failed and reason else "",
-    )
+def tell(time: datetime, name: str, status: str, kind: str, reason: str) -> None:
+    """One line of what is followed."""
+    reason = one_line(reason)
+    print(f"{time:%H:%M:%S}  {one_line(name):<20} {status:<24} {kind}{': ' + reason if reason else ''}", flush=True)
 
 
 def failures(aws: Aws, stack_id: str, newest: str = "") -> str:
@@ -163,8 +207,11 @@ def failures(aws: Aws, stack_id: str, newest: str = "") -> str:
         # What was only cancelled because something else failed tells nothing.
         if not event["ResourceStatus"].endswith("_FAILED") or not reason or reason.endswith("cancelled"):
             continue
+        # Nor does the stack itself, which counts what failed in it.
+        if physical == event["StackId"]:
+            continue
         lines.append(f"  {one_line(event['LogicalResourceId'])}: {reason}")
         # A stack within the stack (a node of a fleet) has the reason itself.
-        if event["ResourceType"] == "AWS::CloudFormation::Stack" and physical not in ("", stack_id):
+        if event["ResourceType"] == "AWS::CloudFormation::Stack" and physical:
             lines.append(failures(aws, physical))
     return "\n".join(line for line in lines if line)

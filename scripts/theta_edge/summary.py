@@ -41,15 +41,16 @@ def costs(settings: Settings) -> str:
     return f"about {cost * count:,.0f} USD a month{each} in us-east-1, without tax and traffic{without}"
 
 
-def show(title: str, name: str, settings: Settings, common: str | None) -> None:
-    """Of a deployment. `common` is the common stack that is still to be made."""
+def show(title: str, name: str, settings: Settings, common: str | None, elsewhere: list[str]) -> None:
+    """Of a deployment. `common` is the common stack that is still to be made; `elsewhere` are other zones."""
     value, given, nodes = settings.value, settings.given, settings.nodes
     lines = []
     if common:
         lines.append(("common stack", f"{common}: bucket, wallet password, SSM documents, alarm topic"))
     what = f"a fleet of {len(nodes)} nodes: {', '.join(nodes[:8])}{' …' if len(nodes) > 8 else ''}" if nodes else "one node"
     lines.append(("stack", f"{name}: {what}"))
-    lines.append(("instance", f"{value['InstanceType']} in {given['AvailabilityZone']}"))
+    instead = f", or without capacity there in {', '.join(elsewhere)}" if elsewhere else ""
+    lines.append(("instance", f"{value['InstanceType']} in {given['AvailabilityZone']}{instead}"))
     if given.get("VolumeId"):
         volume = f"{given['VolumeId']}, which is there already, with its wallet key"
     elif value["VolumeType"] == "instance-store":

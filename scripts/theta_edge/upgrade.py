@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import sys
 from dataclasses import dataclass, field
+from typing import Any
 
-from theta_edge import artifacts, common_stack, settings, stacks, summary
+from theta_edge import artifacts, common_stack, fleets, settings, stacks, summary
 from theta_edge.artifacts import Artifacts, Binary
 from theta_edge.aws import Aws, Refused, pause
 from theta_edge.checks import Checks
 from theta_edge.command import COMMON_HELP, Common, Failed, Problems, confirm, options, say, warn
+from theta_edge.launches import Launches
 from theta_edge.settings import Settings
 from theta_edge.stacks import Stack
 from theta_edge.template import FLEET, NODE, Template
@@ -40,6 +42,11 @@ life: its zone, its file system, its keys. It can grow, but not shrink.
 # Another one would take the place of the volume, and so of the wallet key.
 FOR_GOOD = ("VpcId", "SubnetId", "AvailabilityZone", "Filesystem", "VolumeId", "SnapshotId", "KmsKeyArn")
 
+# What can be updated: after an operation that has ended or was rolled back, and of a fleet also after one that has kept
+# what it could.
+RESTING = ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE")
+KEPT = ("CREATE_FAILED", "UPDATE_FAILED")
+
 
 @dataclass
 class Wanted:
@@ -68,10 +75,10 @@ def main(arguments: list[str]) -> int:
             wanted.settings.take(option, value)
     aws = Aws(shared)
     stack = _stack(aws, wanted.name)
-    template = FLEET if "Nodes" in stack.parameters else NODE
+    template = FLEET if stack.is_fleet else NODE
     wanted.settings.current = dict(stack.parameters)
     wanted.settings.settle(template)
-    _check(aws, wanted, template)
+    _check(aws, wanted, template, stack)
     common, made = _name_versions(aws, wanted, stack)
     _show(aws, wanted, stack, template)
     if not wanted.yes and not aws.dry_run:
@@ -80,10 +87,10 @@ def main(arguments: list[str]) -> int:
     common_stack.update(aws, common, {})
     for line in artifacts.upload(aws, common.outputs["Bucket"], made):
         print(line, file=sys.stderr, flush=True)
-    newest = stacks.newest_event(aws, stack.id)
+    newest, launches = stacks.newest_event(aws, stack.id), Launches.after(aws, stack)
     _update(aws, wanted, stack, template)
-    rests = None if aws.dry_run else stacks.follow(aws, stack.id, newest)
-    if template is FLEET and (aws.dry_run or (rests and "ROLLBACK" not in rests.status)):
+    rests = None if aws.dry_run else stacks.follow(aws, stack.id, newest, launches.look)
+    if template is FLEET and (aws.dry_run or (rests and rests.status == "UPDATE_COMPLETE")):
         _replace_instances(aws, wanted.name, stack)
     if not aws.dry_run:
         _report(aws, wanted.name, stack, rests, newest)
@@ -105,7 +112,7 @@ def _stack(aws: Aws, name: str) -> Stack:
             f"the stack {name} is stuck on its way back ({status}): see why in its events, then\n"
             f"aws cloudformation continue-update-rollback --region {aws.region} --stack-name {name}"
         )
-    if status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE"):
+    if status not in RESTING and not (stack.is_fleet and status in KEPT):
         raise Failed(
             f"the stack {name} cannot be updated ({status}): remove it with scripts/destroy --name {name}, then deploy\n"
             "again; --volume-id keeps the wallet key"
@@ -115,8 +122,10 @@ def _stack(aws: Aws, name: str) -> Stack:
     return stack
 
 
-def _check(aws: Aws, wanted: Wanted, template: Template) -> None:
+def _check(aws: Aws, wanted: Wanted, template: Template, stack: Stack) -> None:
     problems = Problems()
+    if stack.status in KEPT and set(fleets.missing(aws, stack)).intersection(wanted.settings.nodes):
+        problems.add(f"not every node of {wanted.name} came up: {fleets.what_to_do(aws, stack)}")
     wanted.settings.check_values(template, problems)
     if wrong := wanted.binary.problem():
         problems.add(wrong)
@@ -199,6 +208,9 @@ def _update(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> None:
     # A new parameter has its default; one that the new template lacks may not be named.
     values = {key: given[key] for key in template.parameters if key in given}
     kept = [key for key in template.parameters if key in stack.parameters and key not in given]
+    # One failed node of a fleet takes no other with it. CloudFormation replaces no resource then, so only where it matters.
+    added = set(wanted.settings.nodes) - set(stack.nodes)
+    keep: dict[str, Any] = {"DisableRollback": True} if added or stack.status in KEPT else {}
     say(f"Updating {wanted.name}")
     try:
         aws.change(
@@ -208,6 +220,7 @@ def _update(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> None:
             TemplateURL=url,
             Parameters=stacks.parameters(values, kept),
             Capabilities=capabilities,
+            **keep,
         )
     except Refused as refused:
         if "No updates are to be performed" not in str(refused):
@@ -260,13 +273,18 @@ def _report(aws: Aws, name: str, before: Stack, rests: Stack | None, newest: str
             f"{name} was not upgraded:\n{stacks.failures(aws, before.id, newest)}\n"
             f"The old version runs again, with the same volume and the same wallet key; see scripts/verify --name {name}"
         )
+    if rests and status in KEPT:
+        raise Failed(
+            f"{name} was not upgraded whole ({status}):\n{stacks.failures(aws, before.id, newest)}\n"
+            + fleets.what_to_do(aws, rests)
+        )
     if not rests or status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise Failed(
             f"{name} is neither upgraded nor back at the old version ({status}):\n"
             f"{stacks.failures(aws, before.id, newest)}\n"
             f"When that is put right: aws cloudformation continue-update-rollback --region {aws.region} --stack-name {name}"
         )
-    if "Nodes" in before.parameters:
+    if before.is_fleet:
         print(f"\nThe fleet {name} is upgraded; see scripts/verify --all")
         return
     if before.address and rests.address and rests.address != before.address:

@@ -6,7 +6,7 @@ from typing import Any
 from moto.cloudformation.exceptions import CloudFormationError, ValidationError
 from moto.cloudformation.responses import CloudFormationResponse
 
-from aws import templates
+from aws import stacks, templates
 
 # Of TemplateBody; from a bucket it may have a megabyte.
 BODY = 51_200
@@ -30,6 +30,8 @@ def checked(action: Callable[[CloudFormationResponse], Any]) -> Callable[[CloudF
         agreed = set(response._get_param("Capabilities", []))
         if text and (missing := needed(templates.parse(text)) - implied(agreed)):
             raise InsufficientCapabilities(f"Requires capabilities : [{', '.join(sorted(missing))}]")
+        keep = response._get_param("OnFailure") == "DO_NOTHING" or response._get_bool_param("DisableRollback")
+        stacks.keeps.set(bool(keep))
         return action(response)
 
     check.__name__ = action.__name__

@@ -24,6 +24,8 @@ class Resource(CloudFormationModel):
         self.region = region
         self.stack_tags = stack_tags
         self.update_policy: Properties = {}
+        # Whether the stack keeps what was made when something else fails.
+        self.keeps = False
         self.id = ""
         self.attributes: dict[str, str] = {}
 

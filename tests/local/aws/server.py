@@ -21,7 +21,7 @@ import requests
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from aws import admission, commands, connection, corrections, imports, pages, stacks
+from aws import admission, commands, connection, corrections, imports, launches, pages, stacks
 from aws.commands import RunCommand
 from aws.resources import waiting
 
@@ -77,6 +77,7 @@ class Server:
         }
 
     def reset(self) -> None:
+        launches.reset()
         requests.post(self.url + "/moto-api/reset", timeout=60, proxies={"http": ""}).raise_for_status()
 
     def stop(self) -> None:
@@ -93,6 +94,7 @@ def install() -> None:
     commands.install()
     corrections.install()
     imports.install()
+    launches.install()
     pages.install()
 
 

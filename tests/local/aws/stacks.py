@@ -1,28 +1,38 @@
 """A stack's life as CloudFormation leads it: resources in order, events, only what changed is updated, roll-back."""
 
+from contextvars import ContextVar
 from typing import Any
 
 from moto.cloudformation import parsing
 from moto.cloudformation.exceptions import ValidationError
 from moto.cloudformation.models import ChangeSet, CloudFormationBackend, Event, Stack, cloudformation_backends
 from moto.cloudformation.parsing import OutputMap, ResourceMap
+from moto.cloudformation.responses import CloudFormationResponse
+from moto.core.responses import ActionResult
 
-from aws import parameters, templates
+from aws import launches, parameters, templates
 from aws.extensions import expand
 from aws.resource import Resource
 
 # The deletion policies that keep a resource.
 KEPT = ("Retain", "RetainExceptOnCreate")
 
+# Whether the operation that is asked for keeps what was made when something else fails.
+keeps: ContextVar[bool] = ContextVar("keeps", default=False)
+
 moto_load = ResourceMap.load
 moto_create_resource_map = Stack._create_resource_map
 moto_create_stack = CloudFormationBackend.create_stack
+moto_outputs = Stack.outputs
 
 
 def resource_map(stack: Stack) -> ResourceMap:
     stack.template_dict = expand(stack.template_dict, stack.parameters)
     resources = moto_create_resource_map(stack)
     resources.stack = stack
+    resources.failed = set()
+    resources.working = {}
+    stack.keeps = keeps.get()
     return resources
 
 
@@ -68,6 +78,8 @@ def create(
     """One resource, or None where its condition is false."""
     if not templates.holds(definition, resources):
         return None
+    if logical_id in resources.failed:
+        raise ValidationError(message=f"{logical_id} failed before")
     kind = definition["Type"]
     model = templates.resource_class(kind)
     wanted = templates.resolve({"Properties": {}, **definition}, resources)
@@ -82,16 +94,27 @@ def create(
             resource = model(region_name, tags_of(resources, logical_id))
             resource.logical_resource_id = logical_id
             resource.update_policy = wanted.get("UpdatePolicy", {})
+            resource.keeps = resources.stack.keeps
+            resource.cf_resource_type, resource.status = kind, "CREATE_IN_PROGRESS"
+            resources.working[logical_id] = resource
             resource.create(name, properties)
         else:
             known = {"LogicalId": logical_id, "StackId": resources.stack_id, "ResourceType": kind}
             resource = model.create_from_cloudformation_json(name, wanted, account_id, region_name, **known)
     except Exception as error:
         event(resources, logical_id, kind, "CREATE_FAILED", resource, reason_of(error))
+        resources.failed.add(logical_id)
+        if resources.stack.keeps and getattr(resource, "id", ""):
+            # It is there, but not as it should be.
+            resource.made_of = {**wanted, "Properties": None}
+            resource.status = "CREATE_FAILED"
+            resources._parsed_resources[logical_id] = resource
         raise
+    finally:
+        resources.working.pop(logical_id, None)
     resource.cf_resource_type = kind
     resource.logical_resource_id = logical_id
-    resource.made_of = wanted
+    resource.made_of, resource.status = wanted, "CREATE_COMPLETE"
     event(resources, logical_id, kind, "CREATE_COMPLETE", resource)
     return resource
 
@@ -101,6 +124,7 @@ def update_one(resources: ResourceMap, logical_id: str) -> None:
     wanted = templates.resolve({"Properties": {}, **resources._resource_json_map[logical_id]}, resources)
     if wanted == resource.made_of:
         return
+    resource.status = "UPDATE_COMPLETE"
     kind = wanted["Type"]
     event(resources, logical_id, kind, "UPDATE_IN_PROGRESS", resource)
     try:
@@ -133,15 +157,19 @@ def update(resources: ResourceMap, template: dict[str, Any], given: dict[str, An
     resources.input_parameters = given or {}
     resources.resolved_parameters = {}
     resources.load()
-    wanted = existing(resources)
+    wanted, trouble = existing(resources), []
     for name in wanted:
         if name in before:
             update_one(resources, name)
+        elif resources.stack.keeps:
+            trouble += make_apart(resources, name)
         else:
             _ = resources[name]
     for name in reversed(before):
         if name not in wanted:
             delete_one(resources, name)
+    if trouble:
+        raise trouble[0]
 
 
 def delete_one(resources: ResourceMap, logical_id: str, kept: tuple[str, ...] = KEPT) -> None:
@@ -173,18 +201,53 @@ def delete(resources: ResourceMap, kept: tuple[str, ...] = KEPT) -> None:
 
 
 def create_stack(backend: CloudFormationBackend, name: str, *arguments: Any, **options: Any) -> Stack:
-    """A template or parameters that are refused make no stack; one whose resources fail is rolled back."""
+    keep = keeps.get()
+
+    def stack() -> Stack | None:
+        return next((stack for stack in backend.stacks.values() if stack.name == name), None)
+
+    def begun() -> Stack | None:
+        return found if (found := stack()) and found.status != "CREATE_PENDING" else None
+
+    def make() -> Stack:
+        """A template or parameters that are refused make no stack; one whose resources fail is rolled back, or kept."""
+        keeps.set(keep)
+        try:
+            return moto_create_stack(backend, name, *arguments, **options)
+        except Exception as error:
+            made = stack()
+            if made is None or made.status not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
+                raise
+            if made.keeps:
+                create_others(made.resource_map)
+                made._add_stack_event("CREATE_FAILED", resource_status_reason=reason_of(error))
+                made.status = "CREATE_FAILED"
+                return made
+            made._add_stack_event("ROLLBACK_IN_PROGRESS", resource_status_reason=reason_of(error))
+            delete(made.resource_map, ("Retain",))
+            made._add_stack_event("ROLLBACK_COMPLETE")
+            made.status = "ROLLBACK_COMPLETE"
+            return made
+
+    if stack():
+        # As moto refuses it.
+        return make()
+    return launches.aside(make, begun)
+
+
+def create_others(resources: ResourceMap) -> None:
+    """What does not rest on something that failed."""
+    for name in existing(resources):
+        make_apart(resources, name)
+
+
+def make_apart(resources: ResourceMap, name: str) -> list[Exception]:
+    """What failed, if it did; the operation goes on."""
     try:
-        return moto_create_stack(backend, name, *arguments, **options)
-    except Exception as error:
-        stack = next((stack for stack in backend.stacks.values() if stack.name == name), None)
-        if stack is None or stack.status not in ("CREATE_PENDING", "CREATE_IN_PROGRESS"):
-            raise
-        stack._add_stack_event("ROLLBACK_IN_PROGRESS", resource_status_reason=reason_of(error))
-        delete(stack.resource_map, ("Retain",))
-        stack._add_stack_event("ROLLBACK_COMPLETE")
-        stack.status = "ROLLBACK_COMPLETE"
-        return stack
+        _ = resources[name]
+    except Exception as error:  # noqa: BLE001, its event tells
+        return [error]
+    return []
 
 
 def update_stack(
@@ -196,17 +259,31 @@ def update_stack(
 ) -> None:
     before = (stack.template, stack.parameters, stack.tags)
     after = (template, parameters or {}, stack.tags if tags is None else tags)
-    if not differs(stack, *after):
+    if not stack.status.endswith("_FAILED") and not differs(stack, *after):
         raise ValidationError(message="No updates are to be performed.")
+    stack.keeps = keeps.get()
+    stack.resource_map.failed = set()
+    stack.status = "UPDATE_IN_PROGRESS"
     stack._add_stack_event("UPDATE_IN_PROGRESS", resource_status_reason="User Initiated")
-    try:
-        become(stack, *after)
-        stack.status = "UPDATE_COMPLETE"
-    except Exception as error:
-        stack._add_stack_event("UPDATE_ROLLBACK_IN_PROGRESS", resource_status_reason=reason_of(error))
-        become(stack, *before)
-        stack.status = "UPDATE_ROLLBACK_COMPLETE"
-    stack._add_stack_event(stack.status)
+
+    def work() -> None:
+        ended = "UPDATE_COMPLETE"
+        try:
+            become(stack, *after)
+        except Exception as error:
+            if stack.keeps:
+                ended = "UPDATE_FAILED"
+            else:
+                stack.status = "UPDATE_ROLLBACK_IN_PROGRESS"
+                stack._add_stack_event(stack.status, resource_status_reason=reason_of(error))
+                stack.resource_map.failed = set()
+                with launches.allowed():
+                    become(stack, *before)
+                ended = "UPDATE_ROLLBACK_COMPLETE"
+        stack._add_stack_event(ended)
+        stack.status = ended
+
+    launches.aside(work, lambda: stack)
 
 
 def differs(stack: Stack, template: str, given: dict[str, Any], tags: dict[str, str]) -> bool:
@@ -241,6 +318,36 @@ def become(stack: Stack, template: str, given: dict[str, Any], tags: dict[str, s
 def apply(change_set: ChangeSet) -> None:
     stack = change_set.stack
     become(stack, change_set.template, change_set.parameters, change_set.tags or stack.tags)
+
+
+def there(stack: Stack) -> list[Any]:
+    """Its resources, as far as they are made; moto would make the others when it is asked for them."""
+    resources = stack.resource_map
+    made = [one for one in resources._parsed_resources.values() if hasattr(one, "made_of")]
+    return made + [one for one in list(resources.working.values()) if one.id]
+
+
+def list_stack_resources(response: CloudFormationResponse) -> ActionResult:
+    stack = response.cloudformation_backend.get_stack(response._get_param("StackName"))
+    return ActionResult(
+        {
+            "StackResourceSummaries": [
+                {
+                    "ResourceStatus": one.status,
+                    "LogicalResourceId": one.logical_resource_id,
+                    "LastUpdatedTimestamp": stack.creation_time,
+                    "PhysicalResourceId": one.physical_resource_id,
+                    "ResourceType": one.cf_resource_type,
+                }
+                for one in there(stack)
+            ]
+        }
+    )
+
+
+def shown_outputs(stack: Stack) -> Any:
+    """None before it is made."""
+    return moto_outputs.fget(stack) if stack.status.endswith("_COMPLETE") else []
 
 
 def previous(backend: Any, instance: Any, incoming_params: list[dict[str, Any]]) -> dict[str, Any]:
@@ -308,6 +415,9 @@ def install() -> None:
     Stack._create_resource_map = resource_map
     Stack.parameter_list = property(shown_parameters)
     Stack.update = update_stack
+    Stack.outputs = property(shown_outputs)
+    Stack.stack_resources = property(there)
+    CloudFormationResponse.list_stack_resources = list_stack_resources
     ChangeSet._parse_template = lambda change_set: setattr(
         change_set, "template_dict", templates.parse(change_set.template)
     )

@@ -2,6 +2,7 @@
 
 from moto.cloudformation.exceptions import ValidationError
 
+from aws import launches
 from aws.resource import Properties, Resource
 
 
@@ -114,6 +115,7 @@ class AutoScalingGroup(Resource):
     name_property = "AutoScalingGroupName"
 
     def create(self, name: str, properties: Properties) -> None:
+        self.launch(name, properties)
         self.id = name
         self.given = properties
         tags = self.group_tags(properties)
@@ -125,6 +127,7 @@ class AutoScalingGroup(Resource):
         changed = any(properties.get(key) != self.given.get(key) for key in ("LaunchTemplate", "VPCZoneIdentifier"))
         self.given = properties
         if changed and "AutoScalingRollingUpdate" in self.update_policy:
+            self.launch(self.id, properties)
             (group,) = self.call("autoscaling", "DescribeAutoScalingGroups", AutoScalingGroupNames=[self.id])[
                 "AutoScalingGroups"
             ]
@@ -135,6 +138,11 @@ class AutoScalingGroup(Resource):
                     InstanceId=instance["InstanceId"],
                     ShouldDecrementDesiredCapacity=False,
                 )
+
+    def launch(self, group: str, properties: Properties) -> None:
+        subnets = self.call("ec2", "DescribeSubnets", SubnetIds=properties["VPCZoneIdentifier"])["Subnets"]
+        stack = self.stack_tags["aws:cloudformation:stack-id"]
+        launches.launch(stack, group, subnets[0]["AvailabilityZone"])
 
     def parameters(self, properties: Properties) -> Properties:
         # What is set by calls of their own is of no interest here.

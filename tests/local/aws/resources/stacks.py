@@ -1,5 +1,7 @@
 """Stacks inside stacks."""
 
+import time
+
 from botocore.exceptions import ClientError
 
 from moto.cloudformation.exceptions import ValidationError
@@ -12,7 +14,12 @@ class NestedStack(Resource):
 
     def create(self, name: str, properties: Properties) -> None:
         made = self.call(
-            "cloudformation", "CreateStack", StackName=name, Capabilities=CAPABILITIES, **self.parameters(properties)
+            "cloudformation",
+            "CreateStack",
+            StackName=name,
+            Capabilities=CAPABILITIES,
+            DisableRollback=self.keeps,
+            **self.parameters(properties),
         )
         self.id = made["StackId"]
         self.finish()
@@ -35,7 +42,11 @@ class NestedStack(Resource):
         }
 
     def finish(self) -> None:
-        (stack,) = self.call("cloudformation", "DescribeStacks", StackName=self.id)["Stacks"]
+        while True:
+            (stack,) = self.call("cloudformation", "DescribeStacks", StackName=self.id)["Stacks"]
+            if not stack["StackStatus"].endswith("_IN_PROGRESS"):
+                break
+            time.sleep(0.01)
         if stack["StackStatus"] not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
             raise ValidationError(message=f"Embedded stack {self.id} was not successfully made: {stack['StackStatus']}")
         outputs = stack.get("Outputs", [])
