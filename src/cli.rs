@@ -98,6 +98,12 @@ enum Command {
         /// A check, a phase, or words of a fault or of what was said; without it, list what can be explained
         name: Vec<String>,
     },
+    /// Collect what a bug report needs into one archive, without any secret
+    Doctor {
+        /// The archive; `-` is standard output. Without it, a file in /var/lib/bootstrap
+        #[arg(long, value_name = "FILE")]
+        output: Option<PathBuf>,
+    },
     /// Probe the node once and publish its metrics to CloudWatch
     Metrics {
         /// Print what would be published instead
@@ -187,6 +193,9 @@ pub fn main() -> ExitCode {
             }
         }
         Some(Command::Explain { name }) => commands::explain::explain(&name),
+        Some(Command::Doctor { output: file }) => {
+            commands::doctor::doctor(config, file.as_deref(), output)
+        }
         Some(Command::Metrics { dry_run }) => commands::metrics::tick(config, dry_run, output),
         Some(Command::Config(ConfigCommand::Check)) => commands::config::check(config),
         Some(Command::Config(ConfigCommand::Schema)) => commands::config::schema(),

@@ -6,9 +6,11 @@ use tokio::sync::OnceCell;
 use crate::aws::ec2::describe_volume;
 use crate::aws::imds::{Identity, Imds};
 use crate::aws::sdk_config;
+use crate::aws::secrets::wallet_password;
 use crate::config::{Config, VolumeKind};
 use crate::error::Result;
 use crate::host::Host;
+use crate::secret::Secret;
 
 /// The node that is being set up.
 pub struct Node {
@@ -21,6 +23,7 @@ pub struct Node {
     identity: OnceCell<Identity>,
     aws: OnceCell<SdkConfig>,
     encrypted: OnceCell<bool>,
+    password: OnceCell<Secret>,
 }
 
 impl Node {
@@ -33,6 +36,7 @@ impl Node {
             identity: OnceCell::new(),
             aws: OnceCell::new(),
             encrypted: OnceCell::new(),
+            password: OnceCell::new(),
         }
     }
 
@@ -86,6 +90,12 @@ impl Node {
     pub async fn is_encrypted(&self, id: &str) -> Result<bool> {
         let ask = async || Ok(describe_volume(self.aws().await?, id).await?.encrypted);
         self.encrypted.get_or_try_init(ask).await.copied()
+    }
+
+    /// The wallet password that the next boot would take; asked of Secrets Manager once.
+    pub async fn current_password(&self) -> Result<&Secret> {
+        let ask = async || wallet_password(self.aws().await?, &self.config.secret.arn).await;
+        self.password.get_or_try_init(ask).await
     }
 }
 

@@ -1,6 +1,7 @@
 //! What each command does; one file per command.
 
 pub mod config;
+pub mod doctor;
 pub mod entrypoint;
 pub mod explain;
 pub mod man;

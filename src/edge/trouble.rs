@@ -72,7 +72,7 @@ pub fn last_lines(log: &str, password: Option<&Secret>) -> String {
 }
 
 /// Replaces the password wherever it stands in the text, in every form that a logger or a URL gives it.
-fn redact(text: &str, password: Option<&Secret>) -> String {
+pub fn redact(text: &str, password: Option<&Secret>) -> String {
     let password = password.map(|password| String::from_utf8_lossy(password.expose()));
     let Some(password) = password.as_deref().map(str::trim).filter(|p| !p.is_empty()) else {
         return text.to_owned();

@@ -183,6 +183,7 @@ fn of_phases(facts: &Facts) -> Vec<(&'static str, Finding)> {
                 ("boot-service", if is_done { pass(right) } else { finding })
             }
             ("metrics-cron", _) if finding.0 == Status::Pass => ("metrics", metrics(facts)),
+            ("secret", _) if finding.0 == Status::Pass => ("secret", secret(facts, finding)),
             (_, Some((_, check))) => (*check, finding),
             (phase, None) => (phase, finding),
         };
@@ -239,6 +240,21 @@ fn encrypted(facts: &Facts) -> Finding {
             "the volume that holds the wallet key is not encrypted",
             "copy it: snapshot, encrypted volume from it, then deploy with that volume's id",
         ),
+    }
+}
+
+/// The password that is in memory, beside the one that the next boot would fetch.
+fn secret(facts: &Facts, in_memory: Finding) -> Finding {
+    match &facts.secret_changed {
+        Some(Ok(true)) => warn(
+            "the secret was changed: the next boot takes another wallet password than the one in use",
+            "run: bootstrap --phase secret --force, which says whether the new one opens the key, and what to do",
+        ),
+        Some(Err(error)) if !error.is_transient() => warn(
+            format!("the next boot cannot fetch it: {error}"),
+            error.hint(),
+        ),
+        _ => in_memory,
     }
 }
 
@@ -627,6 +643,7 @@ mod tests {
                 .map(|name| (name, Ok(State::Done(format!("{name} is done")))))
                 .into(),
             encrypted: Some(Ok(true)),
+            secret_changed: Some(Ok(false)),
             root_space: Ok(space),
             data_space: Ok(space),
             keys: Ok(KeyFolder {
@@ -751,6 +768,9 @@ mod tests {
                 container(f).status = "exited".into();
             }, Unhealthy, "skip: because of secret"),
             ("container", |f| says(f, "secret", Ok(needed("no password"))), Degraded, "pass: running for 1 h"),
+            ("secret", |f| f.secret_changed = Some(Ok(true)), Healthy, "warn: the secret was changed: the next boot takes another wallet password than the one in use"),
+            ("secret", |f| f.secret_changed = Some(Err(Error::new("denied", "h"))), Healthy, "warn: the next boot cannot fetch it: denied"),
+            ("secret", |f| f.secret_changed = Some(Err(Error::new("busy", "h").transient())), Healthy, "pass: secret is done"),
             ("volume-encrypted", |f| f.encrypted = Some(Ok(false)), Degraded, "fail: the volume that holds the wallet key is not encrypted"),
             ("volume-encrypted", |f| f.encrypted = Some(Err("denied".into())), Healthy, "skip: AWS did not say: denied"),
             ("disk-root", |f| f.root_space = Ok(Space { free: 14, size: 100 }), Healthy, "warn: 14 % free (0 MiB)"),

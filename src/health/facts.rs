@@ -53,6 +53,9 @@ pub(super) struct Facts {
     pub phases: Vec<(&'static str, Result<State>)>,
     /// Whether the EBS volume is encrypted, where AWS says; `None` where it is an instance store.
     pub encrypted: Option<Answer<bool>>,
+    /// Whether Secrets Manager holds another password than the one in memory; `None` where there is none in memory, or
+    /// AWS gives no answer.
+    pub secret_changed: Option<Result<bool>>,
     /// Room on the root disk, which also holds images and logs.
     pub root_space: Answer<Space>,
     /// Room on the volume.
@@ -95,9 +98,10 @@ pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
     let disk = tokio::time::timeout(AWS_PATIENCE, node.disk()).await;
     let wallet = disk.ok().and_then(Result::ok);
     let wallet = wallet.and_then(|disk| wallet::remembered(host, &disk));
-    let (phases, encrypted, edge) = tokio::join!(
+    let (phases, encrypted, secret_changed, edge) = tokio::join!(
         phases.check(),
         encrypted(node),
+        secret_changed(node),
         edge(host, config, &spec, &progress),
     );
     Facts {
@@ -106,6 +110,7 @@ pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
         os: told(host.os().map(|os| os.name.to_owned())),
         phases,
         encrypted,
+        secret_changed,
         root_space: space(host, "/"),
         data_space: space(host, &config.volume.mount),
         keys: spec.as_ref().map_err(Clone::clone).and_then(|spec| {
@@ -244,6 +249,13 @@ async fn encrypted(node: &Node) -> Option<Answer<bool>> {
             Err(_) => Err(format!("no answer within {} s", AWS_PATIENCE.as_secs())),
         },
     )
+}
+
+async fn secret_changed(node: &Node) -> Option<Result<bool>> {
+    let used = trouble::password(&node.host)?;
+    let current = tokio::time::timeout(AWS_PATIENCE, node.current_password()).await;
+    let differs = |current: &Secret| current.expose() != used.expose();
+    Some(current.ok()?.map(differs))
 }
 
 fn scheduled_since(host: &Host, config: &Config) -> Option<i64> {

@@ -15,6 +15,7 @@
 mod container;
 mod debian;
 mod disk;
+mod doctor;
 mod downloads;
 mod drivers;
 mod faults;
@@ -63,6 +64,7 @@ const THEMES: &[&[Test]] = &[
     rights::TESTS,
     hostile::TESTS,
     output::TESTS,
+    doctor::TESTS,
     soak::TESTS,
 ];
 
