@@ -75,7 +75,7 @@ enum Command {
         /// Keep checking until the node is healthy, for at most this long ("90s", "10m")
         #[arg(long, value_name = "DURATION", value_parser = duration)]
         wait: Option<Duration>,
-        /// Tell of this group of checks alone; repeat for several
+        /// Run only this group of checks; repeat for several
         #[arg(long, value_name = "GROUP", value_parser = PossibleValuesParser::new(GROUPS.iter().map(|(name, _)| *name)))]
         only: Vec<String>,
     },

@@ -13,7 +13,7 @@ tokio::task_local! {
     static FOLLOWER: Arc<dyn Follower>;
 }
 
-/// Says what the running phase is doing now ("waiting for i-0abc… to let go of the volume"): for the log, the live
+/// Says what the running phase is doing now ("waiting for i-0abc… to release the volume"): for the log, the live
 /// view, and the error where it takes too long. Outside a phase nobody hears it.
 pub fn doing(what: &str) {
     let _ = FOLLOWER.try_with(|follower| follower.now(what));

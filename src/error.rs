@@ -3,7 +3,7 @@
 use std::fmt;
 use std::sync::Arc;
 
-/// A failure told for a person: `reason` says what is wrong, `hint` what to do next.
+/// A failure as a person reads it: `reason` says what is wrong, `hint` what to do next.
 ///
 /// A failure is *transient* only where trying the same thing again can help (a timeout, a 503, a held lock);
 /// the retry helper and the engine repeat nothing else.

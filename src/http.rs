@@ -65,7 +65,7 @@ impl Failure {
         !matches!(self.kind, Kind::Untrusted | Kind::Invalid)
     }
 
-    /// The failure told for a person, worth trying again where asking again can help.
+    /// The failure as an error for a person, transient where asking again can help.
     pub fn told(self, reason: impl Into<String>, hint: impl Into<String>) -> Error {
         let passing = self.is_transient();
         Error::new(reason, hint).because(self).transient_if(passing)

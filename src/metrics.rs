@@ -82,7 +82,7 @@ async fn give_gpu_back(node: &Node) -> Result<()> {
     let looked = host.command("nvidia-smi").arg("-L").output().await;
     if !looked.is_ok_and(|looked| nvidia::works(&looked) && looked.stdout.contains("GPU ")) {
         tracing::debug!(
-            "the machine itself has lost its GPU: a restart of the container is no help"
+            "the machine itself has lost its GPU: a restart of the container does not help"
         );
         return Ok(());
     }

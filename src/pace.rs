@@ -1,4 +1,4 @@
-//! How long deliberate waiting lasts: as long as it says, or, in a test's tree, so many times shorter.
+//! The time scale of deliberate waiting: real time, or, in a test's tree, so many times faster.
 //!
 //! Only waiting that nothing else ends goes through here: between tries, between looks, until a limit is over. The time
 //! that a command or an answer may take is never shortened, so a slow test machine fails nothing.
@@ -11,7 +11,7 @@ pub const VARIABLE: &str = "BOOTSTRAP_PACE";
 
 static FASTER: OnceLock<u32> = OnceLock::new();
 
-/// Has all waiting of this process go `times` faster. The first word counts.
+/// Makes all waiting of this process `times` faster. Only the first call counts.
 pub fn hasten(times: u32) {
     let _ = FASTER.set(times.max(1));
 }
@@ -21,7 +21,7 @@ pub fn of(wait: Duration) -> Duration {
     wait / FASTER.get().copied().unwrap_or(1)
 }
 
-/// What a wait that lasts `wait` at this pace lasts in the world: for a time that a library was told with [`of`].
+/// The real duration of what lasts `wait` at this pace: for a time that a library was given with [`of`].
 pub fn in_the_world(wait: Duration) -> Duration {
     wait.saturating_mul(FASTER.get().copied().unwrap_or(1))
 }

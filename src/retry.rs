@@ -57,17 +57,14 @@ pub async fn retry<T, F: Future<Output = Result<T>>>(
                 throttled += 1;
                 let pause = policy.throttled_pause(throttled);
                 doing(&format!("AWS is throttling {what}; waiting for a turn"));
-                tracing::info!(
-                    "{what}: {error}; asking again in {:.1} s",
-                    pause.as_secs_f64()
-                );
+                tracing::info!("{what}: {error}; retrying in {:.1} s", pause.as_secs_f64());
                 crate::pace::pause(pause).await;
             }
             Err(error) if error.is_transient() && failures + 1 < policy.attempts => {
                 failures += 1;
                 let pause = policy.pause(failures);
                 tracing::info!(
-                    "{what}: {error}; trying again in {:.1} s (try {} of {})",
+                    "{what}: {error}; retrying in {:.1} s (try {} of {})",
                     pause.as_secs_f64(),
                     failures + 1,
                     policy.attempts

@@ -11,8 +11,8 @@ use http_body_util::Limited;
 /// In bytes. A secret has 65,536 at most; errors and the other answers are smaller.
 const LARGEST: usize = 1024 * 1024;
 
-/// `client`, but an answer that goes on beyond [`LARGEST`] breaks off there, and is none. An object is handed on as it
-/// comes: whoever asked for it has a bound for it.
+/// `client`, but an answer longer than [`LARGEST`] is cut off there and counts as none. An object is passed on as it
+/// comes: its reader has a bound of its own.
 pub(super) fn bounded(client: SharedHttpClient) -> SharedHttpClient {
     http_client_fn(move |settings, components| {
         SharedHttpConnector::new(Bounded(client.http_connector(settings, components)))

@@ -1,4 +1,4 @@
-//! With whose credentials calls to AWS are signed: the environment's, or those of the instance's role.
+//! The credentials that sign calls to AWS: the environment's, or those of the instance's role.
 
 use std::time::{Duration, SystemTime};
 
@@ -14,13 +14,13 @@ use super::refusal::CREDENTIALS_HINT;
 use crate::error::{Error, OrFail, Result};
 use crate::log::printable;
 
-/// The metadata service has the next credentials at least this long before these end (EC2 guide, "Retrieve security
+/// The metadata service has the next credentials at least this long before these expire (EC2 guide, "Retrieve security
 /// credentials from instance metadata").
 const RENEWAL: Duration = Duration::from_mins(5);
 
 const ROLE: &str = "meta-data/iam/security-credentials";
 
-/// Gives the SDK its credentials; remembers those of the role until they are about to end.
+/// Gives the SDK its credentials; remembers those of the role until they are about to expire.
 #[derive(Debug)]
 pub(super) struct Provider {
     imds: Imds,
@@ -91,7 +91,7 @@ fn lasts(credentials: &Credentials, long: Duration) -> bool {
     end.is_none_or(|end| end > SystemTime::now() + long)
 }
 
-/// What IAM takes as the name of a role.
+/// What IAM accepts as the name of a role.
 fn is_role(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name

@@ -161,7 +161,7 @@ impl Imds {
                     let start: String = value.chars().take(60).collect();
                     Error::new(
                         format!(
-                            "the metadata service's {what} is not one: \"{}\"",
+                            "the metadata service's {what} is invalid: \"{}\"",
                             printable(&start)
                         ),
                         "something other than EC2 answers at the metadata address; look for a proxy or a wrong \
@@ -207,7 +207,7 @@ impl Imds {
             return Err(refused(status, "api/token"));
         }
         if body.is_empty() || !body.bytes().all(|byte| byte.is_ascii_graphic()) {
-            return Err(Error::new("the metadata service's token is not one", HINT));
+            return Err(Error::new("the metadata service's token is invalid", HINT));
         }
         Ok(token.insert(body).clone())
     }
@@ -243,7 +243,7 @@ async fn exchange(request: Request, path: &str) -> Result<(u16, String)> {
     }
 }
 
-/// Which statuses pass by themselves: a timeout, throttling, and the service starting up (canonical/cloud-init#5577).
+/// Which statuses are transient: a timeout, throttling, and the service starting up (canonical/cloud-init#5577).
 fn refused(status: u16, path: &str) -> Error {
     Error::new(
         format!("the metadata service answers {status} ({path})"),
@@ -470,27 +470,27 @@ mod tests {
             (
                 "instance-id",
                 "<html>\u{1b}[31m log in",
-                "instance id is not one: \"<html>\\u{1b}[31m log in\"",
+                "instance id is invalid: \"<html>\\u{1b}[31m log in\"",
             ),
             (
                 "instance-id",
                 "i-0123456789ABCDEF0",
-                "instance id is not one: \"i-0123456789ABCDEF0\"",
+                "instance id is invalid: \"i-0123456789ABCDEF0\"",
             ),
             (
                 "placement/region",
                 "evil.example/",
-                "region is not one: \"evil.example/\"",
+                "region is invalid: \"evil.example/\"",
             ),
             (
                 "placement/availability-zone",
                 "eu-west-1a",
-                "availability zone is not one: \"eu-west-1a\"",
+                "availability zone is invalid: \"eu-west-1a\"",
             ),
             (
                 "instance-type",
                 "large",
-                "instance type is not one: \"large\"",
+                "instance type is invalid: \"large\"",
             ),
         ] {
             let server = identity_with(path, garbage);

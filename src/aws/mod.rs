@@ -32,7 +32,7 @@ use crate::retry::Policy;
 /// What became of a signal to CloudFormation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
-    /// It was taken.
+    /// It was accepted.
     Accepted,
     /// There is nothing in progress that it could be for: not an error, and not worth trying again.
     NobodyWaits,

@@ -28,7 +28,7 @@ pub(super) struct Service {
     pub(super) variable: &'static str,
 }
 
-/// Calls `action` with `parameters`; the root element of its answer. Passing trouble is retried as `aws` says;
+/// Calls `action` with `parameters`; the root element of its answer. Transient failures are retried as `aws` says;
 /// throttling is waited out, for as long as the caller waits.
 pub(super) async fn call(
     aws: &SdkConfig,

@@ -47,7 +47,7 @@ impl Refusal {
         self.status == 429 || THROTTLED.contains(&self.code.as_str())
     }
 
-    /// Whether it passes by itself: throttling, or the service's own trouble.
+    /// Whether it is transient: throttling, or a fault of the service.
     pub(super) fn is_transient(&self) -> bool {
         const PASSING: [&str; 4] = [
             "ServiceUnavailable",
@@ -104,7 +104,7 @@ impl Refusal {
     pub(super) fn into_error(self, what: &str, permission: &str) -> Error {
         if self.status == 200 && self.code.is_empty() {
             return Error::new(
-                format!("{what} was answered with something that AWS does not say"),
+                format!("{what} got a response that does not come from AWS"),
                 "something other than AWS answers; look for a proxy or a wrong AWS_ENDPOINT_URL",
             );
         }
@@ -112,7 +112,7 @@ impl Refusal {
         if self.is_transient() {
             return Error::new(
                 reason,
-                "AWS is busy or in trouble; try again in a few minutes",
+                "AWS is busy or has an outage; try again in a few minutes",
             )
             .transient();
         }
@@ -137,7 +137,7 @@ impl Refusal {
             | "ExpiredTokenException"
             | "InvalidClientTokenId"
             | "UnrecognizedClientException" => CREDENTIALS_HINT,
-            _ => "correct what AWS names here, then run `bootstrap` again",
+            _ => "correct what AWS reports here, then run `bootstrap` again",
         };
         Error::new(reason, hint)
     }

@@ -24,7 +24,7 @@ use crate::retry::retry;
 /// Largest object that is taken, in bytes.
 const LARGEST: u64 = 1024 * 1024 * 1024;
 
-/// A download that brings no byte for this long is taken up again.
+/// A download that receives no byte for this long is resumed.
 const STALLED: Duration = Duration::from_secs(30);
 
 /// What is hashed and written at a time, in bytes, and a little more.
@@ -36,7 +36,7 @@ const UPLOAD: &str = "upload the archive by hand (`aws s3 cp assets.tar.gz s3://
 /// Fetches `s3://bucket/key`, which must have this SHA-256 (lower-case hex), into a file without a name in `folder`: it is
 /// gone when it is closed, however the run ends, so its bytes need not reach the disk.
 ///
-/// A connection that breaks is taken up where it stopped, as long as the object is the same.
+/// A broken connection is resumed where it stopped, as long as the object is the same.
 pub async fn download(
     aws: &SdkConfig,
     bucket: &str,
@@ -78,7 +78,7 @@ struct Source<'a> {
     name: String,
 }
 
-/// What has come of the object.
+/// What has been received of the object.
 struct Partial {
     file: Arc<File>,
     hasher: Hasher,
@@ -176,7 +176,7 @@ impl Partial {
         }
         let of_wanted = |length: u64| match wanted {
             Some(wanted) => format!("{length} of {wanted} bytes"),
-            None => format!("{length} of unknown many bytes"),
+            None => format!("{length} of an unknown number of bytes"),
         };
         let mut body = answer.body;
         let (mut coming, mut come) = (Piece::new(), Piece::new());
@@ -518,7 +518,7 @@ mod tests {
         // Whichever command it was: a tick of the metrics is no run.
         assert_eq!(
             error.hint(),
-            "AWS is busy or in trouble; try again in a few minutes"
+            "AWS is busy or has an outage; try again in a few minutes"
         );
         assert!(error.is_transient());
         assert!(server.received().len() >= 4);

@@ -10,7 +10,7 @@ use crate::secret::Secret;
 
 /// The wallet password that the secret `arn` (or name) holds, as text or as bytes.
 ///
-/// One newline at the end is taken off, since editors and `echo` leave one. Empty, or with a NUL (no environment
+/// One newline at the end is removed, since editors and `echo` leave one. Empty, or with a NUL (no environment
 /// variable can hold it) or another newline (very probably a mistake, and the key would be encrypted with it) it is
 /// an error.
 pub async fn wallet_password(aws: &SdkConfig, arn: &str) -> Result<Secret> {
@@ -258,7 +258,7 @@ mod tests {
             .unwrap_err();
         assert_eq!(
             error.to_string(),
-            "reading the secret arn:x was answered with something that AWS does not say"
+            "reading the secret arn:x got a response that does not come from AWS"
         );
         assert!(!format!("{error:?}").contains("hunter2"));
     }

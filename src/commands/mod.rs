@@ -115,7 +115,7 @@ fn host() -> Host {
     host
 }
 
-/// Refuses to go on without the rights that looking at the whole machine takes.
+/// Refuses to continue without the capabilities that reading the whole machine needs.
 fn need_root(host: &Host) -> Result<(), Exit> {
     if host.is_real() && !rustix::process::geteuid().is_root() {
         complain("error: this must run as root\n  help: repeat the command with sudo");
@@ -164,10 +164,8 @@ fn say(text: &str) {
 
 /// `value` as JSON for people and programs.
 fn json(value: &impl Serialize) -> Result<String> {
-    serde_json::to_string_pretty(value).or_fail(
-        || "cannot write JSON",
-        "report this as a defect of bootstrap",
-    )
+    serde_json::to_string_pretty(value)
+        .or_fail(|| "cannot write JSON", "report this as a bug in bootstrap")
 }
 
 /// Writes to standard error.

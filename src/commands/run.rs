@@ -1,4 +1,4 @@
-//! `bootstrap`: the run itself, from the lock to the word that `CloudFormation` gets.
+//! `bootstrap`: the run itself, from the lock to the signal that `CloudFormation` gets.
 
 use std::path::Path;
 use std::sync::Arc;
@@ -35,7 +35,7 @@ pub struct Run {
     #[arg(long, requires = "phases")]
     pub force: bool,
 
-    /// Have at most this many phases at work at once; without it all that can be
+    /// Run at most this many phases in parallel (default: as many as possible)
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u8).range(1..))]
     pub jobs: Option<u8>,
 }
@@ -147,14 +147,14 @@ async fn to_the_end(
         tokio::spawn(async move { engine.run(&selection, about, &store, observer, &stop).await });
     run.await.unwrap_or_else(|panic| {
         let error = Error::new(
-            "the program hit a defect of its own",
+            "the program hit a bug",
             "run `bootstrap` again; if it happens again, report it with /var/log/bootstrap.log",
         );
         Err(error.because(panic))
     })
 }
 
-/// Tells the stack of the mistakes, where the wait handle can still be made out in the broken file.
+/// Reports the mistakes to the stack, where the wait handle can still be made out in the broken file.
 async fn tell_of_broken_config(file: &Path, mistakes: &str) {
     let handle = std::fs::read(file)
         .ok()

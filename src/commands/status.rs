@@ -94,7 +94,7 @@ fn show(run: Option<&str>, as_json: bool, svg: Option<&Path>) -> Result<()> {
     say(&report::text::timeline(&journal, WIDTH, now));
     say(&report::text::summary(&journal));
     if interrupted {
-        let goes_on = "\n  help: run `bootstrap`, which goes on from there";
+        let goes_on = "\n  help: run `bootstrap`, which continues from there";
         let help = if number == 0 { goes_on } else { "" };
         say(&format!(
             "This run was interrupted (killed, or a power cut).{help}"
@@ -142,7 +142,7 @@ fn is_unfinished(journal: &Journal) -> bool {
     run.is_some_and(|run| run.result == RunResult::Running)
 }
 
-/// Whether the journal says that a run goes on, but none does.
+/// Whether the journal says that a run is in progress, but none is.
 fn was_interrupted(journal: &Journal, host: &Host) -> Result<bool> {
     match &journal.run {
         Some(run) if run.result == RunResult::Running => {

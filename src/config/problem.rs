@@ -1,4 +1,4 @@
-//! One mistake in a config file, and how it is told.
+//! One mistake in a config file, and how it is shown.
 
 use std::fmt::Write as _;
 

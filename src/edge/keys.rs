@@ -1,4 +1,4 @@
-//! The key folder on the volume: what lies there. Only looks; never writes, moves or copies a key.
+//! The key folder on the volume: what is there. Only reads; never writes, moves or copies a key.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -35,7 +35,7 @@ pub struct KeyFolder {
     pub keys: Keys,
     /// Path of the file, where there is exactly one.
     pub file: Option<String>,
-    /// Permissions that let others read the key, each with the command that mends it.
+    /// Permissions that let others read the key, each with the command that fixes it.
     pub unsafe_modes: Vec<(String, String)>,
     /// Files and folders that the node's user does not own.
     pub foreign: Vec<String>,

@@ -1,4 +1,4 @@
-//! What the container's log says when the node cannot start, told with its remedy; the password never quoted.
+//! What the container's log says when the node cannot start, with its remedy; the password is never quoted.
 
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -13,7 +13,7 @@ use crate::secret::Secret;
 const QUOTED_LINES: usize = 5;
 
 // By force: a password that is there is not asked for again, and a container that is up not started again.
-const RESTORE: &str = "put the password that the key was made with back into the secret, then run: bootstrap --phase secret --phase container --force";
+const RESTORE: &str = "put the password with which the key was created back into the secret, then run: bootstrap --phase secret --phase container --force";
 const CORRECT: &str = "correct the secret in Secrets Manager, then run: bootstrap --phase secret --phase container --force";
 
 /// Known fatal texts of the edge node (keystore of thetatoken/theta-protocol-ledger) and of our own entrypoint,

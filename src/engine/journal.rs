@@ -86,7 +86,7 @@ pub enum RunResult {
     Failed,
     /// Not ended, or killed.
     Running,
-    /// Goes on after a reboot.
+    /// Resumes after a reboot.
     Rebooting,
 }
 
@@ -96,7 +96,7 @@ pub enum RunResult {
 pub enum Status {
     /// Not started.
     Pending,
-    /// At work.
+    /// Running.
     Running,
     /// Its check said that it holds.
     Ok,
@@ -227,7 +227,7 @@ impl Journal {
         serde_json::from_slice(bytes).or_fail(garbage, hint)
     }
 
-    /// The journal for a run to go on with. One that cannot be used is set aside with a warning; what a killed run
+    /// The journal for a run to continue. One that cannot be used is set aside with a warning; what a killed run
     /// left as running is pending again.
     pub fn resume(store: &dyn Store) -> Result<Self> {
         let mut journal = match store.load()?.map(|bytes| Self::parse(&bytes)) {
@@ -256,7 +256,7 @@ impl Journal {
     pub fn save(&self, store: &dyn Store) -> Result<()> {
         let mut bytes = serde_json::to_vec_pretty(self).or_fail(
             || "cannot encode the journal",
-            "this is a mistake in the program: report it with the program's version",
+            "this is a bug in the program: report it with the program's version",
         )?;
         bytes.push(b'\n');
         store.save(&bytes)

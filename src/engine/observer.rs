@@ -1,4 +1,4 @@
-//! What a run tells while it goes on.
+//! The events of a run, as it happens.
 
 use super::journal::Record;
 
@@ -19,13 +19,13 @@ pub enum Event<'a> {
     RunFinished,
 }
 
-/// Somebody who follows a run. Called from several tasks; must return quickly.
+/// Someone who follows a run. Called from several tasks; must return quickly.
 pub trait Observer: Send + Sync {
     /// `event` has just happened.
     fn on(&self, event: Event<'_>);
 }
 
-/// Nobody follows.
+/// No one follows.
 impl Observer for () {
     fn on(&self, _: Event<'_>) {}
 }

@@ -21,7 +21,7 @@ use super::work::{Activity, End, perform};
 use crate::error::{Error, Result};
 use crate::log::printable;
 
-/// How long cancelled phases may take to let go (they kill their child processes); some block for a moment.
+/// How long cancelled phases may take to stop (they kill their child processes); some block for a moment.
 const LETTING_GO: Duration = Duration::from_secs(10);
 
 /// What a run has to know about itself.
@@ -33,7 +33,7 @@ pub struct About {
     pub binary_version: String,
     /// How long the whole run may take.
     pub deadline: Duration,
-    /// How many phases may be at work at once.
+    /// How many phases may run in parallel.
     pub jobs: usize,
 }
 
@@ -53,7 +53,7 @@ pub enum Outcome {
     Done,
     /// Not everything: reason and hint name each failed phase with its own; the reason has the causes too.
     Failed(Failure),
-    /// The machine must be rebooted, and the run goes on after that; the text says for whom and why.
+    /// The machine must be rebooted, and the run resumes after that; the text says for whom and why.
     /// The journal knows already.
     Rebooting(String),
 }
@@ -86,7 +86,7 @@ enum Settled {
     Rebooting,
 }
 
-/// A phase at work.
+/// A running phase.
 struct Working {
     activity: Arc<Activity>,
     started: Instant,
@@ -205,7 +205,7 @@ impl<'a> Run<'a> {
                         format!(", of which {} passed before the reboot", lasting(spent.as_secs_f64()))
                     };
                     let whole = lasting(whole.as_secs_f64());
-                    format!("the run was not done within its deadline of {whole}{before}")
+                    format!("the run did not finish within its deadline of {whole}{before}")
                 }
             };
             return self.halt(&halt).await;
@@ -438,9 +438,10 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Cancels what is at work because of `why`, and skips the rest.
+    /// Cancels what is running because of `why`, and skips the rest.
     async fn halt(&mut self, why: &str) {
-        const HINT: &str = "run `bootstrap` again: it goes on from what the machine has";
+        const HINT: &str =
+            "run `bootstrap` again: it continues from the current state of the machine";
         self.tasks.abort_all();
         let _ = tokio::time::timeout(LETTING_GO, async {
             while let Some(joined) = self.tasks.join_next().await {
@@ -490,7 +491,7 @@ impl<'a> Run<'a> {
                 tracing::error!("run failed after {took}: {failure}. {}", failure.hint);
             }
             Outcome::Rebooting(why) => {
-                tracing::info!("run stops after {took} and goes on after a reboot ({why})");
+                tracing::info!("run stops after {took} and resumes after a reboot ({why})");
             }
         }
         self.observer.on(Event::RunFinished);

@@ -138,7 +138,7 @@ fn circle(stuck: &[Entry]) -> Error {
         next = entry.needs.iter().find_map(|need| find(need));
     }
     mistake(format!(
-        "phases need each other in a circle: {}",
+        "phases depend on each other in a cycle: {}",
         path.join(" -> ")
     ))
 }
@@ -146,6 +146,6 @@ fn circle(stuck: &[Entry]) -> Error {
 fn mistake(reason: String) -> Error {
     Error::new(
         reason,
-        "this is a mistake in the program's table of phases: report it with the program's version",
+        "this is a bug in the program's table of phases: report it with the program's version",
     )
 }

@@ -300,11 +300,11 @@ fn refuses_a_table_that_does_not_fit_together() {
             ("b", &["c"], Act::Works),
             ("c", &["a"], Act::Works),
         ]),
-        "phases need each other in a circle: a -> b -> c -> a"
+        "phases depend on each other in a cycle: a -> b -> c -> a"
     );
     assert_eq!(
         refusal(&[("a", &["a"], Act::Works)]),
-        "phases need each other in a circle: a -> a"
+        "phases depend on each other in a cycle: a -> a"
     );
 }
 
@@ -490,7 +490,7 @@ async fn a_phase_that_hangs_fails_by_its_deadline() {
     let finished = run(&row(&world, Act::Hangs)).await;
     assert_eq!(
         reason(&finished, "b"),
-        "not done within its deadline of 10 min"
+        "did not finish within its deadline of 10 min"
     );
     assert!(world.dropped.load(Ordering::SeqCst));
     let record = finished.journal.record("b").unwrap();
@@ -531,7 +531,7 @@ async fn the_deadline_counts_from_before_the_reboot() {
         let run = finished.journal.run.clone().unwrap();
         (run.seconds.unwrap().round(), reason(&finished, "b"))
     };
-    let whole = "the run was not done within its deadline of 5 min";
+    let whole = "the run did not finish within its deadline of 5 min";
     for result in [RunResult::Rebooting, RunResult::Running] {
         let (seconds, said) = run_after(4 * MINUTE, result, "boot-2").await;
         assert!((59.0..=60.0).contains(&seconds), "{seconds}");
@@ -572,13 +572,13 @@ async fn the_run_ends_by_its_deadline() {
         .unwrap();
     assert_eq!(
         reason(&finished, "b"),
-        "the run was not done within its deadline of 5 min"
+        "the run did not finish within its deadline of 5 min"
     );
     let skipped = finished.journal.record("c").unwrap();
     assert_eq!(skipped.status, Skipped);
     assert_eq!(
         skipped.detail,
-        "the run was not done within its deadline of 5 min"
+        "the run did not finish within its deadline of 5 min"
     );
     assert_eq!(finished.journal.record("d").unwrap().status, Fine);
     assert!(world.dropped.load(Ordering::SeqCst));
@@ -591,7 +591,7 @@ async fn a_panic_is_the_failure_of_one_phase() {
     let finished = run(&row(&world, Act::Panics)).await;
     assert_eq!(
         reason(&finished, "b"),
-        "the program made a mistake and panicked: index 7 out of 3"
+        "the program panicked: index 7 out of 3"
     );
     assert_eq!(
         statuses(&finished.journal),
@@ -844,7 +844,7 @@ async fn a_need_whose_check_fails_is_unmet() {
     let finished = run_some(&engine, &selection, &Memory::default()).await;
     assert_eq!(
         reason(&finished, "b"),
-        "needs what does not hold: a (its check failed: the program made a mistake and panicked: oh)"
+        "needs what does not hold: a (its check failed: the program panicked: oh)"
     );
 }
 

@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::log::printable;
 use crate::retry::{Policy, retry};
 
-/// What is worth it is tried three times; the phase's deadline bounds it all.
+/// Transient failures are tried three times; the phase's deadline bounds it all.
 const POLICY: Policy = Policy {
     attempts: 3,
     first_pause: Duration::from_secs(3),
@@ -39,7 +39,7 @@ pub(super) enum End {
     Reboot(String),
 }
 
-/// What a phase is doing; outlives the phase's future, so that a cancelled phase can still be told about.
+/// What a phase is doing; outlives the phase's future, so that a cancelled phase can still be described.
 pub(super) struct Activity {
     name: &'static str,
     doing: Mutex<String>,
@@ -184,7 +184,7 @@ impl Deadline<'_> {
             let name = self.entry.name;
             Err(Error::new(
                 format!(
-                    "not done within its deadline of {}",
+                    "did not finish within its deadline of {}",
                     lasting(self.entry.deadline.as_secs_f64())
                 ),
                 format!("see in /var/log/bootstrap.log what it waited for, then `bootstrap --phase {name}`"),
@@ -219,7 +219,7 @@ fn panicked(panic: &(dyn Any + Send)) -> Error {
         .or_else(|| panic.downcast_ref::<String>().map(String::as_str))
         .unwrap_or("no message");
     Error::new(
-        format!("the program made a mistake and panicked: {said}"),
+        format!("the program panicked: {said}"),
         "report it with the log and the program's version",
     )
 }

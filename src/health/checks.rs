@@ -483,7 +483,7 @@ fn rpc(facts: &Facts) -> Finding {
                 pass(format!("{address}, {chain}, {version}"))
             }
             None => fail(
-                "the node answers, but names no address",
+                "the node answers, but reports no address",
                 "wait: bootstrap verify --wait 15m; if it stays: docker restart edgelauncher",
             ),
         },
@@ -563,7 +563,7 @@ fn metrics(facts: &Facts) -> Finding {
 fn staking(facts: &Facts) -> Finding {
     match &facts.edge.summary {
         Some(summary) => pass(format!("node summary {summary}")),
-        None => skip("the node gives no summary"),
+        None => skip("the node returns no summary"),
     }
 }
 
@@ -762,7 +762,7 @@ mod tests {
             }, Unhealthy, "skip: because of image"),
             ("volume", |f| says(f, "volume", Err(Error::new("it holds xfs", "h"))), Unhealthy, "fail: it holds xfs"),
             ("spec", |f| says(f, "container", Ok(needed("another image"))), Degraded, "fail: another image"),
-            ("metrics", |f| says(f, "metrics-cron", Ok(needed("the table is not as wanted"))), Degraded, "fail: the table is not as wanted"),
+            ("metrics", |f| says(f, "metrics-cron", Ok(needed("the table is not as desired"))), Degraded, "fail: the table is not as desired"),
             ("container", |f| {
                 says(f, "secret", Ok(needed("no password")));
                 container(f).status = "exited".into();
@@ -808,7 +808,7 @@ mod tests {
             ("ports", |f| container(f).ports.truncate(2), Degraded, "fail: port 17935 is not published"),
             ("rpc", |f| f.edge.live.status = Err(Fault::TimedOut), Unhealthy, "fail: no answer within 5 s"),
             ("rpc", |f| { f.edge.live.status = Err(Fault::Refused); container(f).started = since(60); }, Unhealthy, "fail: the connection is refused; the container started 1 min ago"),
-            ("rpc", |f| f.edge.live.status.as_mut().unwrap().address = None, Unhealthy, "fail: the node answers, but names no address"),
+            ("rpc", |f| f.edge.live.status.as_mut().unwrap().address = None, Unhealthy, "fail: the node answers, but reports no address"),
             ("height", |f| f.edge.live.status = Err(Fault::Refused), Unhealthy, "skip: because of rpc"),
             ("key", |f| {
                 says(f, "volume", Ok(needed("not mounted")));
@@ -836,7 +836,7 @@ mod tests {
             ("metrics", |f| f.progress.last_success = None, Degraded, "fail: never published"),
             ("metrics", |f| { f.progress.last_success = None; f.scheduled_since = Some(NOW - 20); }, Healthy, "pass: the first tick is due"),
             ("metrics", |f| { f.progress.last_success = Some(NOW - 9000); f.uptime = 90; }, Healthy, "pass: the first tick is due"),
-            ("staking", |f| f.edge.summary = None, Healthy, "skip: the node gives no summary"),
+            ("staking", |f| f.edge.summary = None, Healthy, "skip: the node returns no summary"),
         ];
         for (name, spoil, verdict, detail) in table {
             assert_eq!(

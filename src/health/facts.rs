@@ -1,4 +1,4 @@
-//! Everything that the health check judges, gathered once and side by side. Failures are values here.
+//! Everything that the health check judges, gathered once and in parallel. Failures are values here.
 
 use std::fs;
 use std::os::unix::fs::MetadataExt;
@@ -28,7 +28,7 @@ const AWS_PATIENCE: Duration = Duration::from_secs(10);
 const HEIGHT_LOOKS: u32 = 16;
 const HEIGHT_PAUSE: Duration = Duration::from_millis(750);
 
-/// A value, or why it could not be had.
+/// A value, or why there is none.
 pub(super) type Answer<T> = std::result::Result<T, String>;
 
 /// Room on a filesystem.

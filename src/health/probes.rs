@@ -19,7 +19,7 @@ pub struct Live {
     pub gpus: Option<Result<Sight, String>>,
 }
 
-/// Looks at the container, the RPC and the GPU inside, side by side.
+/// Looks at the container, the RPC and the GPU inside, in parallel.
 pub async fn live(host: &Host, config: &Config, spec: &Spec) -> Live {
     let rpc = Client::at(config.edge.rpc_bind, spec.rpc.core);
     let gpus = async {

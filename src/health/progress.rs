@@ -62,7 +62,7 @@ pub struct Identity {
 }
 
 impl Progress {
-    /// What the last tick left; nothing where there was none, or where the file is damaged: the next tick mends it.
+    /// What the last tick left; nothing where there was none, or where the file is damaged: the next tick repairs it.
     pub fn load(host: &Host) -> Self {
         host.read(FILE)
             .ok()

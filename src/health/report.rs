@@ -236,7 +236,7 @@ impl Report {
         serde_json::to_string_pretty(&shape).unwrap_or_default()
     }
 
-    /// What fails, the vital first: that is what to mend first, and often why the rest fails.
+    /// What fails, the vital first: that is what to repair first, and often why the rest fails.
     pub fn failing(&self) -> impl Iterator<Item = &Check> {
         let checks = self.by_severity().into_iter();
         checks.take_while(|check| check.status == Status::Fail)

@@ -193,7 +193,7 @@ impl Command {
             .map(|arg| arg.to_string_lossy().into_owned());
         let mut child = self.spawn(program).await.or_fail(
             || format!("cannot start `{command}`"),
-            format!("see whether {} is whole and executable", program.display()),
+            format!("check that {} is intact and executable", program.display()),
         )?;
         let mut group = Group::of(&child);
         let (stdout, stderr) = (child.stdout.take(), child.stderr.take());

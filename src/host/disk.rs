@@ -34,7 +34,7 @@ impl VolumeId {
             Ok(Self(text.to_owned()))
         } else {
             Err(Error::new(
-                format!("`{}` is no EBS volume id", printable(text)),
+                format!("`{}` is not an EBS volume id", printable(text)),
                 "set volume.id in the config to an id like vol-0123456789abcdef0",
             ))
         }
@@ -296,7 +296,7 @@ mod tests {
             "0abc1234",
         ] {
             let error = VolumeId::parse(bad).unwrap_err();
-            assert_eq!(error.reason(), format!("`{bad}` is no EBS volume id"));
+            assert_eq!(error.reason(), format!("`{bad}` is not an EBS volume id"));
         }
     }
 

@@ -1,4 +1,4 @@
-//! What `nvidia-smi` tells of the machine's GPUs.
+//! What `nvidia-smi` reports about the machine's GPUs.
 
 use std::time::Duration;
 
@@ -10,7 +10,7 @@ use crate::log::printable;
 /// "Return value"; NVIDIA/gpu-operator#285).
 const INFOROM_CORRUPTED: i32 = 14;
 
-/// One GPU as nvidia-smi tells it.
+/// One GPU as nvidia-smi reports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Card {
     /// `Tesla T4`
@@ -33,7 +33,7 @@ impl Host {
         let output = command.timeout(Duration::from_secs(30)).output().await;
         let output = output.map_err(|error| error.to_string())?;
         if !works(&output) {
-            // It tells its failures on standard output.
+            // It reports its failures on standard output.
             let (said, more) = (output.stdout.trim(), output.stderr.trim());
             let said = printable(&format!("{said} {more}"));
             return Err(format!("nvidia-smi does not work: {said}"));
@@ -74,7 +74,7 @@ pub fn cards(csv: &str) -> Result<Vec<Card>, String> {
         };
         let is_version = driver.starts_with(|c: char| c.is_ascii_digit());
         if !is_version || name.starts_with('[') || name == "ERR!" {
-            return Err(format!("nvidia-smi says of a GPU: {}", printable(line)));
+            return Err(format!("nvidia-smi reports for a GPU: {}", printable(line)));
         }
         cards.push(Card {
             name: printable(name),
@@ -147,7 +147,7 @@ mod tests {
             let csv = format!("Tesla T4, 580.159.03, Enabled\n{line}\n");
             assert_eq!(
                 cards(&csv).unwrap_err(),
-                format!("nvidia-smi says of a GPU: {line}")
+                format!("nvidia-smi reports for a GPU: {line}")
             );
         }
     }

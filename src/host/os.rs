@@ -17,7 +17,7 @@ pub enum Manager {
     Apt,
 }
 
-/// How the CloudWatch agent is had.
+/// How the CloudWatch agent is obtained.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CloudWatchAgent {
     /// A package of the system's own repositories.
@@ -87,7 +87,7 @@ pub struct Driver {
     pub steps: &'static [Step],
 }
 
-/// A supported operating system, as data: everything that has another name, or is to be had in another way, on another
+/// A supported operating system, as data: everything that has another name, or is obtained in another way, on another
 /// system. Adding one means adding a file beside this one, and a row to [`SUPPORTED`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Os {
@@ -107,11 +107,11 @@ pub struct Os {
     pub ssm_units: &'static [&'static str],
     /// Package of the SSM agent, where the system's repositories have one.
     pub ssm_package: Option<&'static str>,
-    /// How the CloudWatch agent is had.
+    /// How the CloudWatch agent is obtained.
     pub cloudwatch_agent: CloudWatchAgent,
-    /// Where the NVIDIA container toolkit is had.
+    /// Where the NVIDIA container toolkit comes from.
     pub toolkit: Repository,
-    /// How the NVIDIA driver is had.
+    /// How the NVIDIA driver is obtained.
     pub driver: Driver,
 }
 
@@ -150,7 +150,7 @@ impl Host {
         const FILE: &str = "/proc/sys/kernel/osrelease";
         match self.read_text(FILE)? {
             Some(text) if !text.trim().is_empty() => Ok(text.trim().to_owned()),
-            _ => Err(Error::new(format!("there is no {FILE}"), "Mount /proc.")),
+            _ => Err(Error::new(format!("there is no {FILE}"), "mount /proc")),
         }
     }
 }
@@ -170,7 +170,7 @@ pub fn recognise(text: &str, path: &str) -> Result<&'static Os> {
                 found = unquoted(value).ok_or_else(|| {
                     Error::new(
                         format!("line {} of {path} is not KEY=VALUE", index + 1),
-                        format!("Restore {path}: os-release(5) says what it holds."),
+                        format!("restore {path}: os-release(5) says what it holds"),
                     )
                 })?;
             }
@@ -188,7 +188,7 @@ pub fn recognise(text: &str, path: &str) -> Result<&'static Os> {
     if (id.as_str(), version.as_str()) == ("amzn", "2") {
         return Err(Error::new(
             "Amazon Linux 2 has been out of support since 2026-06-30",
-            "Use an AMI of Amazon Linux 2023, or of Ubuntu 24.04, Ubuntu 22.04 or Debian 12.",
+            "use an AMI of Amazon Linux 2023, or of Ubuntu 24.04, Ubuntu 22.04 or Debian 12",
         ));
     }
     let name = match value("PRETTY_NAME").unwrap_or_default() {
@@ -209,7 +209,7 @@ pub fn recognise(text: &str, path: &str) -> Result<&'static Os> {
 fn use_instead() -> String {
     let names: Vec<_> = SUPPORTED.iter().map(|os| os.name).collect();
     format!(
-        "Use an AMI of one of the supported systems: {}.",
+        "use an AMI of one of the supported systems: {}",
         names.join(", ")
     )
 }
@@ -278,17 +278,17 @@ mod tests {
             (
                 "ID=\"amzn\"\nVERSION_ID=\"2\"",
                 "Amazon Linux 2 has been out of support since 2026-06-30",
-                "Use an AMI of Amazon Linux 2023, or of Ubuntu 24.04, Ubuntu 22.04 or Debian 12.",
+                "use an AMI of Amazon Linux 2023, or of Ubuntu 24.04, Ubuntu 22.04 or Debian 12",
             ),
             (
                 "ID=debian\nVERSION_ID=\"11\"\nPRETTY_NAME=\"Debian GNU/Linux 11 (bullseye)\"",
                 "the operating system is Debian GNU/Linux 11 (bullseye), which is not supported",
-                "Use an AMI of one of the supported systems: Amazon Linux 2023, Ubuntu 24.04, Ubuntu 22.04, Debian 12.",
+                "use an AMI of one of the supported systems: Amazon Linux 2023, Ubuntu 24.04, Ubuntu 22.04, Debian 12",
             ),
             (
                 "",
                 "the operating system is a system that does not name itself, which is not supported",
-                "Use an AMI of one of the supported systems: Amazon Linux 2023, Ubuntu 24.04, Ubuntu 22.04, Debian 12.",
+                "use an AMI of one of the supported systems: Amazon Linux 2023, Ubuntu 24.04, Ubuntu 22.04, Debian 12",
             ),
         ];
         for (text, reason, hint) in cases {

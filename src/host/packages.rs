@@ -74,7 +74,7 @@ impl Host {
             return Ok(());
         }
         tracing::info!(
-            "installing once more what an interrupted dnf got to: {}",
+            "reinstalling what an interrupted dnf had begun: {}",
             names.join(" ")
         );
         let reinstall = self.dnf(&["reinstall"]).args(names);

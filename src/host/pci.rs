@@ -81,7 +81,7 @@ impl Host {
             Err(error) => {
                 return Err(error).or_fail(
                     || format!("cannot list {DEVICES}"),
-                    "Check that /sys is mounted.",
+                    "check that /sys is mounted",
                 );
             }
         };

@@ -96,7 +96,7 @@ fn state(host: &Host, wanted: &str) -> Result<State> {
         };
         if hash_of(host, name)?.is_none_or(|found| found != hash) {
             return Ok(State::Needed(format!(
-                "{FOLDER}/{name} is not as it was unpacked"
+                "{FOLDER}/{name} has changed since it was unpacked"
             )));
         }
         known.insert(name.to_owned());
@@ -108,7 +108,7 @@ fn state(host: &Host, wanted: &str) -> Result<State> {
         let name = entry.file_name().to_string_lossy().into_owned();
         if !known.contains(&name) {
             return Ok(State::Needed(format!(
-                "{FOLDER}/{} is not of the archive",
+                "{FOLDER}/{} is not from the archive",
                 printable(&name)
             )));
         }
@@ -448,8 +448,9 @@ mod tests {
         let host = Host::at(root.path());
         unpacked(&host, &[file("edge.json", b"{}")], HASH);
         let path = host.path("/opt/bootstrap/assets/edge.json");
-        let changed =
-            State::Needed("/opt/bootstrap/assets/edge.json is not as it was unpacked".into());
+        let changed = State::Needed(
+            "/opt/bootstrap/assets/edge.json has changed since it was unpacked".into(),
+        );
         fs::write(&path, "{ }").unwrap();
         assert_eq!(state(&host, HASH).unwrap(), changed);
         fs::remove_file(&path).unwrap();
@@ -458,7 +459,7 @@ mod tests {
         fs::write(path.with_file_name("more"), "").unwrap();
         assert_eq!(
             state(&host, HASH).unwrap(),
-            State::Needed("/opt/bootstrap/assets/more is not of the archive".into())
+            State::Needed("/opt/bootstrap/assets/more is not from the archive".into())
         );
         let manifest = path.with_file_name(MANIFEST);
         fs::write(manifest, format!("{HASH}\n00  ../../etc/shadow\n")).unwrap();

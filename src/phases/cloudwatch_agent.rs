@@ -117,8 +117,8 @@ impl CloudWatchAgent {
                 "the signature of {url} is not valid: {}",
                 crate::log::printable(&gpgv.stderr)
             ),
-            "Check that the assets hold AWS's current signing key (\"Verifying the signature of the CloudWatch agent \
-             package\" in the CloudWatch guide), then run bootstrap again.",
+            "check that the assets hold AWS's current signing key (\"Verifying the signature of the CloudWatch agent \
+             package\" in the CloudWatch guide), then run `bootstrap` again",
         ))
     }
 
@@ -149,7 +149,7 @@ impl Phase for CloudWatchAgent {
         }
         if !self.is_applied(&config)? {
             return Ok(State::Needed(
-                "the agent does not have the wanted config".into(),
+                "the agent does not have the desired config".into(),
             ));
         }
         if !host.unit_enabled(UNIT).await? {
@@ -159,7 +159,7 @@ impl Phase for CloudWatchAgent {
             return Ok(State::Needed(format!("{UNIT} is not active")));
         }
         Ok(State::Done(format!(
-            "{UNIT} is active with the wanted config"
+            "{UNIT} is active with the desired config"
         )))
     }
 
@@ -168,7 +168,7 @@ impl Phase for CloudWatchAgent {
         let config = self.wanted()?.ok_or_else(|| {
             Error::new(
                 format!("{ASSET} is missing"),
-                "Put the file into the assets archive, then run `bootstrap --phase assets`.",
+                "put the file into the assets archive, then run `bootstrap --phase assets`",
             )
         })?;
         if !host.package_installed(PACKAGE).await? {
@@ -198,7 +198,7 @@ fn package_url(region: &str, folder: &str) -> String {
 fn rendered(asset: &str, config: &Config) -> Result<String> {
     let mut value: Value = serde_json::from_str(asset).or_fail(
         || format!("{ASSET} is not valid JSON"),
-        "Correct the file, make the assets archive anew, and put its SHA-256 into the config.",
+        "correct the file, rebuild the assets archive, and put its SHA-256 into the config",
     )?;
     if !config.gpu
         && let Some(Value::Object(metrics)) = value.pointer_mut("/metrics/metrics_collected")
@@ -343,13 +343,13 @@ mod tests {
         let state = phase.check().await.unwrap();
         assert_eq!(
             state,
-            State::Done("amazon-cloudwatch-agent.service is active with the wanted config".into())
+            State::Done("amazon-cloudwatch-agent.service is active with the desired config".into())
         );
         phase.apply().await.unwrap();
         tree.file(ASSET, r#"{"agent": {}}"#);
         assert_eq!(
             phase.check().await.unwrap(),
-            State::Needed("the agent does not have the wanted config".into())
+            State::Needed("the agent does not have the desired config".into())
         );
         phase.apply().await.unwrap();
         let calls = tree.calls();
@@ -372,7 +372,7 @@ mod tests {
         assert!(phase.apply().await.is_err());
         assert_eq!(
             phase.check().await.unwrap(),
-            State::Needed("the agent does not have the wanted config".into())
+            State::Needed("the agent does not have the desired config".into())
         );
     }
 

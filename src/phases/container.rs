@@ -57,7 +57,7 @@ impl Phase for Container {
         match find_ours(host, name).await? {
             None => needed(format!("there is no container {name}")),
             Some(found) if found.spec.as_ref() != Some(&wanted.hash) => {
-                needed(format!("{name} was made from another spec or image"))
+                needed(format!("{name} was created from another spec or image"))
             }
             Some(found) if !found.is_up() => needed(format!(
                 "{name} is {}, last exit code {}",
@@ -195,7 +195,7 @@ impl Work<'_> {
         let name = &self.spec.name;
         Error::new(
             format!(
-                "{name} runs, but {} holds no key: it may lie inside the container, which is not replaced",
+                "{name} runs, but {} holds no key: it may be inside the container, which is not replaced",
                 self.spec.key_folder(self.config)
             ),
             format!(
@@ -323,7 +323,7 @@ impl Work<'_> {
             let quoted = trouble::last_lines(&log, trouble::password(self.host).as_ref());
             Error::new(
                 format!("{reason}; {quoted}"),
-                format!("read all of it: docker logs {}", word(name)),
+                format!("read the whole log: docker logs {}", word(name)),
             )
         })
     }
@@ -578,7 +578,7 @@ esac; exit 0"#;
         assert_eq!(
             error.reason(),
             format!(
-                "edgelauncher runs, but {KEYS} holds no key: it may lie inside the container, which is not replaced"
+                "edgelauncher runs, but {KEYS} holds no key: it may be inside the container, which is not replaced"
             )
         );
         let calls = stage.tree.calls();

@@ -23,7 +23,7 @@ const TOOLKIT: &str = "nvidia-container-toolkit";
 pub(super) struct Docker(pub Arc<Node>);
 
 impl Docker {
-    /// What is not as wanted in the files; nothing where all is.
+    /// What is not as desired in the files; nothing where all is.
     fn missing(&self) -> Result<Option<String>> {
         let host = &self.0.host;
         let current = host.read_text(CONFIG)?;
@@ -186,7 +186,7 @@ pub(super) fn data_root(daemon_json: Option<&str>) -> String {
 
 /// daemon.json as an object. What is not one is never overwritten: it is an administrator's.
 fn parsed(current: Option<&str>) -> Result<Map<String, Value>> {
-    const HINT: &str = "Correct /etc/docker/daemon.json by hand, or remove it to get the default.";
+    const HINT: &str = "correct /etc/docker/daemon.json by hand, or remove it to get the default";
     // The engine itself reads over a byte order mark.
     match current.map(|text| without_mark(text).trim()) {
         None | Some("") => Ok(Map::new()),
@@ -211,7 +211,7 @@ pub fn merged(current: Option<&str>) -> Result<Option<String>> {
         let Value::Object(options) = options else {
             return Err(Error::new(
                 format!("\"log-opts\" in {CONFIG} is not a JSON object"),
-                "Correct /etc/docker/daemon.json by hand.",
+                "correct /etc/docker/daemon.json by hand",
             ));
         };
         for (name, value) in [("max-size", "50m"), ("max-file", "3")] {

@@ -8,8 +8,8 @@ use crate::http::{Kind, Request};
 /// The file at `url`, of at most `limit` bytes, within `timeout`. Asked for once: where trying again can help, the
 /// engine tries the phase again.
 pub(super) async fn download(url: &str, limit: u64, timeout: Duration) -> Result<Vec<u8>> {
-    const HINT: &str = "Check that the instance reaches that address (route, NAT, DNS, S3 endpoint), then run bootstrap again.";
-    const TRUST: &str = "Check the clock (`timedatectl`), the CA certificates, and whether a proxy ends TLS on the way, then run bootstrap again.";
+    const HINT: &str = "check that the instance reaches that address (route, NAT, DNS, S3 endpoint), then run `bootstrap` again";
+    const TRUST: &str = "check the clock (`timedatectl`), the CA certificates, and whether a proxy terminates TLS on the way, then run `bootstrap` again";
     tracing::info!("downloading {url}");
     match Request::get(url).limit(limit).timeout(timeout).send().await {
         Ok(response) if response.status == 200 => Ok(response.body),

@@ -117,7 +117,7 @@ async fn cron_missing(host: &Host) -> Result<Option<String>> {
     } else if !host.unit_enabled(unit).await? || !host.unit_active(unit).await? {
         Some(format!("{unit} does not run"))
     } else if host.read(CRON_FILE)?.as_deref() != Some(CRON_TABLE.as_bytes()) {
-        Some(format!("{CRON_FILE} is not as wanted"))
+        Some(format!("{CRON_FILE} is not as desired"))
     } else if host.read(TIMER_FILE)?.is_some() {
         Some(format!("{TIMER_FILE} would start a second tick"))
     } else {
@@ -140,7 +140,7 @@ async fn apply_cron(host: &Host) -> Result<()> {
 async fn timer_missing(host: &Host) -> Result<Option<String>> {
     for (file, content) in UNITS {
         if host.read(file)?.as_deref() != Some(content.as_bytes()) {
-            return Ok(Some(format!("{file} is not as wanted")));
+            return Ok(Some(format!("{file} is not as desired")));
         }
     }
     Ok(
@@ -214,7 +214,7 @@ mod tests {
         let host = &tree.host;
         assert_eq!(
             cron_missing(host).await.unwrap().unwrap(),
-            "/etc/cron.d/bootstrap-metrics is not as wanted"
+            "/etc/cron.d/bootstrap-metrics is not as desired"
         );
         apply_cron(host).await.unwrap();
         assert_eq!(cron_missing(host).await.unwrap(), None);

@@ -21,8 +21,8 @@ const LOADED: &str = "/proc/driver/nvidia/version";
 const PERSISTENCED: &str = "nvidia-persistenced.service";
 /// There while the driver is being installed, so that a run killed before the packages were held is taken up.
 const INSTALLING: &str = "/var/lib/bootstrap/driver-install-unfinished";
-const NOT_THERE: &str = "Use a newer AMI of the same system, since repositories keep packages for recent kernels only; or \
-    name a branch of the driver that they have in \"gpu_driver\" of the config.";
+const NOT_THERE: &str = "use a newer AMI of the same system, since repositories keep packages for recent kernels only; or \
+    name a branch of the driver that they have in \"gpu_driver\" of the config";
 /// DKMS compiles for some minutes on two cores.
 const BUILD: Duration = Duration::from_mins(15);
 
@@ -36,7 +36,7 @@ impl Nvidia {
         if gpus.is_empty() {
             return Err(Error::new(
                 "the config wants a GPU, but the machine has no NVIDIA PCI device",
-                "Use a GPU instance type (g4dn, g5, g6), or set \"gpu\" to false in the config.",
+                "use a GPU instance type (g4dn, g5, g6), or set \"gpu\" to false in the config",
             ));
         }
         Ok(gpus.len())
@@ -53,7 +53,7 @@ impl Nvidia {
                         gpu.name(),
                         gpu.address
                     ),
-                    "Use an instance type of g4dn, g5 or g6 with a whole GPU, or an AMI that brings the driver.",
+                    "use an instance type of g4dn, g5 or g6 with a whole GPU, or an AMI that brings the driver",
                 ));
             }
         }
@@ -99,7 +99,7 @@ impl Nvidia {
                     "the config wants the NVIDIA driver {branch}, but {} has {} only",
                     os.name, os.driver.branch
                 ),
-                "Leave \"gpu_driver\" out of the config, or use another system.",
+                "leave \"gpu_driver\" out of the config, or use another system",
             )),
         }
     }
@@ -161,7 +161,7 @@ impl Phase for Nvidia {
         self.branch()?;
         if self.is_unfinished() {
             return Ok(State::Needed(
-                "the driver's installation was cut off".into(),
+                "the driver's installation was interrupted".into(),
             ));
         }
         Ok(match self.cards().await {
@@ -206,11 +206,11 @@ fn names(packages: &[String]) -> Vec<&str> {
 
 fn judge(devices: usize, cards: &[Card]) -> State {
     let Some(first) = cards.first() else {
-        return State::Needed("nvidia-smi names no GPU".into());
+        return State::Needed("nvidia-smi lists no GPU".into());
     };
     if cards.len() < devices {
         return State::Needed(format!(
-            "nvidia-smi names {} of {devices} GPUs",
+            "nvidia-smi lists {} of {devices} GPUs",
             cards.len()
         ));
     }
@@ -266,9 +266,9 @@ mod tests {
             (
                 2,
                 vec![card(Some(true))],
-                State::Needed("nvidia-smi names 1 of 2 GPUs".into()),
+                State::Needed("nvidia-smi lists 1 of 2 GPUs".into()),
             ),
-            (1, vec![], State::Needed("nvidia-smi names no GPU".into())),
+            (1, vec![], State::Needed("nvidia-smi lists no GPU".into())),
         ];
         for (devices, cards, state) in cases {
             assert_eq!(judge(devices, &cards), state);
@@ -309,7 +309,7 @@ mod tests {
             (error.reason(), error.hint()),
             (
                 "the config wants the NVIDIA driver 580, but Debian 12 has 535 only",
-                "Leave \"gpu_driver\" out of the config, or use another system."
+                "leave \"gpu_driver\" out of the config, or use another system"
             )
         );
     }

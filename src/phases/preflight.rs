@@ -144,7 +144,7 @@ impl Phase for Preflight {
             }
         }
         if host.packages_unfinished() {
-            return Ok(State::Needed("a change of packages was cut off".into()));
+            return Ok(State::Needed("a package change was interrupted".into()));
         }
         if self.update_due() {
             return Ok(State::Needed("security updates are not installed".into()));
@@ -185,7 +185,7 @@ fn root(user: u32) -> Result<()> {
     }
     Err(Error::new(
         format!("bootstrap runs as user {user}, not as root"),
-        "Run it with sudo.",
+        "run it with sudo",
     ))
 }
 
@@ -195,7 +195,7 @@ fn architecture(machine: &str) -> Result<()> {
     }
     Err(Error::new(
         format!("the processor is {machine}, not x86_64"),
-        "Use an x86_64 instance type (g4dn, g5, g6, m7i, …): the edge image exists for no other.",
+        "use an x86_64 instance type (g4dn, g5, g6, m7i, …): the edge image exists for no other",
     ))
 }
 
@@ -233,7 +233,7 @@ fn free(disk: &StatVfs) -> u64 {
 fn statvfs(host: &Host, place: &str) -> Result<StatVfs> {
     rustix::fs::statvfs(host.path(place)).or_fail(
         || format!("cannot ask for the free space of {place}"),
-        "Check that it is mounted.",
+        "check that it is mounted",
     )
 }
 
@@ -244,15 +244,11 @@ fn space(what: &str, free: u64, required: u64) -> Result<()> {
     #[allow(clippy::cast_precision_loss)] // shown with one decimal
     let gib = |bytes: u64| format!("{:.1} GiB", bytes as f64 / GIB as f64);
     Err(Error::new(
-        format!(
-            "{what} has {} free, of {} that are needed",
-            gib(free),
-            gib(required)
-        ),
+        format!("{what} has {} free, but needs {}", gib(free), gib(required)),
         if what == "the root disk" {
-            "Give the instance a larger root volume, or make room on it."
+            "give the instance a larger root volume, or make room on it"
         } else {
-            "Give the instance a larger disk there, or make room on it."
+            "give the instance a larger disk there, or make room on it"
         },
     ))
 }
@@ -261,7 +257,7 @@ fn space(what: &str, free: u64, required: u64) -> Result<()> {
 fn root_disk(host: &Host) -> Result<StatVfs> {
     rustix::fs::statvfs(host.path("/")).or_fail(
         || "cannot ask for the free space of the root disk",
-        "Check that / is mounted.",
+        "check that / is mounted",
     )
 }
 
@@ -272,7 +268,7 @@ fn writable(flags: StatVfsMountFlags) -> Result<()> {
     }
     Err(Error::new(
         "the root disk is read-only, as happens after a disk error",
-        "See `dmesg`; reboot, which checks the disk; if it stays so, replace the instance: the data volume is another disk.",
+        "see `dmesg`; reboot, which checks the disk; if it stays so, replace the instance: the data volume is another disk",
     ))
 }
 
@@ -298,19 +294,19 @@ mod tests {
             ),
             (
                 space("the root disk", 8 * GIB - 1, required(true, false, false)),
-                "the root disk has 8.0 GiB free, of 8.0 GiB that are needed",
+                "the root disk has 8.0 GiB free, but needs 8.0 GiB",
             ),
             (
                 space("the root disk", 9 * GIB, required(true, true, false)),
-                "the root disk has 9.0 GiB free, of 20.0 GiB that are needed",
+                "the root disk has 9.0 GiB free, but needs 20.0 GiB",
             ),
             (
                 space("the root disk", 9 * GIB, required(true, true, true)),
-                "the root disk has 9.0 GiB free, of 14.0 GiB that are needed",
+                "the root disk has 9.0 GiB free, but needs 14.0 GiB",
             ),
             (
                 space("the root disk", GIB, required(false, true, false)),
-                "the root disk has 1.0 GiB free, of 2.0 GiB that are needed",
+                "the root disk has 1.0 GiB free, but needs 2.0 GiB",
             ),
         ];
         for (result, reason) in cases {

@@ -22,7 +22,7 @@ pub(super) async fn add(host: &Host, repository: &Repository) -> Result<()> {
             if !bytes.starts_with(b"-----BEGIN PGP PUBLIC KEY BLOCK-----") {
                 return Err(Error::new(
                     format!("{key_url} is not a public key"),
-                    "Look at what answers there: a proxy may stand between.",
+                    "look at what answers there: a proxy may be in between",
                 ));
             }
             host.add_repository_file(key, &bytes)?;

@@ -62,7 +62,7 @@ impl WalletPassword {
                 "the secret's previous value ({PREVIOUS}) opens it: make that the current one again (aws secretsmanager \
                  update-secret-version-stage --version-stage AWSCURRENT), then run: bootstrap --phase secret --phase container"
             ),
-            _ => "put the password that the key was made with back into the secret (aws secretsmanager put-secret-value), then \
+            _ => "put the password with which the key was created back into the secret (aws secretsmanager put-secret-value), then \
                   run: bootstrap --phase secret --phase container"
                 .into(),
         };

@@ -1,4 +1,4 @@
-//! Phase `signal`: CloudFormation is told that the node is up, or why it is not.
+//! Phase `signal`: CloudFormation is notified that the node is up, or why it is not.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -43,7 +43,7 @@ const DELIVERY: Policy = Policy {
     longest_pause: Duration::from_secs(20),
 };
 
-/// A failure is told fast: someone or something may be about to stop the machine.
+/// A failure is reported fast: someone or something may be about to stop the machine.
 const FAREWELL: Policy = Policy {
     attempts: 3,
     first_pause: Duration::from_secs(1),
@@ -84,15 +84,22 @@ impl Phase for Signal {
             Some(stack) => {
                 let name = stack.short_name();
                 match accepted(node, stack).await? {
-                    None => return Ok(State::Needed(format!("the stack {name} is not told yet"))),
-                    Some(record) if record.failed => {
-                        format!("the stack {name} was told of a failure at {}", record.at)
+                    None => {
+                        return Ok(State::Needed(format!(
+                            "the stack {name} has not been notified yet"
+                        )));
                     }
-                    Some(record) => format!("the stack {name} was told at {}", record.at),
+                    Some(record) if record.failed => {
+                        format!(
+                            "the stack {name} was notified of a failure at {}",
+                            record.at
+                        )
+                    }
+                    Some(record) => format!("the stack {name} was notified at {}", record.at),
                 }
             }
         };
-        // What was told once says nothing about the node of today.
+        // An earlier signal says nothing about the node of today.
         let report = health::verify(node, &super::verified(&self.0)?).await;
         Ok(if is_good(report.verdict) {
             State::Done(format!("verify says {}; {told}", report.verdict.word()))
@@ -149,7 +156,7 @@ pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
             "success"
         };
         tracing::info!(
-            "failure is not signalled: the stack took {word} at {}",
+            "failure is not signalled: the stack accepted {word} at {}",
             record.at
         );
         return;
@@ -176,18 +183,18 @@ pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
         .await
         .is_err()
     {
-        tracing::warn!("CloudFormation was not told of the failure in time");
+        tracing::warn!("CloudFormation was not notified of the failure in time");
     }
 }
 
-/// Tells the wait handle of a config file that cannot be used; nobody else can be told without a config.
+/// Reports an unusable config file to the wait handle; no one else can be reached without a config.
 pub async fn report_broken_config(imds: &Imds, handle: &str, mistakes: &str) {
     let instance = tokio::time::timeout(Duration::from_secs(5), imds.get("meta-data/instance-id"));
     let instance = instance.await.ok().and_then(Result::ok).flatten();
     let unique_id = instance.as_deref().unwrap_or("unknown-instance");
     let put = wait_handle::put(FAREWELL, handle, Status::Failure, mistakes, unique_id, "");
     if let Err(error) = put.await {
-        tracing::warn!("CloudFormation was not told of the failure: {error}");
+        tracing::warn!("CloudFormation was not notified of the failure: {error}");
     }
 }
 
@@ -345,7 +352,7 @@ async fn deliver_failure(
 fn log_failure(what: &str, result: Result<Delivery>) {
     match result {
         Ok(delivery) => tell(what, delivery),
-        Err(error) => tracing::warn!("{what} was not taken: {error}; {}", error.hint()),
+        Err(error) => tracing::warn!("{what} was not accepted: {error}; {}", error.hint()),
     }
 }
 

@@ -196,7 +196,7 @@ mod tests {
             wanted(VolumeKind::Ebs, Some("vol-1; rm"))
                 .unwrap_err()
                 .reason(),
-            "`vol-1; rm` is no EBS volume id"
+            "`vol-1; rm` is not an EBS volume id"
         );
         let store = wanted(VolumeKind::InstanceStore, Some("ignored")).unwrap();
         assert_eq!(store, Source::InstanceStore);

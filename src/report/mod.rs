@@ -12,7 +12,7 @@ use crate::engine::journal::{Record, RunResult, Status};
 /// A phase's place in the last run, in seconds after the run's start.
 struct Row<'a> {
     record: &'a Record,
-    /// Start and duration; `None` where it was not at work in that run.
+    /// Start and duration; `None` where it did not run then.
     at: Option<(f64, f64)>,
 }
 

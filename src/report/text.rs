@@ -224,7 +224,7 @@ fn cells(seconds: f64, total: f64, width: usize) -> usize {
     (seconds / total.max(0.001) * width as f64).round() as usize
 }
 
-/// Columns side by side, two blanks between them, those numbered in `right` aligned to the right.
+/// Columns with two blanks between them; those numbered in `right` are aligned to the right.
 fn table<const N: usize>(lines: &[[String; N]], right: &[usize]) -> String {
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.get(column));

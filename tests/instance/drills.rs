@@ -24,7 +24,7 @@ pub fn a_replaced_instance_waits_for_the_volume_and_has_the_same_address() {
     let (instance, output) = Launch::new("second").attach_existing().release_late().run();
     assert_ne!(instance.id(), old);
     assert_eq!(instance.volume(), volume);
-    let waited = format!("waiting for {old} to let go of {volume} (attached)");
+    let waited = format!("waiting for {old} to release {volume} (attached)");
     assert!(output.contains(&waited), "{waited} is not in {output}");
     assert_eq!(instance.address(), shared.address);
     shared.goes_on_with(instance);
@@ -72,7 +72,7 @@ pub fn a_wrong_image_fails_with_its_reason_and_the_old_one_starts_again() {
         reason.starts_with("container: edgelauncher did not stay up (")
             && reason.contains("); its log ends: ")
             && reason.contains("level=fatal msg=\"this build of the image cannot start\"")
-            && reason.ends_with(". read all of it: docker logs edgelauncher"),
+            && reason.ends_with(". read the whole log: docker logs edgelauncher"),
         "{reason}"
     );
     assert_eq!(signals[1]["LogicalResourceId"], "Node");

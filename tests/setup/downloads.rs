@@ -48,8 +48,8 @@ fn a_package_with_a_bad_signature_is_not_installed() {
         &format!(
             "the signature of {url} is not valid: gpgv: BAD signature from \"Amazon CloudWatch Agent\""
         ),
-        "Check that the assets hold AWS's current signing key (\"Verifying the signature of the CloudWatch agent \
-         package\" in the CloudWatch guide), then run bootstrap again.",
+        "check that the assets hold AWS's current signing key (\"Verifying the signature of the CloudWatch agent \
+         package\" in the CloudWatch guide), then run `bootstrap` again",
     );
     assert!(
         !machine
@@ -80,7 +80,7 @@ fn a_certificate_that_is_not_trusted_is_met_once() {
         &machine,
         "cloudwatch-agent",
         "cannot download https://amazoncloudwatch-agent-us-east-1.s3.us-east-1.amazonaws.com/debian/amd64/latest/amazon-cloudwatch-agent.deb",
-        "Check the clock (`timedatectl`), the CA certificates, and whether a proxy ends TLS on the way, then run bootstrap again.",
+        "check the clock (`timedatectl`), the CA certificates, and whether a proxy terminates TLS on the way, then run `bootstrap` again",
     );
     assert_eq!(machine.phase("cloudwatch-agent")["attempts"], 1);
 }
@@ -103,7 +103,7 @@ fn an_answer_without_an_end_takes_no_memory() {
             "GetSecretValue",
             200,
             secret,
-            "something that AWS does not say",
+            "a response that does not come from AWS",
         ),
         ("GetSecretValue", 400, secret, "refused (HTTP status 400)"),
         ("GetSecretValue", 503, secret, "refused (HTTP status 503)"),
@@ -119,7 +119,7 @@ fn an_answer_without_an_end_takes_no_memory() {
             "PutMetricData",
             200,
             &["metrics"],
-            "something that AWS does not say",
+            "a response that does not come from AWS",
         ),
     ] {
         let peak = |code| {

@@ -39,7 +39,7 @@ fn sigterm_ends_the_run_in_good_order() {
     assert_eq!(signals[0]["Status"], "FAILURE");
     assert_eq!(
         signals[0]["Reason"],
-        "user: stopped by SIGTERM: last seen: user bcuser does not exist; applying. run `bootstrap` again: it goes on from what the machine has"
+        "user: stopped by SIGTERM: last seen: user bcuser does not exist; applying. run `bootstrap` again: it continues from the current state of the machine"
     );
 }
 

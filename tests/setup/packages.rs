@@ -649,7 +649,7 @@ fn real_dnf_installs_another_branch_where_the_config_says_so() {
     );
 }
 
-const NOT_THERE: &str = "Use a newer AMI of the same system, since repositories keep packages for recent kernels only; or name a branch of the driver that they have in \"gpu_driver\" of the config.";
+const NOT_THERE: &str = "use a newer AMI of the same system, since repositories keep packages for recent kernels only; or name a branch of the driver that they have in \"gpu_driver\" of the config";
 const UNSIGNED: &str =
     "packages without a valid signature are never installed: check the repository's key";
 const UNREACHABLE: &str = "check that the instance reaches its package mirrors (route, NAT, DNS, S3 endpoint), then run `bootstrap` again";

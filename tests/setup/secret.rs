@@ -92,7 +92,7 @@ fn a_password_is_proven_before_it_is_used() {
     for (earlier, hint) in [
         (
             "neither",
-            "put the password that the key was made with back into the secret (aws secretsmanager put-secret-value), then \
+            "put the password with which the key was created back into the secret (aws secretsmanager put-secret-value), then \
              run: bootstrap --phase secret --phase container",
         ),
         (
@@ -287,7 +287,7 @@ fn who_dies_with_the_password_tells_nothing() {
                 assert_eq!(traced.code, Some(1), "{said}");
                 let length = PASSWORD.len();
                 let reason = format!(
-                    "the program made a mistake and panicked: range start index 1048576 out of range for slice of \
+                    "the program panicked: range start index 1048576 out of range for slice of \
                      length {length}"
                 );
                 let hint = "report it with the log and the program's version";

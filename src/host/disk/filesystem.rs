@@ -87,7 +87,7 @@ impl Host {
         if now != *saw || !(blank || now.is_only_atari() || now.is_left_by_mkfs(kind)) {
             return Err(Error::new(
                 format!("{path} was to be formatted, but holds {now}"),
-                "see what else works on the device, then run `bootstrap` again; nothing was changed",
+                "see what else uses the device, then run `bootstrap` again; nothing was changed",
             ));
         }
         if self.device_attribute(device, "ro")?.as_deref() != Some("0") {

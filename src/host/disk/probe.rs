@@ -171,7 +171,7 @@ impl fmt::Display for Finding {
                 let kind = kind.to_string();
                 write!(out, "remains of {} {kind} filesystem", article(&kind))
             }
-            Self::Unfinished => out.write_str("of which mkfs.xfs was cut short"),
+            Self::Unfinished => out.write_str("whose mkfs.xfs was interrupted"),
             Self::Partition(name) => write!(out, "partition {name}"),
             Self::Holder(name) => write!(out, "device {name} on top of it"),
             Self::Swap => out.write_str("swap in use"),
@@ -192,7 +192,7 @@ impl Host {
         } else {
             Err(Error::new(
                 format!("{} held {first} at first, then {second}", device.path),
-                "see what else works on the device, then run `bootstrap` again; nothing was changed",
+                "see what else uses the device, then run `bootstrap` again; nothing was changed",
             )
             .transient())
         }
@@ -551,7 +551,7 @@ mod tests {
             assert_eq!(contents.is_left_by_mkfs(Kind::Xfs), unfinished);
             assert!(!contents.is_left_by_mkfs(Kind::Ext4));
             if unfinished {
-                let cut = format!("{named}, of which mkfs.xfs was cut short");
+                let cut = format!("{named}, whose mkfs.xfs was interrupted");
                 assert_eq!(contents.to_string(), cut);
             }
         }

@@ -27,7 +27,7 @@ const ENGINE: &str = "run: bootstrap --phase docker, which starts the engine (se
     `bootstrap` again";
 const PORT: &str =
     "see who has the port (ss -ltnp), stop it, then run: bootstrap --phase container";
-const READ_ARGV: &str = "read in /var/log/bootstrap.log how it was called, put right what it names, then run: bootstrap --phase container";
+const READ_ARGV: &str = "see in /var/log/bootstrap.log how it was called, fix what it reports, then run: bootstrap --phase container";
 const ROOT_DISK: &str =
     "free space on the root disk (docker system df), or give the instance a larger one";
 
@@ -144,7 +144,7 @@ pub const PULL: Tool = Tool {
     chatter: CHATTER,
     lines: 1,
     otherwise: Passes,
-    hint: "run docker pull by hand to see all it says",
+    hint: "run docker pull by hand to see its full output",
     facts: &[
         UNREACHABLE,
         Fact {

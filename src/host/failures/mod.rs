@@ -23,7 +23,7 @@ use crate::log::printable;
 const QUOTED_LINES: usize = 5;
 
 /// What to do where nothing better is known.
-const BY_HAND: &str = "run the command by hand as root to see all it says, put right what it names, then run `bootstrap` again";
+const BY_HAND: &str = "run the command by hand as root to see its full output, fix what it reports, then run `bootstrap` again";
 
 /// What is known about the messages of one tool.
 #[derive(Debug)]

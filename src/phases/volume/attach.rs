@@ -24,7 +24,7 @@ const QUESTIONS: Policy = Policy {
     longest_pause: Duration::from_secs(30),
 };
 
-/// What keeps the volume for so long keeps it for good; the phase's own deadline is a minute later.
+/// Whatever holds the volume for so long holds it for ever; the phase's own deadline is a minute later.
 const PATIENCE: Duration = Duration::from_mins(14);
 
 /// What is to be done about a volume that is not here yet.
@@ -117,12 +117,12 @@ fn never(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Error {
             ),
             format!(
                 "see `lsblk` and `dmesg`; detach it (`aws ec2 detach-volume --volume-id {id}`), then run `bootstrap` again, \
-                 which attaches it anew"
+                 which attaches it again"
             ),
         ),
         Some(holder) => Error::new(
             format!(
-                "{} has not let go of {id} for {minutes} min ({})",
+                "{} has not released {id} for {minutes} min ({})",
                 holder.instance, holder.state
             ),
             format!(
@@ -158,7 +158,7 @@ fn next(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Result<Step> 
             holder.state, holder.device
         ))),
         (Some(holder), _) => Ok(Step::Wait(format!(
-            "waiting for {} to let go of {id} ({})",
+            "waiting for {} to release {id} ({})",
             holder.instance, holder.state
         ))),
         (None, "available") => Ok(Step::Attach),
@@ -263,7 +263,7 @@ mod tests {
             assert_eq!(
                 after("in-use", "a", &[("i-old", state)]),
                 Ok(wait(&format!(
-                    "waiting for i-old to let go of vol-0abc1234 ({state})"
+                    "waiting for i-old to release vol-0abc1234 ({state})"
                 )))
             );
         }

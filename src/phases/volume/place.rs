@@ -120,10 +120,10 @@ impl Place<'_> {
                 "{name} ({path}) holds {contents} and is not mounted at {target}"
             ))),
             Decision::Format if contents.is_left_by_mkfs(*kind) => Ok(State::Needed(format!(
-                "{name} ({path}) holds {contents}: {kind} is to be made again and mounted at {target}"
+                "{name} ({path}) holds {contents}: {kind} will be created again and mounted at {target}"
             ))),
             Decision::Format => Ok(State::Needed(format!(
-                "{name} ({path}) is blank: {kind} is to be made and mounted at {target}"
+                "{name} ({path}) is blank: {kind} will be created and mounted at {target}"
             ))),
             Decision::Ask => Ok(State::Needed(format!(
                 "{name} ({path}) seems to hold {contents}: EC2 is to be asked whether {kind} may be made on it"
@@ -724,7 +724,7 @@ mod tests {
                 .await
                 .unwrap(),
             State::Needed(
-                "vol-0abc1234 (/dev/nvme1n1) is blank: ext4 is to be made and mounted at /data"
+                "vol-0abc1234 (/dev/nvme1n1) is blank: ext4 will be created and mounted at /data"
                     .into()
             )
         );
@@ -917,8 +917,8 @@ mod tests {
                 .await
                 .unwrap(),
             State::Needed(format!(
-                "vol-0abc1234 (/dev/nvme1n1) holds an xfs filesystem (uuid {UUID}), of which mkfs.xfs was cut short: \
-                 xfs is to be made again and mounted at /data"
+                "vol-0abc1234 (/dev/nvme1n1) holds an xfs filesystem (uuid {UUID}), whose mkfs.xfs was interrupted: \
+                 xfs will be created again and mounted at /data"
             ))
         );
         machine.prepare(&Origin::Begun).await;
@@ -932,7 +932,7 @@ mod tests {
     async fn an_xfs_that_is_not_known_to_be_ours_is_never_made_again() {
         Machine::with_half_an_xfs()
             .refuses(&format!(
-                "vol-0abc1234 (/dev/nvme1n1) holds an xfs filesystem (uuid {UUID}), of which mkfs.xfs was cut short; \
+                "vol-0abc1234 (/dev/nvme1n1) holds an xfs filesystem (uuid {UUID}), whose mkfs.xfs was interrupted; \
                  xfs or a blank volume was expected"
             ))
             .await;

@@ -197,7 +197,7 @@ impl Phase for Signalled {
         Ok(if self.1.load(Ordering::Relaxed) {
             State::Done("told".into())
         } else {
-            State::Needed("the stack is not told yet".into())
+            State::Needed("the stack has not been notified yet".into())
         })
     }
 
