@@ -555,9 +555,9 @@ impl<'a> Run<'a> {
     }
 }
 
-/// When the work began that a reboot has cut, wanted or not, and that goes on in this boot.
+/// When the work began that a reboot has cut, wanted or not, and that resumes in this boot.
 fn cut_by_reboot(journal: &Journal, boot_id: &str) -> Option<Timestamp> {
-    let run = journal.run.as_ref()?;
+    let run = &journal.earlier.first()?.run;
     let goes_on = matches!(run.result, RunResult::Rebooting | RunResult::Running);
     (goes_on && run.boot_id != boot_id).then(|| run.first_started.unwrap_or(run.started))
 }
