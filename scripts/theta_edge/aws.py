@@ -93,6 +93,9 @@ def as_words(parameters: dict[str, Any]) -> list[str]:
 
     words = []
     for name, value in parameters.items():
+        if isinstance(value, bool):
+            words.append(("--" if value else "--no-") + xform_name(name, "-"))
+            continue
         words.append("--" + xform_name(name, "-"))
         if isinstance(value, list) and all(isinstance(item, str) for item in value):
             words += value

@@ -228,7 +228,7 @@ class Checks:
 
     # The key that encrypts disks where nobody names one: of the root disk in any case.
 
-    def default_key(self) -> None:
+    def default_key(self, new_volumes: bool) -> None:
         region = self.aws.region
         try:
             key = self.aws.read("ec2", "get_ebs_default_kms_key_id")["KmsKeyId"]
@@ -245,7 +245,9 @@ class Checks:
                 f"aws kms create-grant --region {region} --key-id {key} "
                 f"--grantee-principal arn:{self.aws.partition}:iam::{self.aws.account}:{SERVICE_ROLE} --operations {GRANTED}"
             )
-        if self.value["VolumeType"] != "instance-store" and not self.value.get("VolumeId") and not self._volume_key():
+        if not new_volumes or self.value["VolumeType"] == "instance-store" or self.value.get("VolumeId"):
+            return
+        if not self._volume_key():
             self.problem(
                 f"{what}, and the node could not attach a volume with it: say --parameter KmsKeyArn={key}"
             )

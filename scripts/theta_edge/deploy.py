@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from theta_edge import artifacts, common_stack, fleets, settings, stacks, summary
+from theta_edge import artifacts, common_stack, fleets, guards, settings, stacks, summary
 from theta_edge.artifacts import Binary
 from theta_edge.aws import Aws, Refused
 from theta_edge.checks import Checks
@@ -109,6 +109,8 @@ def main(arguments: list[str]) -> int:
             return 0
         launches = Launches(aws)
         rests = stacks.follow(aws, stack_id, look=launches.look)
+        if rests and wanted.settings.nodes:
+            guards.protect(aws, rests)
         if rests and rests.status == "CREATE_COMPLETE":
             break
         # The volume went with the stack's resources: no instance was there to write on it.
@@ -144,7 +146,7 @@ def _check(aws: Aws, wanted: Wanted, template: Template) -> tuple[str, Stack | N
     checks.sources(wanted.take_over)
     checks.place()
     checks.quota(len(wanted.settings.nodes) or 1)
-    checks.default_key()
+    checks.default_key(new_volumes=True)
     checks.secret()
     password = ""
     if not common and not wanted.settings.given.get("SecretArn"):
@@ -263,6 +265,8 @@ def _create(aws: Aws, wanted: Wanted, template: Template) -> str:
     # One failed node of a fleet takes no other with it, nor a volume whose key may be the only copy.
     keep = wanted.keep_failed or wanted.settings.nodes
     failure: dict[str, Any] = {"OnFailure": "DO_NOTHING"} if keep else {}
+    # A fleet's stack has no volume; those of its nodes get the policy when they are there.
+    guard: dict[str, Any] = {} if wanted.settings.nodes else {"StackPolicyBody": guards.POLICY}
     say(f"Making {wanted.name}: {wanted.settings.value['InstanceType']} in {given['AvailabilityZone']}")
     try:
         made_stack = aws.change(
@@ -273,6 +277,8 @@ def _create(aws: Aws, wanted: Wanted, template: Template) -> str:
             Parameters=stacks.parameters(values, []),
             Capabilities=capabilities,
             Tags=[stacks.PROJECT],
+            EnableTerminationProtection=True,
+            **guard,
             **failure,
         )
     except Refused as refused:

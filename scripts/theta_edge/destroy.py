@@ -213,6 +213,8 @@ class Node:
             lost.append(
                 f"the stack {wanted.name}: the instance with its root disk, the log group, the dashboard, the alarms"
             )
+            if self.stack.protected:
+                lost.append("its protection from being deleted, which is turned off first")
             if self.stack.parameters.get("VolumeType") == "instance-store":
                 lost.append("the instance store with the wallet key: save it first, with scripts/backup-key")
         for volume in self.volumes.values():

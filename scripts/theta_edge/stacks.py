@@ -23,6 +23,8 @@ class Stack:
     status: str
     parameters: dict[str, str]
     outputs: dict[str, str]
+    # From being deleted.
+    protected: bool
 
     @property
     def at_work(self) -> bool:
@@ -68,6 +70,7 @@ def find(aws: Aws, name: str) -> Stack | None:
         {item["ParameterKey"]: item.get("ParameterValue", "") for item in found.get("Parameters", [])},
         # The node's own report is among them.
         {item["OutputKey"]: one_line(item.get("OutputValue", "")) for item in found.get("Outputs", [])},
+        found.get("EnableTerminationProtection", False),
     )
 
 
@@ -126,6 +129,13 @@ def delete(aws: Aws, stack: Stack) -> None:
     say(f"Deleting the stack {stack.name}")
     newest = newest_event(aws, stack.id)
     try:
+        if stack.protected:
+            aws.change(
+                "cloudformation",
+                "update_termination_protection",
+                StackName=stack.name,
+                EnableTerminationProtection=False,
+            )
         aws.change("cloudformation", "delete_stack", StackName=stack.name)
     except Refused as refused:
         raise Failed(f"the stack {stack.name} was not deleted: {refused}") from refused

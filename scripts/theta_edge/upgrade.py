@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import hashlib
 import sys
+from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from theta_edge import artifacts, common_stack, fleets, settings, stacks, summary
+from theta_edge import artifacts, capacity, common_stack, fleets, guards, settings, stacks, summary
 from theta_edge.artifacts import Artifacts, Binary
 from theta_edge.aws import Aws, Refused, pause
 from theta_edge.checks import Checks
@@ -24,7 +25,9 @@ Usage: scripts/upgrade [OPTION…]
 Uploads the binary, the assets and the templates as they are here, and updates the node's stack with
 them and with the options that are given; every other setting stays. The instance is replaced; the
 new one attaches the same volume, so the node keeps its wallet key. If the new one does not become
-healthy, CloudFormation goes back to the old version, and this ends with exit code 1.
+healthy, CloudFormation goes back to the old version, and this ends with exit code 1. Before a node
+gives its instance back, a new one is reserved; where EC2 has none, nothing is changed. Nothing that
+would replace the volume is done.
 
 Shows what will change, what that costs and how long it takes, and asks before it begins.
 
@@ -32,6 +35,7 @@ Shows what will change, what that costs and how long it takes, and asks before i
                               one after another
 {artifacts.HELP}\
   --nodes NAME,NAME…          the nodes of a fleet from now on; the volume of a removed one is kept
+  --unreserved                give the instance back without having made sure of a new one
   --yes                       do not ask
 {settings.HELP}{COMMON_HELP}
 Without any option it takes the node to the version that lies here, with a new instance and, with
@@ -54,6 +58,7 @@ class Wanted:
 
     name: str = "theta-edge-node"
     binary: Binary = field(default_factory=Binary)
+    unreserved: bool = False
     yes: bool = False
     settings: Settings = field(default_factory=Settings)
 
@@ -61,7 +66,10 @@ class Wanted:
 def main(arguments: list[str]) -> int:
     shared, wanted = Common(), Wanted()
     for option, value in options(
-        arguments, shared, ["--name", "--binary", "--binary-sha256", *settings.VALUED], ["--yes", *settings.FLAGS]
+        arguments,
+        shared,
+        ["--name", "--binary", "--binary-sha256", *settings.VALUED],
+        ["--unreserved", "--yes", *settings.FLAGS],
     ):
         if option == "--name":
             wanted.name = value
@@ -69,6 +77,8 @@ def main(arguments: list[str]) -> int:
             wanted.binary.source = value
         elif option == "--binary-sha256":
             wanted.binary.sha256 = value
+        elif option == "--unreserved":
+            wanted.unreserved = True
         elif option == "--yes":
             wanted.yes = True
         else:
@@ -88,8 +98,12 @@ def main(arguments: list[str]) -> int:
     for line in artifacts.upload(aws, common.outputs["Bucket"], made):
         print(line, file=sys.stderr, flush=True)
     newest, launches = stacks.newest_event(aws, stack.id), Launches.after(aws, stack)
-    _update(aws, wanted, stack, template)
-    rests = None if aws.dry_run else stacks.follow(aws, stack.id, newest, launches.look)
+    reserve = template is NODE and not wanted.unreserved
+    with capacity.held(aws, wanted.name, wanted.settings) if reserve else nullcontext():
+        _update(aws, wanted, stack, template)
+        rests = None if aws.dry_run else stacks.follow(aws, stack.id, newest, launches.look)
+    if rests:
+        guards.protect(aws, rests)
     if template is FLEET and (aws.dry_run or (rests and rests.status == "UPDATE_COMPLETE")):
         _replace_instances(aws, wanted.name, stack)
     if not aws.dry_run:
@@ -136,6 +150,7 @@ def _check(aws: Aws, wanted: Wanted, template: Template, stack: Stack) -> None:
     checks.machine()
     checks.zone()
     checks.volume()
+    checks.default_key(new_volumes=bool(set(wanted.settings.nodes) - set(stack.nodes)))
     checks.secret()
     problems.report()
 
@@ -190,7 +205,8 @@ def _show(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> None:
         now, then = stack.parameters.get(key, ""), wanted.settings.given.get(key)
         if then is not None and (key not in stack.parameters or then != now):
             lines.append((key, f"{now or 'nothing'} -> {then or 'nothing'}"))
-    lines.append(("instance", "a new one, on the same volume"))
+    reserved = template is NODE and not wanted.unreserved
+    lines.append(("instance", "a new one, on the same volume" + (", reserved before the old one goes" if reserved else "")))
     lines.append(("cost", summary.costs(wanted.settings)))
     each = " for each node" if template is FLEET else ""
     lines.append(("time", f"10 to 30 minutes{each}, in which the node is away"))
@@ -208,20 +224,22 @@ def _update(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> None:
     # A new parameter has its default; one that the new template lacks may not be named.
     values = {key: given[key] for key in template.parameters if key in given}
     kept = [key for key in template.parameters if key in stack.parameters and key not in given]
-    # One failed node of a fleet takes no other with it. CloudFormation replaces no resource then, so only where it matters.
+    call: dict[str, Any] = {
+        "TemplateURL": url,
+        "Parameters": stacks.parameters(values, kept),
+        "Capabilities": capabilities,
+    }
+    if template is NODE:
+        if not guards.update(aws, stack, **call):
+            print("The stack is so already.")
+        return
+    # No change set tells of what nested stacks would do, or of a list that grew (cfn-language-discussion#152, #146).
+    # One failed node takes no other with it. CloudFormation replaces no resource then, so only where it matters.
     added = set(wanted.settings.nodes) - set(stack.nodes)
     keep: dict[str, Any] = {"DisableRollback": True} if added or stack.status in KEPT else {}
     say(f"Updating {wanted.name}")
     try:
-        aws.change(
-            "cloudformation",
-            "update_stack",
-            StackName=wanted.name,
-            TemplateURL=url,
-            Parameters=stacks.parameters(values, kept),
-            Capabilities=capabilities,
-            **keep,
-        )
+        aws.change("cloudformation", "update_stack", StackName=wanted.name, **call, **keep)
     except Refused as refused:
         if "No updates are to be performed" not in str(refused):
             raise Failed(f"{wanted.name} was not updated: {refused}") from refused

@@ -21,6 +21,7 @@ import deployed
 from aws import pages, templates
 from aws.resources.waiting import WaitCondition
 from operate import REPO, environment, run, would_run
+from theta_edge.guards import POLICY
 
 # With what a shell, JSON or a percent format would stumble over.
 PASSWORD = "canary \"quoted\" $HOME `x` \\n %s é'"
@@ -192,6 +193,7 @@ def test_a_dry_run_prints_every_call_and_makes_none(aws, binary, password):
         "--template-url", f"https://<Bucket of {COMMON}>.s3.us-east-1.amazonaws.com/{key['node.yaml']}",
         "--parameters", json.dumps(as_json, separators=(",", ":")), "--capabilities", "CAPABILITY_IAM",
         "--tags", '[{"Key":"Project","Value":"AWS_THETA_EDGE"}]',
+        "--enable-termination-protection", "--stack-policy-body", POLICY,
     ]  # fmt: skip
 
 

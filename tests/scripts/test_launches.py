@@ -158,7 +158,7 @@ def test_an_upgrade_that_gets_no_instance_goes_back_at_once(aws, common, binary)
         {"ActivityId": "old", "StatusCode": "Failed", "StatusMessage": "long ago", "StartTime": "2020-01-01T00:00:00Z"}
     ]
     launches.refusals["us-east-1a"] = NONE_THERE
-    ended = upgrade(aws, binary, "--yes", "--instance-type", "g4dn.2xlarge")
+    ended = upgrade(aws, binary, "--yes", "--unreserved", "--instance-type", "g4dn.2xlarge")
     assert ended.returncode == 1
     assert told(NONE_THERE) in ended.stdout and "long ago" not in ended.stdout
     assert ended.stderr.split("\nupgrade: ")[1].startswith(

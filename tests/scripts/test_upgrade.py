@@ -70,7 +70,7 @@ def test_only_what_was_asked_for_changes_and_the_wait_condition_flips(aws, node,
   AssetsKey          assets/{"0" * 64}/assets.tar.gz -> {changed["AssetsKey"]}
   AssetsSha256       {"0" * 64} -> {changed["AssetsSha256"]}
   WaitOn             first -> second
-  instance           a new one, on the same volume
+  instance           a new one, on the same volume, reserved before the old one goes
 """
     # The events of this update only.
     assert "Ready2" in followed and "SecurityGroup" not in followed
@@ -122,14 +122,21 @@ def test_a_dry_run_prints_the_call_and_makes_none(aws, node, binary):
     before = parameters(aws, NAME)
     ended = upgrade(aws, binary, "--dry-run", "--image-digest", "sha256:" + "a" * 64)
     assert (ended.returncode, ended.stderr) == (0, "")
-    *uploads, call = would_run(ended.stdout)
+    calls = would_run(ended.stdout)
+    uploads, (reserve, call, execute) = calls[:4], calls[4:7]
     assert [upload[3:5] for upload in uploads] == [["s3api", "put-object"]] * 4
+    assert reserve[3:7] == ["ec2", "create-capacity-reservation", "--instance-type", "g4dn.xlarge"]
     node_key = uploads[2][8]
-    assert call[:7] == ["aws", "--region", "us-east-1", "cloudformation", "update-stack", "--stack-name", NAME]
+    assert call[:7] == ["aws", "--region", "us-east-1", "cloudformation", "create-change-set", "--stack-name", NAME]
     bucket = deployed.output(aws, "theta-edge-common", "Bucket")
-    assert call[7:10] == ["--template-url", f"https://{bucket}.s3.us-east-1.amazonaws.com/{node_key}", "--parameters"]
-    assert call[11:] == ["--capabilities", "CAPABILITY_IAM"]
-    given = {item.pop("ParameterKey"): item for item in json.loads(call[10])}
+    assert call[7] == "--change-set-name" and call[9:11] == ["--change-set-type", "UPDATE"]
+    assert call[11:14] == ["--template-url", f"https://{bucket}.s3.us-east-1.amazonaws.com/{node_key}", "--parameters"]
+    assert call[15:] == ["--capabilities", "CAPABILITY_IAM"]
+    assert execute[3:] == [
+        "cloudformation", "execute-change-set", *call[5:9], "--no-disable-rollback",
+    ]  # fmt: skip
+    assert calls[7:] == []
+    given = {item.pop("ParameterKey"): item for item in json.loads(call[14])}
     assert given.keys() == before.keys()
     new = {key for key, value in given.items() if value != {"UsePreviousValue": True}}
     assert new == {"ImageDigest", "BinaryKey", "BinarySha256", "AssetsKey", "AssetsSha256", "WaitOn"}

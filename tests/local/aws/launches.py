@@ -14,11 +14,15 @@ from uuid import uuid4
 from moto.autoscaling.responses import AutoScalingResponse
 from moto.cloudformation.exceptions import ValidationError
 from moto.core.responses import ActionResult
+from moto.ec2.exceptions import EC2ClientError
+from moto.ec2.responses import EC2Response
 
 # By zone, what EC2 says instead of launching anything there. Once there are such zones, operations on stacks go on after
 # the call that began them has been answered.
 refusals: dict[str, str] = {}
 activities: dict[str, list[dict[str, Any]]] = {}
+# Of capacity, as long as nobody has cancelled them.
+reservations: list[str] = []
 
 
 @dataclass
@@ -34,6 +38,7 @@ waiting: dict[str, Waiting] = {}
 def reset() -> None:
     refusals.clear()
     activities.clear()
+    reservations.clear()
     waiting.clear()
 
 
@@ -103,5 +108,20 @@ def describe_scaling_activities(response: AutoScalingResponse) -> ActionResult:
     return ActionResult({"Activities": activities.get(group, [])})
 
 
+def create_capacity_reservation(response: EC2Response) -> ActionResult:
+    zone = response._get_param("AvailabilityZone")
+    if words := refusals.get(zone):
+        raise EC2ClientError("InsufficientInstanceCapacity", words)
+    reservations.append(f"cr-{uuid4().hex[:17]}")
+    return ActionResult({"CapacityReservation": {"CapacityReservationId": reservations[-1], "State": "active"}})
+
+
+def cancel_capacity_reservation(response: EC2Response) -> ActionResult:
+    reservations.remove(response._get_param("CapacityReservationId"))
+    return ActionResult({"Return": True})
+
+
 def install() -> None:
+    EC2Response.create_capacity_reservation = create_capacity_reservation
+    EC2Response.cancel_capacity_reservation = cancel_capacity_reservation
     AutoScalingResponse.describe_scaling_activities = describe_scaling_activities

@@ -21,7 +21,7 @@ import requests
 from moto.moto_server.werkzeug_app import DomainDispatcherApplication, MotoRequestHandler, create_backend_app
 from werkzeug.serving import BaseWSGIServer, make_server
 
-from aws import admission, commands, connection, corrections, imports, launches, pages, stacks
+from aws import admission, changes, commands, connection, corrections, imports, launches, pages, stacks
 from aws.commands import RunCommand
 from aws.resources import waiting
 
@@ -93,6 +93,7 @@ def install() -> None:
     admission.install()
     commands.install()
     corrections.install()
+    changes.install()
     imports.install()
     launches.install()
     pages.install()

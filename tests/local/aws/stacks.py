@@ -5,7 +5,7 @@ from typing import Any
 
 from moto.cloudformation import parsing
 from moto.cloudformation.exceptions import ValidationError
-from moto.cloudformation.models import ChangeSet, CloudFormationBackend, Event, Stack, cloudformation_backends
+from moto.cloudformation.models import CloudFormationBackend, Event, Stack, cloudformation_backends
 from moto.cloudformation.parsing import OutputMap, ResourceMap
 from moto.cloudformation.responses import CloudFormationResponse
 from moto.core.responses import ActionResult
@@ -315,11 +315,6 @@ def become(stack: Stack, template: str, given: dict[str, Any], tags: dict[str, s
     backend.exports.update({export.name: export for export in stack.exports})
 
 
-def apply(change_set: ChangeSet) -> None:
-    stack = change_set.stack
-    become(stack, change_set.template, change_set.parameters, change_set.tags or stack.tags)
-
-
 def there(stack: Stack) -> list[Any]:
     """Its resources, as far as they are made; moto would make the others when it is asked for them."""
     resources = stack.resource_map
@@ -418,9 +413,5 @@ def install() -> None:
     Stack.outputs = property(shown_outputs)
     Stack.stack_resources = property(there)
     CloudFormationResponse.list_stack_resources = list_stack_resources
-    ChangeSet._parse_template = lambda change_set: setattr(
-        change_set, "template_dict", templates.parse(change_set.template)
-    )
-    ChangeSet.apply = apply
     CloudFormationBackend.create_stack = create_stack
     CloudFormationBackend._resolve_update_parameters = previous

@@ -8,6 +8,8 @@ from aws.resource import Properties, Resource
 
 class Volume(Resource):
     type = "AWS::EC2::Volume"
+    # CloudFormation would make another volume, without the wallet's key.
+    fixed = ("AvailabilityZone", "Encrypted", "SnapshotId", "KmsKeyId")
 
     def create(self, name: str, properties: Properties) -> None:
         self.given = properties
@@ -17,8 +19,8 @@ class Volume(Resource):
         self.attributes = {"VolumeId": self.id}
 
     def update(self, properties: Properties) -> None:
-        for fixed in ("AvailabilityZone", "Encrypted", "SnapshotId", "KmsKeyId"):
-            # CloudFormation would make another volume, without the wallet's key: no template of ours may lead there.
+        for fixed in self.fixed:
+            # No template of ours may lead there.
             if properties.get(fixed) != self.given.get(fixed):
                 raise ValidationError(message=f"{self.id} would be replaced, since {fixed} changed")
         changed = {
