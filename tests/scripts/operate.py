@@ -8,7 +8,10 @@ import struct
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 from unittest import mock
+
+from deployer import CALLS
 
 REPO = Path(__file__).parents[2]
 
@@ -25,9 +28,29 @@ def environment(aws) -> dict[str, str]:
     }
 
 
+# What the commands have called, as service.Operation, with its parameters.
+calls: list[tuple[str, dict[str, Any]]] = []
+
+
+def record(params: dict[str, Any], model: Any, **_: Any) -> None:
+    call = f"{model.service_model.service_name}.{model.name}"
+    # What an operator needs for it stands in the policy that an administrator gives them.
+    assert call in CALLS, f"say in deployer.py which actions {call} needs"
+    calls.append((call, params))
+
+
 def run(aws, script: str, *arguments: str, cwd: Path | None = None, **more: str) -> subprocess.CompletedProcess[str]:
     """As a process of its own would, without a terminal; `more` are variables of its environment."""
     from theta_edge import command
+    from theta_edge.aws import Aws
+
+    client = Aws._client
+
+    def recorded(self, service: str):
+        made = client(self, service)
+        # By name, so that a client that is there already is not recorded twice.
+        made.meta.events.register("provide-client-params", record, unique_id="record")
+        return made
 
     out, err = io.StringIO(), io.StringIO()
     with (
@@ -37,6 +60,7 @@ def run(aws, script: str, *arguments: str, cwd: Path | None = None, **more: str)
         contextlib.chdir(cwd or "."),
         contextlib.redirect_stdout(out),
         contextlib.redirect_stderr(err),
+        mock.patch.object(Aws, "_client", recorded),
     ):
         code = command.run(script, list(arguments))
     return subprocess.CompletedProcess(script, code, out.getvalue(), err.getvalue())
