@@ -76,6 +76,8 @@ CALLS: dict[str, list[tuple[str, str]]] = {
     "ssm.GetAutomationExecution": [
         ("ssm:GetAutomationExecution", f"arn:aws:ssm:{HERE}:automation-execution/{{AutomationExecutionId}}")
     ],
+    # Of the drill only; its help says so.
+    "ec2.TerminateInstances": [],
     # Everybody may ask who they are.
     "sts.GetCallerIdentity": [],
 }  # fmt: skip

@@ -46,7 +46,7 @@ def requests(server, tmp_path_factory) -> list[dict]:
         client = server.client("logs")
         client.create_log_stream(logGroupName=f"/theta-edge/{NAME}", logStreamName="i-1/bootstrap")
         command("logs")
-        command("backup-key", "--output", str(folder / "key"))
+        command("backup-key", "--to", str(folder / "key"), "--passphrase-file", str(password))
         command("upgrade", "--yes")
         key = server.client("kms").create_key()["KeyMetadata"]["Arn"]
         operate.calls += [("kms.GetKeyPolicy", {"KeyId": key}), ("kms.ListGrants", {"KeyId": key})]
