@@ -134,7 +134,7 @@ pub async fn attach_volume(
             format!("{volume} is in another availability zone than {instance}"),
             "start the node in the volume's zone, or make a snapshot and a volume from it in the node's zone",
         )),
-        _ => Err(refused(refusal, aws, &what, volume)),
+        _ => Err(told(refusal, aws, &what, volume)),
     }
 }
 
@@ -155,6 +155,11 @@ pub async fn tag_volume(aws: &SdkConfig, volume: &str, key: &str, value: &str) -
 }
 
 fn refused(refusal: Refusal, aws: &SdkConfig, what: &str, id: &str) -> Error {
+    let settles = refusal.may_settle();
+    told(refusal, aws, what, id).transient_if(settles)
+}
+
+fn told(refusal: Refusal, aws: &SdkConfig, what: &str, id: &str) -> Error {
     let region = aws.region().map_or("this region", AsRef::as_ref);
     match refusal.code.as_str() {
         "InvalidVolume.NotFound" | "InvalidVolumeID.Malformed" | "InvalidParameterValue"

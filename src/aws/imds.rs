@@ -22,7 +22,7 @@ const PATIENCE: Policy = Policy {
     longest_pause: Duration::from_secs(5),
 };
 
-/// Every instance has an id, a zone and a type; but a service that is just starting can deny it, or answer rubbish, for
+/// Every instance has an id, a zone and a type; but a service that is just starting can deny or refuse it, or answer rubbish, for
 /// some seconds after boot (canonical/cloud-init#5577).
 const ODD_ANSWERS: u32 = 6;
 
@@ -155,9 +155,12 @@ impl Imds {
     ) -> Result<String> {
         let mut odd = 0;
         loop {
-            let error = match self.get(path).await? {
-                Some(value) if is_valid(&value) => return Ok(value),
-                Some(value) => {
+            let error = match self.get(path).await {
+                Ok(Some(value)) if is_valid(&value) => return Ok(value),
+                // It has been asked for patiently.
+                Err(error) if error.is_transient() => return Err(error),
+                Err(error) => error,
+                Ok(Some(value)) => {
                     let start: String = value.chars().take(60).collect();
                     Error::new(
                         format!(
@@ -168,7 +171,7 @@ impl Imds {
                          AWS_EC2_METADATA_SERVICE_ENDPOINT",
                     )
                 }
-                None => Error::new(
+                Ok(None) => Error::new(
                     format!("the metadata service has no {what} (404 for {path})"),
                     HINT,
                 ),

@@ -58,6 +58,25 @@ impl Refusal {
         self.status >= 500 || self.is_throttled() || PASSING.contains(&self.code.as_str())
     }
 
+    /// Whether the same call may be answered otherwise some seconds later: what was made moments ago (a role's policy, a
+    /// volume) is not known everywhere yet (IAM and EC2 guides, "eventual consistency"), and a clock that was wrong at boot
+    /// has been set.
+    pub(super) fn may_settle(&self) -> bool {
+        self.is_denied() || self.is_about_clock() || self.code.ends_with(".NotFound")
+    }
+
+    /// Whether the signature's time is not AWS's.
+    fn is_about_clock(&self) -> bool {
+        const CLOCK: [&str; 5] = [
+            "RequestExpired",
+            "RequestTimeTooSkewed",
+            "SignatureDoesNotMatch",
+            "InvalidSignatureException",
+            "AuthFailure",
+        ];
+        CLOCK.contains(&self.code.as_str())
+    }
+
     /// Whether the role lacks a permission.
     pub(super) fn is_denied(&self) -> bool {
         const DENIED: [&str; 4] = [
@@ -126,11 +145,7 @@ impl Refusal {
             );
         }
         let hint = match self.code.as_str() {
-            "RequestExpired"
-            | "SignatureDoesNotMatch"
-            | "AuthFailure"
-            | "RequestTimeTooSkewed"
-            | "InvalidSignatureException" => {
+            _ if self.is_about_clock() => {
                 "check the instance's clock (`timedatectl`) and its credentials"
             }
             "ExpiredToken"

@@ -45,15 +45,23 @@ async fn of_stage(aws: &SdkConfig, arn: &str, stage: Option<&str>) -> Result<Sec
 }
 
 fn password(mut bytes: Vec<u8>, arn: &str) -> Result<Secret> {
+    // The end of a file's one line, as editors write it.
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
+        if bytes.last() == Some(&b'\r') {
+            bytes.pop();
+        }
     }
     let fault = if bytes.is_empty() {
         "is empty"
     } else if has_byte_order_mark(&bytes) {
         "begins with a byte order mark"
-    } else if is_json_object(&bytes) {
+    } else if has_invisible_end(&bytes) {
+        "begins or ends with a character that nobody sees"
+    } else if is_json(&bytes, b'{') {
         "is a JSON object"
+    } else if is_json(&bytes, b'[') {
+        "is a JSON array"
     } else if bytes.contains(&0) {
         "contains a NUL byte"
     } else if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
@@ -63,6 +71,10 @@ fn password(mut bytes: Vec<u8>, arn: &str) -> Result<Secret> {
     };
     bytes.zeroize();
     let hint = match fault {
+        "begins or ends with a character that nobody sees" => {
+            "it was copied along from a web page or an editor: type the password anew and store it again (aws secretsmanager \
+             put-secret-value), then run: bootstrap --phase secret --phase container --force"
+        }
         "is a JSON object" => {
             "the console's \"key/value\" makes a JSON object of it: store the wallet password itself as plain text (\"Plaintext\" in \
              the console, or aws secretsmanager put-secret-value), then run: bootstrap --phase secret --phase container --force"
@@ -91,13 +103,26 @@ fn has_byte_order_mark(bytes: &[u8]) -> bool {
         .any(|mark| bytes.starts_with(mark))
 }
 
-/// Whether Secrets Manager's console made it from keys and values. Looked at without keeping a copy.
-fn is_json_object(bytes: &[u8]) -> bool {
+/// A no-break space, a space without width, a mark of direction: nothing that anyone types.
+fn has_invisible_end(bytes: &[u8]) -> bool {
+    let is_unseen = |c: char| matches!(c, '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
+    std::str::from_utf8(bytes)
+        .is_ok_and(|text| text.starts_with(is_unseen) || text.ends_with(is_unseen))
+}
+
+/// Whether it is JSON that begins so: Secrets Manager's console makes an object from keys and values. Looked at without
+/// keeping a copy.
+fn is_json(bytes: &[u8], begin: u8) -> bool {
     let text = bytes.trim_ascii();
-    text.starts_with(b"{") && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
+    text.first() == Some(&begin) && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
 }
 
 fn refused(refusal: Refusal, arn: &str) -> Error {
+    let settles = refusal.may_settle();
+    told(refusal, arn).transient_if(settles)
+}
+
+fn told(refusal: Refusal, arn: &str) -> Error {
     let name = crate::log::printable(arn);
     match refusal.code.as_str() {
         "ResourceNotFoundException" if refusal.message.contains("AWSCURRENT") => Error::new(
@@ -163,12 +188,22 @@ mod tests {
             ("", "is empty"),
             ("\n", "is empty"),
             ("hunter\n\n", "contains a line break"),
-            ("hunter\r\n", "contains a line break"),
+            ("hunter\r\n\r\n", "contains a line break"),
+            ("hunter\r", "contains a line break"),
             ("hun\nter", "contains a line break"),
             ("hun\0ter", "contains a NUL byte"),
             (r#"{"edgeNodePassword":"hunter2"}"#, "is a JSON object"),
             ("{\n  \"password\": \"hunter2\"\n}\n", "is a JSON object"),
             ("\u{feff}hunter2", "begins with a byte order mark"),
+            (r#" ["hunter2"]"#, "is a JSON array"),
+            (
+                "\u{200b}hunter2",
+                "begins or ends with a character that nobody sees",
+            ),
+            (
+                "hunter2\u{a0}\n",
+                "begins or ends with a character that nobody sees",
+            ),
         ] {
             let error = password(stored.into(), "arn:x").unwrap_err();
             assert_eq!(
@@ -246,7 +281,9 @@ mod tests {
             let error = wallet_password(&config(&server.url).await, "arn:x")
                 .await
                 .unwrap_err();
-            assert_eq!((error.reason(), error.is_transient()), (reason, false));
+            // A permission given moments ago is not known everywhere yet.
+            let settles = code == "AccessDeniedException";
+            assert_eq!((error.reason(), error.is_transient()), (reason, settles));
         }
     }
 

@@ -79,7 +79,7 @@ impl Host {
         if let Some(device) = self.device(&self.resolve(&link)?)? {
             // A stale or wrong link was seen in amazonlinux/amazon-ec2-utils#37.
             return match self.device_attribute(&device, "device/serial")? {
-                Some(other) if other != serial => Err(Error::new(
+                Some(other) if !is_serial(&other, &serial) => Err(Error::new(
                     format!(
                         "{link} leads to {}, whose serial is {}",
                         device.path,
@@ -90,12 +90,12 @@ impl Host {
                 _ => Ok(Some(device)),
             };
         }
-        let found = self.nvme_disks_with("serial", &serial)?;
+        let found = self.nvme_disks_with("serial", |found| is_serial(found, &serial))?;
         found.first().map_or(Ok(None), |path| self.device(path))
     }
 
-    /// The Xen disk that a volume attached as `name` (`/dev/sdf`, `xvdf`) shows as. It bears no id: nothing on the machine
-    /// says which volume it is.
+    /// The Xen disk that a volume attached as `name` (`/dev/sdf`, `xvdf`) shows as, or another beside the root disk: kernels
+    /// shift the letters (`sdf` as `xvdj`). It bears no id: nothing on the machine says which volume it is.
     pub fn xen_disk(&self, name: &str) -> Option<String> {
         let letters = name.trim_start_matches("/dev/");
         let letters = letters
@@ -103,13 +103,24 @@ impl Host {
             .or_else(|| letters.strip_prefix("sd"))?;
         let is_plain = !letters.is_empty() && letters.bytes().all(|c| c.is_ascii_alphanumeric());
         let disk = format!("xvd{letters}");
-        (is_plain && self.path(format!("/sys/class/block/{disk}")).exists())
-            .then(|| format!("/dev/{disk}"))
+        if is_plain && self.path(format!("/sys/class/block/{disk}")).exists() {
+            return Some(format!("/dev/{disk}"));
+        }
+        let names = self.names_in("/sys/class/block").ok()?;
+        let is_other = |name: &&String| {
+            name.strip_prefix("xvd")
+                .is_some_and(|rest| rest != "a" && rest.bytes().all(|c| c.is_ascii_lowercase()))
+        };
+        names
+            .iter()
+            .find(is_other)
+            .map(|name| format!("/dev/{name}"))
     }
 
     /// The instance's own NVMe disk; `None` where it has none, an error where it has several.
     pub fn instance_store_device(&self) -> Result<Option<Device>> {
-        match self.nvme_disks_with("model", INSTANCE_STORE)?.as_slice() {
+        let found = self.nvme_disks_with("model", |model| model == INSTANCE_STORE)?;
+        match found.as_slice() {
             [] => Ok(None),
             [one] => self.device(one),
             several => Err(Error::new(
@@ -188,16 +199,19 @@ impl Host {
         ))
     }
 
-    /// Paths of the NVMe disks whose controller has this attribute.
-    fn nvme_disks_with(&self, attribute: &str, value: &str) -> Result<Vec<String>> {
+    /// Paths of the NVMe disks whose controller has such an attribute.
+    fn nvme_disks_with(
+        &self,
+        attribute: &str,
+        is_wanted: impl Fn(&str) -> bool,
+    ) -> Result<Vec<String>> {
         const CLASS: &str = "/sys/class/block";
         let mut found = Vec::new();
         for name in self.names_in(CLASS)? {
             if is_nvme_disk(&name)
                 && self
                     .attribute(&format!("{CLASS}/{name}"), &format!("device/{attribute}"))?
-                    .as_deref()
-                    == Some(value)
+                    .is_some_and(|value| is_wanted(&value))
             {
                 found.push(format!("/dev/{name}"));
             }
@@ -230,6 +244,11 @@ impl Host {
             LOOK,
         ))
     }
+}
+
+/// The volume's serial, with or without the hyphen of its id.
+fn is_serial(found: &str, serial: &str) -> bool {
+    found.replace('-', "") == serial
 }
 
 /// `nvme1n1`, `nvme1n2`: a namespace of a controller, and no partition (`…p1`) or hidden path (`nvme1c0n1`) of one.

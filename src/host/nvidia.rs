@@ -60,6 +60,14 @@ pub fn warning(output: &Output) -> Option<String> {
     (!warned.is_empty()).then(|| printable(&warned.join("; ")))
 }
 
+/// Why a GPU would not have its persistence mode turned on, which nvidia-smi calls no failure: "Unable to set persistence mode
+/// for GPU …: Not Supported", "Treating as warning and moving on."
+pub fn kept_off(output: &Output) -> Option<String> {
+    let mut lines = output.stdout.lines().chain(output.stderr.lines());
+    let line = lines.find(|line| line.starts_with("Unable to set persistence mode"))?;
+    Some(printable(line))
+}
+
 /// Lines such as `Tesla T4, 580.159.03, Enabled`. Where a value cannot be had it has another in brackets: `[N/A]`,
 /// `[Not Supported]`, `[Unknown Error]`, `[GPU is lost]`, or `ERR!`.
 pub fn cards(csv: &str) -> Result<Vec<Card>, String> {

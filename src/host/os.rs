@@ -133,8 +133,9 @@ impl Host {
     /// The machine's operating system, from /etc/os-release; an unsupported one is an error that says what to use.
     pub fn os(&self) -> Result<&'static Os> {
         for path in ["/etc/os-release", "/usr/lib/os-release"] {
-            if let Some(text) = self.read_text(path)? {
-                return recognise(&text, path);
+            // Others write to this file too, in whatever they take for text.
+            if let Some(bytes) = self.read(path)? {
+                return recognise(&String::from_utf8_lossy(&bytes), path);
             }
         }
         Err(Error::new(
@@ -158,11 +159,14 @@ impl Host {
 /// The supported system that this os-release, read from `path`, describes.
 pub fn recognise(text: &str, path: &str) -> Result<&'static Os> {
     let text = without_mark(text);
-    // Others write to this file too: only the lines that are needed have to be as os-release(5) says.
+    // Only the lines that are needed have to be as os-release(5) says.
     let value = |key: &str| -> Result<String> {
         let mut found = String::new();
         for (index, line) in text.lines().enumerate() {
-            let Some((name, value)) = line.trim().split_once('=') else {
+            // A shell reads these too.
+            let line = line.trim();
+            let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
+            let Some((name, value)) = line.split_once('=') else {
                 continue;
             };
             // As in a shell, the last one counts.
@@ -216,22 +220,29 @@ fn use_instead() -> String {
 
 /// A shell-like value of os-release(5) without its quotes; `None` where the quotes do not match.
 fn unquoted(value: &str) -> Option<String> {
+    // What may follow: blanks and a comment.
+    let is_end = |rest: &str| {
+        rest.trim().is_empty()
+            || (rest.starts_with(char::is_whitespace) && rest.trim_start().starts_with('#'))
+    };
     if let Some(rest) = value.strip_prefix('\'') {
-        let inner = rest.strip_suffix('\'')?;
-        return (!inner.contains('\'')).then(|| inner.into());
+        let (inner, rest) = rest.split_once('\'')?;
+        return is_end(rest).then(|| inner.into());
     }
     if let Some(rest) = value.strip_prefix('"') {
         let mut text = String::new();
         let mut characters = rest.chars();
         while let Some(character) = characters.next() {
             match character {
-                '"' => return characters.as_str().is_empty().then_some(text),
+                '"' => return is_end(characters.as_str()).then_some(text),
                 '\\' => text.push(characters.next()?),
                 _ => text.push(character),
             }
         }
         return None;
     }
+    let value = value.split_once(" #").map_or(value, |(value, _)| value);
+    let value = value.trim_end();
     (!value.contains(['"', '\'', '\\', ' ', '\t', '$', '`', ';', '&'])).then(|| value.into())
 }
 
@@ -262,6 +273,11 @@ mod tests {
                 "Debian 12",
             ),
             ("\u{feff}ID=debian\r\nVERSION_ID=12\r\n", "Debian 12"),
+            (
+                " ID='debian' # ours\nexport VERSION_ID=\"12\"  # bookworm\n",
+                "Debian 12",
+            ),
+            ("ID=debian # ours\nVERSION_ID=12\t\n", "Debian 12"),
             (
                 "VERSION_ID=\"12\"\nID=debian\nBUG_REPORT_URL=\"https://bugs.debian.org/\"",
                 "Debian 12",

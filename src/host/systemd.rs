@@ -208,7 +208,7 @@ fn not_started(unit: &str, output: &Output, journal: Option<&Output>) -> Error {
     };
     let hint = if known {
         told.hint.to_owned()
-    } else if refused.passes {
+    } else if failures::is_known(output) {
         refused.hint.to_owned()
     } else {
         format!(

@@ -192,6 +192,7 @@ fn parsed(current: Option<&str>) -> Result<Map<String, Value>> {
         None | Some("") => Ok(Map::new()),
         Some(text) => match serde_json::from_str(text) {
             Ok(Value::Object(object)) => Ok(object),
+            Ok(Value::Null) => Ok(Map::new()),
             Ok(_) => Err(Error::new(format!("{CONFIG} is not a JSON object"), HINT)),
             Err(error) => Err(error).or_fail(|| format!("{CONFIG} is not valid JSON"), HINT),
         },

@@ -9,6 +9,7 @@ use async_trait::async_trait;
 
 use self::plan::{Step, plan};
 use super::repository;
+use crate::directories::RUN;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::host::failures::modprobe;
@@ -23,6 +24,9 @@ const PERSISTENCED: &str = "nvidia-persistenced.service";
 const INSTALLING: &str = "/var/lib/bootstrap/driver-install-unfinished";
 const NOT_THERE: &str = "use a newer AMI of the same system, since repositories keep packages for recent kernels only; or \
     name a branch of the driver that they have in \"gpu_driver\" of the config";
+/// There, for this boot, where a GPU would not have its persistence mode turned on, which costs seconds at a client's start
+/// and nothing else.
+const NOT_PERSISTENT: &str = "/run/bootstrap/gpu-without-persistence";
 /// DKMS compiles for some minutes on two cores.
 const BUILD: Duration = Duration::from_mins(15);
 
@@ -146,6 +150,11 @@ impl Nvidia {
             if !nvidia::works(&output) {
                 return Err(output.failure());
             }
+            if let Some(said) = nvidia::kept_off(&output) {
+                tracing::warn!("persistence mode stays off: {said}");
+                RUN.make(host)?;
+                host.write(NOT_PERSISTENT, b"", Access::mode(0o600))?;
+            }
         }
         Ok(())
     }
@@ -165,7 +174,7 @@ impl Phase for Nvidia {
             ));
         }
         Ok(match self.cards().await {
-            Ok(cards) => judge(devices, &cards),
+            Ok(cards) => judge(devices, &cards, self.0.host.path(NOT_PERSISTENT).exists()),
             Err(why) => State::Needed(why),
         })
     }
@@ -204,7 +213,7 @@ fn names(packages: &[String]) -> Vec<&str> {
     packages.iter().map(String::as_str).collect()
 }
 
-fn judge(devices: usize, cards: &[Card]) -> State {
+fn judge(devices: usize, cards: &[Card], is_refused: bool) -> State {
     let Some(first) = cards.first() else {
         return State::Needed("nvidia-smi lists no GPU".into());
     };
@@ -214,7 +223,7 @@ fn judge(devices: usize, cards: &[Card]) -> State {
             cards.len()
         ));
     }
-    if cards.iter().any(|card| card.persistent == Some(false)) {
+    if cards.iter().any(|card| card.persistent == Some(false)) && !is_refused {
         return State::Needed("persistence mode is off".into());
     }
     State::Done(format!(
@@ -271,7 +280,7 @@ mod tests {
             (1, vec![], State::Needed("nvidia-smi lists no GPU".into())),
         ];
         for (devices, cards, state) in cases {
-            assert_eq!(judge(devices, &cards), state);
+            assert_eq!(judge(devices, &cards, false), state);
         }
     }
 

@@ -183,6 +183,8 @@ fn prepare(host: &Host, user: &User) -> Result<()> {
 fn swaps_to_disk(swaps: &str) -> bool {
     let is_memory = |line: &str| {
         let name = line.split_whitespace().next().unwrap_or_default();
+        // So the kernel writes the blank before it.
+        let name = name.strip_suffix(r"\040(deleted)").unwrap_or(name);
         name.strip_prefix("/dev/zram")
             .or_else(|| name.strip_prefix("/zram"))
             .is_some_and(|number| number.bytes().all(|digit| digit.is_ascii_digit()))

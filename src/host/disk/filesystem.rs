@@ -7,7 +7,7 @@ use std::time::Duration;
 use super::{Contents, Device, LOOK};
 use crate::error::{Error, Result};
 use crate::host::mounts::SAFE;
-use crate::host::{Command, Host};
+use crate::host::{Command, Host, failures};
 use crate::retry::{Policy, retry};
 
 /// The label that our filesystems get.
@@ -155,6 +155,7 @@ impl Host {
             )),
             None if output.code != 0 => Err(match self.larger_than(device, kind).await {
                 Some(size) => too_small(device, kind, size),
+                None if failures::is_known(&output) => output.failure(),
                 None => Error::new(output.failure().reason(), kind.repair(device, target)),
             }),
             None => Err(Error::new(

@@ -5,6 +5,7 @@ use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
 pub(super) const ACCOUNTS: Tool = Tool {
     programs: &["useradd", "usermod", "groupadd"],
     chatter: &[],
+    marks: &[],
     lines: QUOTED_LINES,
     otherwise: Meaning::Lasts,
     hint: BY_HAND,

@@ -26,7 +26,10 @@ pub(super) const DNF: Tool = Tool {
         "Repositories loaded.",
         "Waiting for process with pid *",
         "Complete!",
+        "Warning: *",
+        "Ignoring repositories: *",
     ],
+    marks: &[],
     lines: QUOTED_LINES,
     otherwise: Lasts,
     hint: BY_HAND,
@@ -35,13 +38,14 @@ pub(super) const DNF: Tool = Tool {
             words: &[
                 "no space left on device",
                 "more space than available",
-                "more space on the *filesystem",
+                "needs * on the * filesystem",
                 "more space needed on the *filesystem",
                 "don't have enough free space",
+                "database or disk is full",
             ],
             meaning: Lasts,
             hint: ROOM,
-            source: "rpm-software-management/rpm, rpm-software-management/dnf",
+            source: "rpm-software-management/rpm (space and inodes), rpm-software-management/dnf",
         },
         Fact {
             words: &[
@@ -53,6 +57,7 @@ pub(super) const DNF: Tool = Tool {
                 "gpg signature verification error",
                 "signature *not ok",
                 "bad openpgp signature",
+                "couldn't open file */rpm-gpg/",
             ],
             meaning: Lasts,
             hint: UNSIGNED,
@@ -65,6 +70,8 @@ pub(super) const DNF: Tool = Tool {
                 "failed to obtain rpm transaction lock",
                 "rpm database lock",
                 "database is locked",
+                "another copy is running",
+                "[errno 11] resource temporarily unavailable",
             ],
             meaning: Passes,
             hint: LOCKED,
@@ -73,7 +80,10 @@ pub(super) const DNF: Tool = Tool {
         // Another dnf has cleaned the cache between download and transaction.
         Fact {
             words: &[
+                "[errno 2] no such file or directory: '/var/cache/",
                 "[errno 2] no such file or directory: '*.rpm'",
+                "error opening file for checksum",
+                "has incorrect checksum",
                 "cannot open *.rpm",
                 "failed to open *.rpm",
             ],
@@ -100,13 +110,35 @@ pub(super) const DNF: Tool = Tool {
                 "curl error",
                 "librepo error",
                 "errors during downloading metadata",
-                "status code: 5",
+                "failed to synchronize cache",
+                "status code: ",
                 "checksum doesn't match",
                 "[errno 14]",
             ],
             meaning: Passes,
             hint: NETWORK,
             source: "rpm-software-management/librepo",
+        },
+        Fact {
+            words: &[
+                "failed loading rpmdb",
+                "rpmdb open failed",
+                "cannot open packages *database",
+                "database disk image is malformed",
+            ],
+            meaning: Lasts,
+            hint: "rpm's database is damaged: run `rpm --rebuilddb`, then run `bootstrap` again",
+            source: "rpm-software-management/rpm",
+        },
+        Fact {
+            words: &[
+                "filtered out by exclude filtering",
+                "filtered out by modular filtering",
+            ],
+            meaning: Lasts,
+            hint: "something keeps dnf from this package: see `dnf versionlock list` and `excludepkgs` in /etc/dnf/dnf.conf and \
+                   /etc/yum.repos.d, release it, then run `bootstrap` again",
+            source: "rpm-software-management/dnf, libdnf/goal",
         },
         Fact {
             words: &[

@@ -11,6 +11,8 @@ const CHATTER: &[&str] = &[
     "Usage:*",
     "WARNING: *",
     // After the engine's own words.
+    "ERRO[*",
+    "WARN[*",
     "Error: failed to * containers: *",
     "failed to * containers: *",
     "Unable to find image * locally",
@@ -21,6 +23,9 @@ const CHATTER: &[&str] = &[
     "What's next:*",
     "Learn more at https://docs.docker.com*",
 ];
+
+/// How the engine's own words begin; a tool that it calls may add lines of its own.
+const MARKS: &[&str] = &["docker: *", "Error response from daemon: *"];
 
 const GPU: &str = "run: bootstrap --phase nvidia --phase docker --phase container";
 const ENGINE: &str = "run: bootstrap --phase docker, which starts the engine (see `journalctl -u docker.service`), then run \
@@ -47,11 +52,40 @@ const UNREACHABLE: Fact = Fact {
 pub const DOCKER: Tool = Tool {
     programs: &["docker"],
     chatter: CHATTER,
+    marks: MARKS,
     lines: 1,
     otherwise: Lasts,
     hint: READ_ARGV,
     facts: &[
         UNREACHABLE,
+        Fact {
+            words: &[
+                "bad response from docker engine",
+                "500 internal server error for api route",
+                "did not receive an exit event",
+                "is already in progress",
+                "failed to remove root filesystem",
+                "is already in use by container",
+            ],
+            meaning: Passes,
+            hint: "see what the engine is busy with (`docker ps -a`, `journalctl -u docker.service`), then run `bootstrap` again",
+            source: "moby/moby, docker/cli",
+        },
+        // A socket of containerd's, not a port.
+        Fact {
+            words: &["create new shim socket"],
+            meaning: Lasts,
+            hint: "containerd has lost sight of a container: systemctl restart containerd.service docker.service, then run: \
+                   bootstrap --phase container",
+            source: "containerd/containerd",
+        },
+        Fact {
+            words: &["client version * is too old", "client version * is too new"],
+            meaning: Lasts,
+            hint: "the docker command and the engine come from different packages: see which (`docker version`, `which -a docker`) \
+                   and remove one of them, then run `bootstrap` again",
+            source: "moby/moby (Docker 29 wants API 1.44)",
+        },
         Fact {
             words: &["port is already allocated", "address already in use"],
             meaning: Lasts,
@@ -59,12 +93,12 @@ pub const DOCKER: Tool = Tool {
             source: "moby/moby, libnetwork",
         },
         Fact {
-            words: &["unsatisfied condition: cuda*", "requirement error*cuda"],
+            words: &["unsatisfied condition: "],
             meaning: Lasts,
             hint: "the image needs a newer NVIDIA driver than this machine's: name its branch in gpu_driver of \
                    /etc/bootstrap/config.json (or use an AMI that has it) and run `bootstrap`, or choose an older image in \
                    edge.tag",
-            source: "NVIDIA/libnvidia-container",
+            source: "NVIDIA/libnvidia-container (cuda, driver, brand), docker/for-linux#846",
         },
         Fact {
             words: &["driver/library version mismatch"],
@@ -84,6 +118,13 @@ pub const DOCKER: Tool = Tool {
             hint: "Docker knows no GPU: see that `nvidia-smi -L` names one and write the CDI specification (nvidia-ctk cdi \
                    generate --output=/etc/cdi/nvidia.yaml), then run: bootstrap --phase nvidia --phase docker --phase container",
             source: "ShaneIsrael/fireshare#689",
+        },
+        Fact {
+            words: &["failed to fulfil mount request", "libcuda.so"],
+            meaning: Lasts,
+            hint: "the CDI specification is of another driver: write it anew (nvidia-ctk cdi generate \
+                   --output=/etc/cdi/nvidia.yaml), then run: bootstrap --phase container",
+            source: "NVIDIA/nvidia-container-toolkit",
         },
         Fact {
             words: &[
@@ -142,9 +183,10 @@ const REGISTRY: &str = "the registry, or what is between it and the instance, is
 pub const PULL: Tool = Tool {
     programs: &["docker pull"],
     chatter: CHATTER,
+    marks: &[],
     lines: 1,
     otherwise: Passes,
-    hint: "run docker pull by hand to see its full output",
+    hint: REGISTRY,
     facts: &[
         UNREACHABLE,
         Fact {
@@ -205,6 +247,53 @@ pub const PULL: Tool = Tool {
             meaning: Lasts,
             hint: NO_IMAGE,
             source: "opencontainers/distribution-spec (error codes), containerd/containerd (remotes)",
+        },
+        // A page that a proxy or a content network sends in the registry's place, or an address of a layer that was signed for
+        // some minutes only.
+        Fact {
+            words: &[
+                "error parsing http 40",
+                "httpreadseeker: failed open: *",
+                "/v2/\": forbidden",
+            ],
+            meaning: Passes,
+            hint: REGISTRY,
+            source: "docker-library/official-images#4309, ciiiii/cloudflare-docker-proxy#98",
+        },
+        Fact {
+            words: &["proxy authentication required"],
+            meaning: Lasts,
+            hint: "the engine's proxy wants a name and a password: see which it is (systemctl show docker -p Environment), then run: \
+                   bootstrap --phase docker --phase image",
+            source: "Go's net/http",
+        },
+        Fact {
+            words: &[
+                "incorrect username or password",
+                "authorization token has expired",
+                "personal access token",
+            ],
+            meaning: Lasts,
+            hint: "/root/.docker/config.json holds a login that the registry refuses: take it out (docker logout), then run \
+                   `bootstrap` again",
+            source: "docker/hub-feedback, Amazon ECR",
+        },
+        Fact {
+            words: &[
+                "manifest version 2, schema 1",
+                "manifest.v1+prettyjws",
+                "missing signature key",
+            ],
+            meaning: Lasts,
+            hint: "the image is in a form that this engine no longer reads: name a newer one in edge.tag",
+            source: "moby/moby (from 26 on)",
+        },
+        Fact {
+            words: &["server gave http response to https client"],
+            meaning: Lasts,
+            hint: "the registry that edge.image names does not speak HTTPS: name one that does, or list it as an insecure registry in \
+                   /etc/docker/daemon.json",
+            source: "Go's net/http",
         },
         Fact {
             words: &[
@@ -276,12 +365,15 @@ pub fn is_absent(stderr: &str) -> bool {
         .any(|line| ABSENT.iter().any(|pattern| super::like(pattern, line)))
 }
 
-/// A program that the image does not have could not be run in the container: says nothing about what it would have told.
+/// A program that the image does not have, or not whole, could not be run in the container: says nothing about what it would have told.
 pub fn is_program_missing(said: &str) -> bool {
     const MISSING: &[&str] = &[
         "*executable file not found in $path*",
         "*exec: \"*\": stat *: no such file or directory*",
         "*exec: \"*\": permission denied*",
+        // The image brings a program of its own, and not what it needs.
+        "*couldn't find libnvidia-ml.so library*",
+        "*error while loading shared libraries: *",
     ];
     said.lines()
         .any(|line| MISSING.iter().any(|pattern| super::like(pattern, line)))

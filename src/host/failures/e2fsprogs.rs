@@ -21,8 +21,10 @@ pub(super) const E2FSPROGS: Tool = Tool {
         "dumpe2fs 1.*",
         "e2fsck 1.*",
         "Couldn't find valid filesystem superblock.",
-        "Usage: *",
+        "Filesystem at * is mounted on *",
+        "old_desc_blocks = *",
     ],
+    marks: &[],
     lines: QUOTED_LINES,
     otherwise: Lasts,
     hint: BY_HAND,
@@ -35,6 +37,28 @@ pub(super) const E2FSPROGS: Tool = Tool {
             hint: "run `bootstrap` again; if it stays, check the filesystem while it is not mounted (`fsck.ext4 -f`)",
         },
         Fact {
+            words: &[
+                "device or resource busy while trying to add",
+                "xfsctl failed: device or resource busy",
+            ],
+            meaning: Passes,
+            source: "tytso/e2fsprogs, xfsprogs",
+            hint: "something else changes the filesystem's size: see `dmesg`, then run `bootstrap` again",
+        },
+        // The kernel's reason is in its log alone: "There are errors in the filesystem, so online resizing is not allowed".
+        Fact {
+            words: &[
+                "permission denied to resize filesystem",
+                "bad magic number in super-block",
+                "structure needs cleaning",
+                "resulted in short read",
+            ],
+            meaning: Lasts,
+            source: "democratic-csi/democratic-csi#392, piraeusdatastore/piraeus-operator#335",
+            hint: "the filesystem has errors: see `dmesg`, check it while it is not mounted (`fsck.ext4 -f`, `xfs_repair`), then run \
+                   `bootstrap` again",
+        },
+        Fact {
             words: &["please run 'e2fsck -f"],
             meaning: Lasts,
             source: "zalando-stups/taupage#291",
@@ -44,6 +68,8 @@ pub(super) const E2FSPROGS: Tool = Tool {
             words: &[
                 "is apparently in use by the system",
                 "contains a mounted filesystem",
+                "is mounted; will not make a filesystem",
+                "cannot open *: device or resource busy",
             ],
             meaning: Lasts,
             source: "tytso/e2fsprogs",

@@ -1,7 +1,7 @@
 //! The journal of a service that did not start: what systemd adds behind the service's own words, and Docker's own.
 
 use super::{Fact, Meaning, QUOTED_LINES, SEE_JOURNAL, Tool};
-use Meaning::Lasts;
+use Meaning::{Lasts, Passes};
 
 const CHATTER: &[&str] = &[
     "*: Main process exited, code=*",
@@ -15,7 +15,10 @@ const CHATTER: &[&str] = &[
     "*: Deactivated successfully*",
     "*: Stopped *",
     "*: Service RestartSec=*",
-    "Failed to start *",
+    "Failed to start * - *",
+    "Failed to start *.",
+    "*level=info *",
+    "*level=warning *",
     "Starting *",
     "Started *",
     "Stopping *",
@@ -26,6 +29,7 @@ const CHATTER: &[&str] = &[
 pub(super) const SERVICE: Tool = Tool {
     programs: &[],
     chatter: CHATTER,
+    marks: &[],
     lines: QUOTED_LINES,
     otherwise: Lasts,
     hint: SEE_JOURNAL,
@@ -36,6 +40,12 @@ pub(super) const SERVICE: Tool = Tool {
 pub(super) const DOCKERD: Tool = Tool {
     programs: &["docker.service", "dockerd"],
     chatter: CHATTER,
+    marks: &[
+        "failed to *",
+        "unable to *",
+        "unknown flag*",
+        "*configuration validation *",
+    ],
     lines: QUOTED_LINES,
     otherwise: Lasts,
     hint: SEE_JOURNAL,
@@ -55,6 +65,43 @@ pub(super) const DOCKERD: Tool = Tool {
             meaning: Lasts,
             hint: "correct /etc/docker/daemon.json where it says (dockerd --validate), then run: bootstrap --phase docker",
             source: "moby/moby#22339",
+        },
+        Fact {
+            words: &["pid file found"],
+            meaning: Lasts,
+            hint: "see whether another engine runs (pgrep -a dockerd); where none does, remove /var/run/docker.pid; then run: bootstrap \
+                   --phase docker",
+            source: "moby/moby, daemon/pidfile",
+        },
+        Fact {
+            words: &["no sockets found via socket activation"],
+            meaning: Lasts,
+            hint: "run: systemctl restart docker.socket docker.service; then run `bootstrap` again",
+            source: "moby/moby#22847",
+        },
+        Fact {
+            words: &["iptables failed"],
+            meaning: Lasts,
+            hint: "the running kernel lacks modules for the engine's firewall rules, as after an update of the kernel: reboot (systemctl \
+                   reboot); if it stays so, see `nft list ruleset`",
+            source: "moby/moby, libnetwork/iptables",
+        },
+        Fact {
+            words: &["error initializing graphdriver", "driver not supported"],
+            meaning: Lasts,
+            hint: "the disk of /var/lib/docker cannot hold images as /etc/docker/daemon.json wants it (storage-driver): take that out, or \
+                   put data-root on an ext4 or XFS disk; then run: bootstrap --phase docker",
+            source: "moby/moby, daemon/graphdriver",
+        },
+        Fact {
+            words: &[
+                "timeout waiting for containerd",
+                "containerd.sock*: context deadline exceeded",
+                "containerd.sock: timeout",
+            ],
+            meaning: Passes,
+            hint: "see what containerd is about (`journalctl -u containerd.service`), then run: bootstrap --phase docker",
+            source: "moby/moby, libcontainerd/supervisor",
         },
     ],
 };

@@ -32,6 +32,8 @@ pub struct Tool {
     programs: &'static [&'static str],
     /// Lines that are never the reason, as patterns: banners, progress, summaries, pointers to a manual.
     chatter: &'static [&'static str],
+    /// Lines that are the reason, as patterns, where the tool marks it: what follows one may only go on with it.
+    marks: &'static [&'static str],
     /// How many of the last lines that are left are the reason, where no fact is known.
     lines: usize,
     /// The first one that fits decides; so what never gets better comes before what may.
@@ -95,22 +97,31 @@ pub const SEE_JOURNAL: &str = "see the service's journal";
 const UNKNOWN: Tool = Tool {
     programs: &[],
     chatter: &[],
+    marks: &[],
     lines: QUOTED_LINES,
     facts: &[],
     otherwise: Meaning::Lasts,
     hint: BY_HAND,
 };
 
+const MEMORY: &str =
+    "see what takes the memory (`free -m`, `dmesg`), or use a larger instance type";
+const DISK: &str = "see `dmesg` for a disk error; reboot, which checks the disk; if it stays so, replace the instance";
 const ROOM: &str = "make room on the disk (`df -h`), or give the instance a larger one, then run `bootstrap` again";
 const CLOCK: &str = "see whether the clock is right (`timedatectl`, `chronyc tracking`), put it right, then run `bootstrap` again";
 
 /// What any tool can say.
 const COMMON: &[Fact] = &[
     Fact {
-        words: &["no space left on device", "disk quota exceeded", "enospc"],
+        words: &[
+            "no space left on device",
+            "disk quota exceeded",
+            "enospc",
+            "not enough space available on /run",
+        ],
         meaning: Meaning::Lasts,
         hint: ROOM,
-        source: "errno(3)",
+        source: "errno(3); \"on /run\": systemd 249 to 257",
     },
     Fact {
         // A machine's clock can be wrong until its time service has asked for the first time.
@@ -120,35 +131,56 @@ const COMMON: &[Fact] = &[
             "is not valid until",
             "notvalidyet",
             "expired or is not yet valid",
+            "not live until",
         ],
         meaning: Meaning::Passes,
         hint: CLOCK,
-        source: "jareware/chilipie-kiosk#190 (apt), Go's crypto/x509, OpenSSL, rustls",
+        source: "jareware/chilipie-kiosk#190 (apt), Go's crypto/x509, OpenSSL, rustls, Sequoia's sqv (apt 3)",
     },
     Fact {
-        words: &["read-only file system"],
+        words: &[
+            "read-only file system",
+            "structure needs cleaning",
+            "input/output error",
+        ],
         meaning: Meaning::Lasts,
-        hint: "see `dmesg` for a disk error; reboot, which checks the disk; if it stays so, replace the instance",
+        hint: DISK,
         source: "errno(3)",
     },
     Fact {
         words: &["cannot allocate memory", "out of memory"],
         meaning: Meaning::Passes,
-        hint: "see what takes the memory (`free -m`, `dmesg`), or use a larger instance type",
+        hint: MEMORY,
         source: "errno(3)",
     },
 ];
 
+/// The exit code of what was killed: by the kernel, when memory runs out.
+const KILLED: i32 = 128 + 9;
+
 /// Reads what a failed tool said.
 pub fn read(output: &Output) -> Failure {
-    read_as(
-        tool(&output.program, &output.verb),
-        &output.stderr,
-        &output.stdout,
-    )
+    let tool = tool(&output.program, &output.verb);
+    let failure = read_as(tool, &output.stderr, &output.stdout);
+    if output.code == KILLED && failure.hint == tool.hint {
+        return Failure {
+            passes: true,
+            hint: MEMORY,
+            ..failure
+        };
+    }
+    failure
 }
 
-/// The same for text that comes by another way than a call of the tool.
+/// Whether the tool's own words say better than its caller what to do.
+pub fn is_known(output: &Output) -> bool {
+    let tool = tool(&output.program, &output.verb);
+    let lines = [&output.stderr, &output.stdout].map(|text| text.lines());
+    let mut lines = lines.into_iter().flatten();
+    lines.any(|line| tool.facts.iter().any(|fact| fact.fits(line)))
+}
+
+/// Reads text that comes by another way than a call of the tool.
 pub fn read_as(tool: &Tool, stderr: &str, stdout: &str) -> Failure {
     let lines = || {
         [stderr, stdout]
@@ -206,15 +238,22 @@ fn last<'a>(lines: impl Iterator<Item = &'a str>, count: usize) -> Vec<&'a str> 
 }
 
 impl Tool {
-    /// The last lines that say something; all chatter is better than nothing.
+    /// The last lines that say something: marked ones, else any; all chatter is better than nothing.
     fn reason(&self, text: &str) -> String {
-        let says = |line: &&str| !self.chatter.iter().any(|pattern| like(pattern, line));
-        let lines = last_lines(text, usize::MAX);
-        let mut found = last(lines.iter().copied().filter(says), self.lines);
-        if found.is_empty() {
-            found = last(lines.into_iter(), self.lines);
+        let is_one = |line: &str, of: &[&str]| of.iter().any(|pattern| like(pattern, line));
+        let all = last_lines(text, usize::MAX);
+        let mut says = all.clone();
+        // How the tool is used comes after what was wrong.
+        if let Some(usage) = says.iter().position(|line| line.starts_with("Usage:")) {
+            says.truncate(usage);
         }
-        printable(&found.join(" / "))
+        says.retain(|line| !is_one(line, self.chatter));
+        let mut marked = says.clone();
+        marked.retain(|line| is_one(line, self.marks));
+        let found = [marked, says, all]
+            .into_iter()
+            .find(|lines| !lines.is_empty());
+        printable(&last(found.unwrap_or_default().into_iter(), self.lines).join(" / "))
     }
 }
 

@@ -6,10 +6,46 @@ use Meaning::Lasts;
 pub(super) const MODPROBE: Tool = Tool {
     programs: &["modprobe"],
     chatter: &[],
+    marks: &[],
     lines: 1,
     otherwise: Lasts,
     hint: BY_HAND,
-    facts: &[SECURE_BOOT],
+    facts: &[
+        // Debian's `install` line for the module fails because of this, with "Operation not permitted".
+        Fact {
+            words: &["module * not found in directory"],
+            meaning: Lasts,
+            hint: "the driver has no module for the running kernel: see `dkms status`, then run: bootstrap --phase nvidia",
+            source: "Witko/nvidia-xrun#148",
+        },
+        SECURE_BOOT,
+        LOCKDOWN,
+        Fact {
+            words: &[
+                "exec format error",
+                "unknown symbol in module",
+                "invalid argument",
+            ],
+            meaning: Lasts,
+            hint: "the driver's module was built for another kernel: see `dkms status` and `dmesg`, then run: bootstrap --phase nvidia",
+            source: "hhfeuer/nvhda#16",
+        },
+        Fact {
+            words: &["could not insert *: no such device"],
+            meaning: Lasts,
+            hint: "this version of the driver does not drive the machine's GPU: see `dmesg`, and name another branch in gpu_driver of \
+                   /etc/bootstrap/config.json",
+            source: "NVIDIA/open-gpu-kernel-modules",
+        },
+    ],
+};
+
+const LOCKDOWN: Fact = Fact {
+    words: &["could not insert *: operation not permitted"],
+    meaning: Lasts,
+    hint: "the kernel loads signed modules only (Secure Boot, or lockdown: see /sys/kernel/security/lockdown): use an AMI without that; no \
+           reboot changes it",
+    source: "bottlerocket-os/bottlerocket#4218",
 };
 
 const SECURE_BOOT: Fact = Fact {
@@ -26,5 +62,6 @@ const SECURE_BOOT: Fact = Fact {
 
 /// Whether the kernel refuses the module for good: no other kernel, driver build or reboot is a help.
 pub fn is_refused(said: &str) -> bool {
-    said.lines().any(|line| SECURE_BOOT.fits(line))
+    said.lines()
+        .any(|line| SECURE_BOOT.fits(line) || LOCKDOWN.fits(line))
 }

@@ -8,11 +8,13 @@ pub(super) const SYSTEMCTL: Tool = Tool {
     chatter: &[
         "See \"systemctl status *\" and \"journalctl *\" for details.",
         "See 'systemctl status *' and 'journalctl *' for details.",
+        "See system logs and 'systemctl status *' for details.",
         "Warning: The unit file, source configuration file or drop-ins of *",
         "Created symlink *",
         "To force a start use \"systemctl reset-failed *",
         "followed by \"systemctl start *",
     ],
+    marks: &[],
     lines: QUOTED_LINES,
     otherwise: Lasts,
     hint: BY_HAND,
@@ -26,7 +28,19 @@ pub(super) const SYSTEMCTL: Tool = Tool {
         },
         Fact {
             words: &[
+                "was attempted too often",
+                "start request repeated too quickly",
+            ],
+            meaning: Lasts,
+            source: "systemd/systemd",
+            hint: "the service has failed again and again: see why (`journalctl -xe`), let it be started again (systemctl reset-failed), \
+                   then run `bootstrap` again",
+        },
+        Fact {
+            words: &[
                 "job for * canceled",
+                "is destructive",
+                "because a timeout was exceeded",
                 "connection timed out",
                 "transport endpoint is not connected",
             ],

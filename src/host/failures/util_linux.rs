@@ -1,7 +1,7 @@
 //! mount, of util-linux 2.37 to 2.41.
 
 use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
-use Meaning::Lasts;
+use Meaning::{Lasts, Passes};
 
 pub(super) const MOUNT: Tool = Tool {
     programs: &["mount", "umount", "wipefs"],
@@ -14,13 +14,33 @@ pub(super) const MOUNT: Tool = Tool {
         "mount: (hint) your fstab has been modified, but systemd still uses*",
         "the old version; use 'systemctl daemon-reload' to reload.",
     ],
+    marks: &[],
     lines: QUOTED_LINES,
     otherwise: Lasts,
     hint: BY_HAND,
-    facts: &[Fact {
-        words: &["already mounted or mount point busy", "target is busy"],
-        meaning: Lasts,
-        hint: "see what is mounted there and what uses it (`findmnt`, `fuser -vm`), then run `bootstrap` again",
-        source: "util-linux/util-linux",
-    }],
+    facts: &[
+        Fact {
+            words: &[
+                "already mounted or mount point busy",
+                "target is busy",
+                "can't open blockdev",
+            ],
+            meaning: Lasts,
+            hint: "see what is mounted there and what uses it (`findmnt`, `fuser -vm`), then run `bootstrap` again",
+            source: "util-linux/util-linux (\"Can't open blockdev\": from 2.39 on, of the kernel)",
+        },
+        Fact {
+            words: &["unknown filesystem type"],
+            meaning: Lasts,
+            hint: "the running kernel has no module for this filesystem: see `lsmod` and `dmesg`; after an update of the kernel, reboot \
+                   (systemctl reboot)",
+            source: "util-linux/util-linux",
+        },
+        Fact {
+            words: &["special device * does not exist"],
+            meaning: Passes,
+            hint: "the volume's device is gone: see whether it is still attached (`lsblk`), then run `bootstrap` again",
+            source: "util-linux/util-linux",
+        },
+    ],
 };
