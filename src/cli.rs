@@ -3,16 +3,16 @@
 use std::ffi::OsString;
 use std::path::PathBuf;
 use std::process::ExitCode;
-use std::time::Duration;
 
-use clap::builder::PossibleValuesParser;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
 use crate::commands::run::Run;
+use crate::commands::verify::Verify;
 use crate::commands::{self, Output, VERSION};
-use crate::health::GROUPS;
+use crate::engine::{Journal, Plan};
 use crate::log;
+use crate::node::Document;
 use crate::secret::hide_memory;
 
 /// Turns a bare EC2 instance into a healthy Theta Edge Node, and proves it.
@@ -66,19 +66,12 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
+        /// Print the JSON Schema of what --json prints
+        #[arg(long, conflicts_with = "json")]
+        schema: bool,
     },
     /// Check the node's health; the verdict is in the first line
-    Verify {
-        /// Print JSON
-        #[arg(long)]
-        json: bool,
-        /// Keep checking until the node is healthy, for at most this long ("90s", "10m")
-        #[arg(long, value_name = "DURATION", value_parser = duration)]
-        wait: Option<Duration>,
-        /// Run only this group of checks; repeat for several
-        #[arg(long, value_name = "GROUP", value_parser = PossibleValuesParser::new(GROUPS.iter().map(|(name, _)| *name)))]
-        only: Vec<String>,
-    },
+    Verify(Verify),
     /// Show a run: phases, durations, attempts, errors
     Status {
         /// The run to show: its id, the beginning of it, or its number in the list; without it the last one
@@ -86,6 +79,9 @@ enum Command {
         /// List the last ten runs instead
         #[arg(long, conflicts_with_all = ["run", "svg"])]
         list: bool,
+        /// Print the JSON Schema of what --json prints of one run
+        #[arg(long, conflicts_with_all = ["run", "svg", "list", "json"])]
+        schema: bool,
         /// Print JSON
         #[arg(long)]
         json: bool,
@@ -118,8 +114,11 @@ enum Command {
         /// The shell it is for
         shell: clap_complete::Shell,
     },
-    /// Print the manual page
-    Man,
+    /// Print a manual page
+    Man {
+        /// The command whose page it is; without it, that of bootstrap itself
+        command: Vec<String>,
+    },
     /// The container's entrypoint: hands the secret to the image's own entrypoint
     #[command(hide = true)]
     Entrypoint {
@@ -143,11 +142,9 @@ enum ConfigCommand {
     Schema,
 }
 
-fn duration(text: &str) -> Result<Duration, String> {
-    text.parse::<jiff::SignedDuration>()
-        .ok()
-        .and_then(|duration| Duration::try_from(duration).ok())
-        .ok_or_else(|| "write a duration such as 90s or 10m".into())
+/// Manual pages and completions, as they are installed.
+fn documents() -> Vec<Document> {
+    commands::man::documents(&Arguments::command())
 }
 
 /// Runs what the process arguments say.
@@ -174,16 +171,17 @@ pub fn main() -> ExitCode {
     }
     let config = &global.config;
     let exit = match command {
-        None => commands::run::run(config, &run, output),
-        Some(Command::Plan { json }) => commands::plan::plan(config, json, output),
-        Some(Command::Verify { json, wait, only }) => {
-            commands::verify::verify(config, &only, json, wait, output)
-        }
+        None => commands::run::run(config, &run, documents, output),
+        Some(Command::Plan { schema: true, .. }) => commands::schema::<Plan>(),
+        Some(Command::Status { schema: true, .. }) => commands::schema::<Journal>(),
+        Some(Command::Plan { json, .. }) => commands::plan::plan(config, json, documents, output),
+        Some(Command::Verify(what)) => commands::verify::verify(config, &what, output),
         Some(Command::Status {
             run,
             list,
             json,
             svg,
+            ..
         }) => {
             let json = json || output.format == log::Format::Json;
             if list {
@@ -202,7 +200,7 @@ pub fn main() -> ExitCode {
         Some(Command::Completions { shell }) => {
             commands::man::completions(shell, Arguments::command())
         }
-        Some(Command::Man) => commands::man::page(Arguments::command()),
+        Some(Command::Man { command }) => commands::man::page(Arguments::command(), &command),
         Some(Command::Entrypoint {
             secret,
             data,

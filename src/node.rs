@@ -12,6 +12,14 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::secret::Secret;
 
+/// A file that tells of the program: a manual page, a completion script.
+pub struct Document {
+    /// Where it belongs.
+    pub path: String,
+    /// What it says.
+    pub text: Vec<u8>,
+}
+
 /// The node that is being set up.
 pub struct Node {
     /// What is wanted.
@@ -20,6 +28,8 @@ pub struct Node {
     pub host: Host,
     /// The metadata service.
     pub imds: Imds,
+    /// What the program says of itself, where that is to be installed; the command line knows it.
+    pub documents: Option<fn() -> Vec<Document>>,
     identity: OnceCell<Identity>,
     aws: OnceCell<SdkConfig>,
     encrypted: OnceCell<bool>,
@@ -33,11 +43,18 @@ impl Node {
             config,
             host,
             imds,
+            documents: None,
             identity: OnceCell::new(),
             aws: OnceCell::new(),
             encrypted: OnceCell::new(),
             password: OnceCell::new(),
         }
+    }
+
+    /// The same node, on which these are to be installed.
+    pub fn with_documents(mut self, documents: fn() -> Vec<Document>) -> Self {
+        self.documents = Some(documents);
+        self
     }
 
     /// The same node with clients that are made from this.

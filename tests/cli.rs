@@ -336,6 +336,83 @@ fn checks_and_faults_are_explained() {
     );
 }
 
+#[test]
+fn every_command_has_a_whole_manual_page() {
+    let commands: &[&[&str]] = &[
+        &[],
+        &["plan"],
+        &["verify"],
+        &["status"],
+        &["explain"],
+        &["doctor"],
+        &["metrics"],
+        &["config"],
+        &["config", "check"],
+        &["config", "schema"],
+        &["completions"],
+        &["man"],
+    ];
+    let (_, help, _) = bootstrap(&["--help"]);
+    let (_, listed) = help.split_once("Commands:\n").unwrap();
+    let listed = listed.lines().take_while(|line| !line.is_empty());
+    let names = listed.map(|line| line.split_whitespace().next().unwrap());
+    for name in names.filter(|name| *name != "help") {
+        assert!(commands.contains(&&[name][..]), "{name}");
+    }
+    for command in commands {
+        let (code, page, _) = bootstrap(&[&["man"], *command].concat());
+        assert_eq!(code, 0);
+        let title = [&["bootstrap"], *command].concat().join("\\-");
+        assert!(
+            page.contains(&format!(".TH {title} 1 "))
+                || page.contains(&format!(".TH {} 1 ", title.replace('\\', ""))),
+            "{page}"
+        );
+        for section in [
+            "NAME",
+            "SYNOPSIS",
+            "OPTIONS",
+            "EXIT STATUS",
+            "FILES",
+            "ENVIRONMENT",
+            "EXAMPLES",
+        ] {
+            let heading = |line: &str| line.trim_matches(['"', ' ']) == section;
+            let found = page
+                .lines()
+                .any(|line| line.strip_prefix(".SH ").is_some_and(heading));
+            assert!(found, "{command:?} lacks {section}: {page}");
+        }
+        assert!(!page.contains("entrypoint\\-"), "{page}");
+    }
+    for command in [&["man", "dance"][..], &["man", "entrypoint"]] {
+        let (code, _, said) = bootstrap(command);
+        let wanted = format!(
+            "error: there is no command '{}'\n  help: the commands are: bootstrap --help\n",
+            command[1]
+        );
+        assert_eq!((code, said), (2, wanted));
+    }
+}
+
+#[test]
+fn shells_complete_phases_checks_and_groups() {
+    for shell in ["bash", "zsh", "fish"] {
+        let (_, script, _) = bootstrap(&["completions", shell]);
+        let mut names = vec!["metrics-cron", "machine", "doctor"];
+        // clap's script for fish completes options only.
+        if shell != "fish" {
+            names.extend(["volume-encrypted", "gpu-container"]);
+        }
+        for name in names {
+            assert!(script.contains(name), "{shell}: {name}");
+        }
+    }
+    // The program itself refuses such names in its own words.
+    let (code, _, said) = bootstrap(&["explain", "dokcer"]);
+    assert_eq!((code, said.contains("possible values")), (2, false));
+}
+
 /// Runs it with a standard output that nobody reads any more.
 fn unread(arguments: &[&str]) -> Ended {
     let root = tempfile::tempdir().unwrap();

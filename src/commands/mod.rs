@@ -16,6 +16,8 @@ use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
+use schemars::generate::SchemaSettings;
 use serde::Serialize;
 use tracing::Level;
 
@@ -125,10 +127,10 @@ fn need_root(host: &Host) -> Result<(), Exit> {
 }
 
 /// The node that the config file describes; where it is wrong, everything that is wrong has been said.
-fn node(config: &Path, host: Host) -> Result<Arc<Node>, Exit> {
+fn node(config: &Path, host: Host) -> Result<Node, Exit> {
     need_root(&host)?;
     match config::load(config) {
-        Ok(config) => Ok(Arc::new(Node::new(config, host, Imds::from_env()))),
+        Ok(config) => Ok(Node::new(config, host, Imds::from_env())),
         Err(mistakes) => {
             complain(&mistakes);
             Err(Exit::Usage)
@@ -166,6 +168,20 @@ fn say(text: &str) {
 fn json(value: &impl Serialize) -> Result<String> {
     serde_json::to_string_pretty(value)
         .or_fail(|| "cannot write JSON", "report this as a bug in bootstrap")
+}
+
+/// The JSON Schema of what a command prints as JSON.
+pub(crate) fn schema<T: JsonSchema>() -> Exit {
+    let settings =
+        SchemaSettings::draft2020_12().with(|settings| settings.inline_subschemas = true);
+    say(&format!(
+        "{:#}",
+        settings
+            .into_generator()
+            .into_root_schema_for::<T>()
+            .as_value()
+    ));
+    Exit::Done
 }
 
 /// Writes to standard error.

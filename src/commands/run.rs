@@ -19,7 +19,7 @@ use crate::engine::{About, Engine, Finished, Lock, Observer, Outcome, Selection,
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::host::files::Access;
-use crate::node::Node;
+use crate::node::{Document, Node};
 use crate::phases::{report_broken_config, report_failure};
 use crate::report::live::Live;
 use crate::{directories, log, report};
@@ -41,7 +41,12 @@ pub struct Run {
 }
 
 /// Runs every phase that is not true yet, or the named ones.
-pub fn run(config_file: &Path, what: &Run, output: Output) -> Exit {
+pub fn run(
+    config_file: &Path,
+    what: &Run,
+    documents: fn() -> Vec<Document>,
+    output: Output,
+) -> Exit {
     // User-data runs with a narrow one, which packages must not inherit.
     rustix::process::umask(rustix::fs::Mode::from(0o022));
     let host = host();
@@ -59,7 +64,8 @@ pub fn run(config_file: &Path, what: &Run, output: Output) -> Exit {
             return Exit::Usage;
         }
     };
-    let node = Arc::new(Node::new(config, host.clone(), Imds::from_env()));
+    let node = Node::new(config, host.clone(), Imds::from_env()).with_documents(documents);
+    let node = Arc::new(node);
     let (engine, selection) = match select(&node, what) {
         Ok(selected) => selected,
         Err(error) => {

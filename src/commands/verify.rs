@@ -1,54 +1,121 @@
 //! `bootstrap verify`
 
+use std::io::IsTerminal;
 use std::path::Path;
+use std::pin::pin;
+use std::sync::Arc;
 use std::time::Duration;
 
+use clap::Args;
+use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 
-use super::{Exit, JOURNAL, Output, block_on, fail, host, node, say};
+use super::{Exit, JOURNAL, Output, block_on, fail, host, node, say, schema};
 use crate::engine::journal::{Status, lasting};
 use crate::engine::lock::RUN_LOCK;
-use crate::engine::{Journal, Lock};
-use crate::health::{self, Verdict};
+use crate::engine::{Engine, Journal, Lock};
+use crate::health::{self, GROUPS, Report, Shape, Verdict};
 use crate::host::Host;
+use crate::node::Node;
 use crate::rights::only_look;
-use crate::{log, phases};
+use crate::{log, pace, phases};
 
-/// Checks the node's health, by these groups of checks alone where there are any; with `wait`, until it is healthy or
-/// that long has passed.
-pub fn verify(
-    config: &Path,
-    groups: &[String],
-    json: bool,
-    wait: Option<Duration>,
-    output: Output,
-) -> Exit {
+/// Pause between two looks of `--watch`.
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// Puts the cursor into the first place of an empty screen.
+const CLEAR: &str = "\u{1b}[H\u{1b}[2J\u{1b}[3J";
+
+/// How the node is looked at.
+#[derive(Args)]
+pub struct Verify {
+    /// Print JSON
+    #[arg(long)]
+    pub json: bool,
+
+    /// Keep checking until the node is healthy, for at most this long ("90s", "10m")
+    #[arg(long, value_name = "DURATION", value_parser = duration)]
+    pub wait: Option<Duration>,
+
+    /// Look again every two seconds until Ctrl-C; the exit code is that of the last look
+    #[arg(long, conflicts_with = "wait")]
+    pub watch: bool,
+
+    /// Run only this group of checks; repeat for several
+    #[arg(long, value_name = "GROUP", value_parser = PossibleValuesParser::new(GROUPS.iter().map(|(name, _)| *name)))]
+    pub only: Vec<String>,
+
+    /// Print the JSON Schema of what --json prints
+    #[arg(long, conflicts_with_all = ["json", "wait", "watch", "only"])]
+    pub schema: bool,
+}
+
+fn duration(text: &str) -> Result<Duration, String> {
+    text.parse::<jiff::SignedDuration>()
+        .ok()
+        .and_then(|duration| Duration::try_from(duration).ok())
+        .ok_or_else(|| "write a duration such as 90s or 10m".into())
+}
+
+/// Checks the node's health: once, until it is healthy, or until nobody watches any more.
+pub fn verify(config: &Path, what: &Verify, output: Output) -> Exit {
+    if what.schema {
+        return schema::<Shape<'_>>();
+    }
     only_look();
     let host = host();
     output.log_beside_answer(&host);
     let node = match node(config, host) {
-        Ok(node) => node,
+        Ok(node) => Arc::new(node),
         Err(exit) => return exit,
     };
     phases::leave_size();
-    let looked = phases::verified(&node).and_then(|phases| {
-        let patience = wait.unwrap_or_default();
-        block_on(health::verify_within(&node, &phases, groups, patience))
-    });
-    let report = match looked {
-        Ok(report) => report,
-        Err(error) => return fail(&error),
+    let show = |report: &Report| {
+        let run: Vec<String> = at_work(&node.host).into_iter().collect();
+        say(&if what.json || output.format == log::Format::Json {
+            report.json()
+        } else {
+            report.text(output.verbose, &run)
+        });
     };
-    let run: Vec<String> = at_work(&node.host).into_iter().collect();
-    say(&if json || output.format == log::Format::Json {
-        report.json()
-    } else {
-        report.text(output.verbose, &run)
+    let looked = phases::verified(&node).and_then(|phases| {
+        block_on(async {
+            if what.watch {
+                return watch(&node, &phases, &what.only, show).await;
+            }
+            let patience = what.wait.unwrap_or_default();
+            let report = health::verify_within(&node, &phases, &what.only, patience).await;
+            show(&report);
+            report.verdict
+        })
     });
-    match report.verdict {
-        Verdict::Healthy => Exit::Done,
-        Verdict::Syncing => Exit::Syncing,
-        Verdict::Degraded | Verdict::Unhealthy => Exit::Failed,
+    match looked {
+        Ok(Verdict::Healthy) => Exit::Done,
+        Ok(Verdict::Syncing) => Exit::Syncing,
+        Ok(Verdict::Degraded | Verdict::Unhealthy) => Exit::Failed,
+        Err(error) => fail(&error),
+    }
+}
+
+/// Shows report after report, on a terminal each in place of the one before, until someone ends it; the last verdict.
+async fn watch(node: &Node, phases: &Engine, groups: &[String], show: impl Fn(&Report)) -> Verdict {
+    let mut last = Verdict::Unhealthy;
+    let mut ended = pin!(tokio::signal::ctrl_c());
+    loop {
+        let looks = health::verify_within(node, phases, groups, Duration::ZERO);
+        let report = tokio::select! {
+            report = looks => report,
+            _ = &mut ended => return last,
+        };
+        if std::io::stdout().is_terminal() {
+            say(CLEAR);
+        }
+        show(&report);
+        last = report.verdict;
+        tokio::select! {
+            () = pace::pause(PAUSE) => {}
+            _ = &mut ended => return last,
+        }
     }
 }
 

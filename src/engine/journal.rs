@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 
 use jiff::Timestamp;
+use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
 use crate::error::{Error, OrFail, Result};
@@ -28,7 +29,7 @@ pub trait Store: Send + Sync {
 }
 
 /// What is known about the runs so far.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Journal {
     /// Version of this shape.
     pub version: u32,
@@ -42,11 +43,12 @@ pub struct Journal {
     /// The runs before the last, the latest first, each with the records of the phases that it was about. An older
     /// program leaves them out.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    #[schemars(skip)]
     pub earlier: Vec<Past>,
 }
 
 /// A run before the last.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Past {
     /// The run.
     pub run: RunRecord,
@@ -55,16 +57,19 @@ pub struct Past {
 }
 
 /// One run.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct RunRecord {
     /// Start time and a random number.
     pub id: String,
     /// By the machine's clock.
+    #[schemars(with = "String")]
     pub started: Timestamp,
     /// Start of the first of the runs that reboots have made of one, where that is another.
     #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
     pub first_started: Option<Timestamp>,
     /// `started` plus `seconds`.
+    #[schemars(with = "Option<String>")]
     pub ended: Option<Timestamp>,
     /// By the monotonic clock, to a millisecond.
     pub seconds: Option<f64>,
@@ -77,7 +82,7 @@ pub struct RunRecord {
 }
 
 /// How a run ended.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum RunResult {
     /// Everything it was about holds.
@@ -91,7 +96,7 @@ pub enum RunResult {
 }
 
 /// Where a phase is.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Status {
     /// Not started.
@@ -109,7 +114,7 @@ pub enum Status {
 }
 
 /// What happened to one phase, the last time a run was about it.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, JsonSchema)]
 pub struct Record {
     /// The phase.
     pub name: String,
@@ -120,8 +125,10 @@ pub struct Record {
     /// How often applying was tried.
     pub attempts: u32,
     /// The run's start plus the monotonic time until the phase's start.
+    #[schemars(with = "Option<String>")]
     pub started: Option<Timestamp>,
     /// `started` plus `seconds`.
+    #[schemars(with = "Option<String>")]
     pub ended: Option<Timestamp>,
     /// By the monotonic clock, to a millisecond.
     pub seconds: Option<f64>,
@@ -135,7 +142,7 @@ pub struct Record {
 }
 
 /// An error, as it is recorded: safe to print, and bounded.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
 pub struct Failure {
     /// What went wrong.
     pub reason: String,

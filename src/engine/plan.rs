@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use schemars::JsonSchema;
 use serde::Serialize;
 use tokio::task::JoinSet;
 use tracing::Instrument;
@@ -15,7 +16,7 @@ use crate::error::{Error, Result};
 use crate::log::printable;
 
 /// What a run would do.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Plan {
     /// How many phases would be applied.
     pub changes: usize,
@@ -24,7 +25,7 @@ pub struct Plan {
 }
 
 /// What a run would do with one phase.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Planned {
     /// The phase.
     pub name: &'static str,
@@ -35,7 +36,7 @@ pub struct Planned {
 }
 
 /// What would happen to a phase.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "kebab-case")]
 pub enum Prospect {
     /// Nothing: it holds.

@@ -42,6 +42,11 @@ pub fn index() -> String {
             words of what bootstrap has said.\n"
 }
 
+/// The checks, as a shell completes them.
+pub fn names() -> impl Iterator<Item = &'static str> {
+    MEANINGS.iter().map(|meaning| meaning.name)
+}
+
 /// What is known of `name`: a check, a phase, a theme, a fault, or words that only one fault has.
 pub fn explain(name: &str) -> Result<String> {
     let wanted = slug(name);
@@ -222,7 +227,7 @@ fn ambiguous(name: &str, found: &[&Fault]) -> Error {
 
 /// The checks that begin so.
 fn beginning(wanted: &str) -> Vec<&'static str> {
-    let names = MEANINGS.iter().map(|meaning| meaning.name);
+    let names = names();
     names
         .filter(|name| !wanted.is_empty() && name.starts_with(wanted))
         .collect()
@@ -230,8 +235,7 @@ fn beginning(wanted: &str) -> Vec<&'static str> {
 
 /// The check that is spelt nearly so.
 fn nearest(wanted: &str) -> Vec<&'static str> {
-    let names = MEANINGS.iter().map(|meaning| meaning.name);
-    let nearest = names
+    let nearest = names()
         .map(|name| (strsim::damerau_levenshtein(wanted, name), name))
         .min();
     let nearest = nearest.filter(|(distance, name)| *distance <= name.len() / 2);
@@ -252,12 +256,12 @@ fn slug(text: &str) -> String {
 mod tests {
     #![allow(clippy::unwrap_used, clippy::panic, clippy::indexing_slicing)]
     use super::*;
-    use crate::health::names;
+    use crate::health;
 
     #[test]
     fn every_check_is_explained_in_the_order_of_reports() {
         let explained: Vec<_> = MEANINGS.iter().map(|meaning| meaning.name).collect();
-        let wanted: Vec<_> = names().chain(["signal"]).collect();
+        let wanted: Vec<_> = health::names().chain(["signal"]).collect();
         assert_eq!(explained, wanted);
     }
 

@@ -13,7 +13,7 @@ use tokio::time::Instant;
 pub use checks::{GROUPS, checks_of, names, needs};
 #[cfg(test)]
 pub use report::{Check, Status};
-pub use report::{Report, Verdict};
+pub use report::{Report, Shape, Verdict};
 
 use crate::engine::Engine;
 use crate::node::Node;

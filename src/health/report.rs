@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 
 use anstyle::{AnsiColor, Style};
+use schemars::JsonSchema;
 use serde::Serialize;
 
 use crate::paragraph::{WIDTH, paragraph};
@@ -11,7 +12,7 @@ use crate::paragraph::{WIDTH, paragraph};
 pub(super) const RUN: &str = "run: sudo bootstrap";
 
 /// How one check went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Status {
     /// Wrong; needs someone.
@@ -25,7 +26,7 @@ pub enum Status {
 }
 
 /// One check.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 pub struct Check {
     /// Its name; part of the interface.
     pub name: &'static str,
@@ -41,7 +42,7 @@ pub struct Check {
 }
 
 /// All checks in one word.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
 pub enum Verdict {
     /// The node does its work.
@@ -55,12 +56,23 @@ pub enum Verdict {
 }
 
 /// How many checks went how.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, JsonSchema)]
 struct Summary {
     pass: usize,
     fail: usize,
     warn: usize,
     skip: usize,
+}
+
+/// What `verify --json` prints.
+#[derive(Serialize, JsonSchema)]
+pub struct Shape<'a> {
+    /// All checks in one word.
+    verdict: Verdict,
+    /// Every check, in the order of setting up.
+    checks: &'a [Check],
+    /// How many checks went how.
+    summary: Summary,
 }
 
 /// The whole health check.
@@ -222,12 +234,6 @@ impl Report {
 
     /// The report as `verify --json` prints it.
     pub fn json(&self) -> String {
-        #[derive(Serialize)]
-        struct Shape<'a> {
-            verdict: Verdict,
-            checks: &'a [Check],
-            summary: Summary,
-        }
         let shape = Shape {
             verdict: self.verdict,
             checks: &self.checks,

@@ -30,6 +30,13 @@ use crate::engine::{Engine, Entry, Phase};
 use crate::error::Result;
 use crate::node::Node;
 
+/// Every phase of the [`table`], for those who have no node.
+#[rustfmt::skip]
+pub const NAMES: &[&str] = &[
+    "preflight", "ssm-agent", "nvidia", "docker", "image", "user", "volume", "assets", "secret", "cloudwatch-agent",
+    "container", "metrics-cron", "signal",
+];
+
 /// The phases whose checks the health check asks: all but `signal`, which asks for that itself.
 pub fn verified(node: &Arc<Node>) -> Result<Engine> {
     let mut table = table(node);
@@ -85,4 +92,20 @@ pub fn table(node: &Arc<Node>) -> Vec<Entry> {
                                                                                 20, NONE,     Signal(n())),
     ];
     table
+}
+
+#[cfg(test)]
+mod tests {
+    #![allow(clippy::unwrap_used)]
+    use super::*;
+    use crate::host::testing::Tree;
+    use crate::phases::testing::{DEBIAN, config, node_in_cloud};
+
+    #[test]
+    fn the_names_are_those_of_the_table() {
+        let tree = Tree::new();
+        let (node, _server) = node_in_cloud(&tree, DEBIAN, config(false));
+        let names: Vec<_> = table(&node).iter().map(|entry| entry.name).collect();
+        assert_eq!(names, NAMES);
+    }
 }

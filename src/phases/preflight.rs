@@ -1,4 +1,4 @@
-//! Phase `preflight`: a machine that can become a node, and the unit that converges it at every boot.
+//! Phase `preflight`: a machine that can become a node, the unit that converges it at every boot, and the manual.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -14,7 +14,7 @@ use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::host::files::Access;
-use crate::node::Node;
+use crate::node::{Document, Node};
 use crate::phases::user;
 
 const GIB: u64 = 1 << 30;
@@ -125,6 +125,11 @@ impl Preflight {
         ))
     }
 
+    /// Manual pages and completions.
+    fn documents(&self) -> Vec<Document> {
+        self.0.documents.map(|make| make()).unwrap_or_default()
+    }
+
     fn update_due(&self) -> bool {
         self.0.config.system.update == Update::Security && !self.0.host.path(UPDATED).exists()
     }
@@ -155,6 +160,14 @@ impl Phase for Preflight {
         if !host.unit_enabled(UNIT).await? {
             return Ok(State::Needed(format!("{UNIT} is not enabled")));
         }
+        for document in self.documents() {
+            if host.read(&document.path)?.as_deref() != Some(&document.text) {
+                return Ok(State::Needed(format!(
+                    "{} is not that of this program",
+                    document.path
+                )));
+            }
+        }
         Ok(State::Done(evidence))
     }
 
@@ -175,6 +188,9 @@ impl Phase for Preflight {
             host.daemon_reload().await?;
         }
         host.enable(UNIT).await?;
+        for document in self.documents() {
+            host.write_if_changed(&document.path, &document.text, Access::mode(0o644))?;
+        }
         Ok(Applied::Finished)
     }
 }

@@ -6,12 +6,14 @@ use serde_json::{Value, json};
 
 use crate::Test;
 use crate::machine::{Ended, Machine};
-use crate::shared::PHASES;
+use crate::shared::{PHASES, healthy};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
     ("status_shows_the_run_and_draws_it", status_shows_the_run_and_draws_it),
     ("earlier_runs_stay_to_be_looked_at", earlier_runs_stay_to_be_looked_at),
+    ("what_is_printed_as_json_fits_its_schema", what_is_printed_as_json_fits_its_schema),
+    ("the_manual_and_the_completions_are_installed", the_manual_and_the_completions_are_installed),
     ("json_output_is_json_lines_only", json_output_is_json_lines_only),
     ("an_answer_is_json_where_the_log_is", an_answer_is_json_where_the_log_is),
 ];
@@ -118,6 +120,146 @@ fn earlier_runs_stay_to_be_looked_at() {
         none.stderr,
         "error: no run is named '1999'\n  help: the runs that are kept: bootstrap status --list\n"
     );
+}
+
+/// What in `value` is not as the schema says; a key that it does not name is wrong, too.
+fn misfits(schema: &Value, value: &Value, at: &str) -> Vec<String> {
+    if let Some(choices) = schema.get("anyOf").or(schema.get("oneOf")) {
+        let mut choices = choices.as_array().unwrap().iter();
+        let fits = choices.any(|choice| misfits(choice, value, at).is_empty());
+        return if fits {
+            Vec::new()
+        } else {
+            vec![format!("{at}: {value}")]
+        };
+    }
+    if let Some(only) = schema.get("const") {
+        return if only == value {
+            Vec::new()
+        } else {
+            vec![format!("{at}: {value}")]
+        };
+    }
+    let kind = match value {
+        Value::Null => "null",
+        Value::Bool(_) => "boolean",
+        Value::Number(number) if number.is_u64() => "integer",
+        Value::Number(_) => "number",
+        Value::String(_) => "string",
+        Value::Array(_) => "array",
+        Value::Object(_) => "object",
+    };
+    let wanted = match &schema["type"] {
+        Value::Array(several) => several.clone(),
+        one => vec![one.clone()],
+    };
+    let is_kind = wanted
+        .iter()
+        .any(|wanted| wanted == kind || (kind == "integer" && wanted == "number"));
+    let is_named = schema
+        .get("enum")
+        .is_none_or(|names| names.as_array().unwrap().contains(value));
+    if !is_kind || !is_named {
+        return vec![format!("{at}: {value} is not {schema}")];
+    }
+    let mut wrong = Vec::new();
+    if let Value::Array(items) = value {
+        let item = |item| misfits(&schema["items"], item, &format!("{at}[]"));
+        wrong.extend(items.iter().flat_map(item));
+    }
+    if let (Value::Object(entries), Some(known)) = (value, schema.get("properties")) {
+        for (key, value) in entries {
+            let at = format!("{at}.{key}");
+            match known.get(key) {
+                Some(schema) => wrong.extend(misfits(schema, value, &at)),
+                None => wrong.push(format!("{at} is not in the schema")),
+            }
+        }
+        let required = schema["required"].as_array().into_iter().flatten();
+        let missing = required.filter(|key| !entries.contains_key(key.as_str().unwrap()));
+        wrong.extend(missing.map(|key| format!("{at} lacks {key}")));
+    }
+    wrong
+}
+
+fn what_is_printed_as_json_fits_its_schema() {
+    let machine = Machine::new("debian-12");
+    let schema = |command: &str| machine.run(&[command, "--schema"]).expect(0).json();
+    let [verify, plan, status] = ["verify", "plan", "status"].map(schema);
+    let fits = |bad: i32| {
+        for (command, code, schema) in [
+            ("verify", bad, &verify),
+            ("plan", 0, &plan),
+            ("status", 0, &status),
+        ] {
+            let printed = machine.run(&[command, "--json"]).expect(code).json();
+            assert!(printed.as_object().unwrap().len() > 1);
+            assert_eq!(misfits(schema, &printed, command), [""; 0]);
+        }
+    };
+    machine.aws.state().objects.clear();
+    machine.run(&[]).expect(1);
+    fits(1);
+    let healthy = healthy("debian-12");
+    healthy.run(&["--phase", "docker"]).expect(0);
+    for (command, schema) in [("verify", &verify), ("plan", &plan), ("status", &status)] {
+        let printed = healthy.run(&[command, "--json"]).expect(0).json();
+        assert_eq!(misfits(schema, &printed, command), [""; 0]);
+    }
+    // The judge judges.
+    assert_ne!(
+        misfits(&plan, &json!({"changes": "none", "phases": []}), "plan"),
+        [""; 0]
+    );
+    assert_ne!(misfits(&plan, &json!({"changes": 1}), "plan"), [""; 0]);
+    assert_ne!(
+        misfits(
+            &plan,
+            &json!({"changes": 1, "phases": [], "more": 1}),
+            "plan"
+        ),
+        [""; 0]
+    );
+}
+
+fn the_manual_and_the_completions_are_installed() {
+    let machine = healthy("debian-12");
+    let page = "/usr/local/share/man/man1/bootstrap-config-check.1";
+    for (file, arguments) in [
+        ("/usr/local/share/man/man1/bootstrap.1", &["man"][..]),
+        (page, &["man", "config", "check"]),
+        (
+            "/usr/local/share/bash-completion/completions/bootstrap",
+            &["completions", "bash"],
+        ),
+        (
+            "/usr/local/share/zsh/site-functions/_bootstrap",
+            &["completions", "zsh"],
+        ),
+        (
+            "/usr/local/share/fish/vendor_completions.d/bootstrap.fish",
+            &["completions", "fish"],
+        ),
+    ] {
+        let printed = machine.run(arguments).expect(0).stdout;
+        assert_eq!(machine.read(file).trim_end(), printed.trim_end(), "{file}");
+    }
+    let before = machine.snapshot();
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.changed_since(&before), [""; 0]);
+
+    // An older program's are replaced; nothing is wrong with the node meanwhile.
+    machine.write(page, "older");
+    let plan = machine.run(&["plan", "--json"]).expect(0).json();
+    assert_eq!(
+        plan["phases"][0]["detail"],
+        format!("{page} is not that of this program")
+    );
+    let report = machine.run(&["verify", "--json"]).expect(0).json();
+    assert_eq!(report["summary"]["fail"], 0, "{report:#}");
+    machine.run(&["--phase", "preflight"]).expect(0);
+    let printed = machine.run(&["man", "config", "check"]).expect(0).stdout;
+    assert_eq!(machine.read(page).trim_end(), printed.trim_end());
 }
 
 fn an_answer_is_json_where_the_log_is() {

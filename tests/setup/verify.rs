@@ -1,6 +1,7 @@
 //! `verify`: its verdicts. Which check each fault fails is in the fault table (`faults/90-node.json`).
 
 use std::fs;
+use std::io::BufRead;
 
 use serde_json::{Value, json};
 
@@ -14,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ("verify_says_syncing_while_the_network_is_joined", verify_says_syncing_while_the_network_is_joined),
     ("an_unmounted_volume_is_no_lost_key", an_unmounted_volume_is_no_lost_key),
     ("each_thing_is_asked_once", each_thing_is_asked_once),
+    ("whoever_watches_ends_with_the_last_verdict", whoever_watches_ends_with_the_last_verdict),
     ("a_dead_node_is_not_well_because_it_once_was", a_dead_node_is_not_well_because_it_once_was),
 ];
 
@@ -106,6 +108,27 @@ fn an_unmounted_volume_is_no_lost_key() {
     machine.node.change(|node| node.down = false);
     machine.run(&[]).expect(0);
     assert_eq!(verify(&machine, 0)["verdict"], "healthy");
+}
+
+fn whoever_watches_ends_with_the_last_verdict() {
+    let mut machine = healthy("debian-12");
+    machine.pace = 100;
+    for (down, code) in [(false, 0), (true, 1)] {
+        machine.node.change(|node| node.down = down);
+        machine.forget_calls();
+        let mut watch = machine.command(&["verify", "--watch"]).spawn().unwrap();
+        let said = std::io::BufReader::new(watch.stdout.take().unwrap());
+        let verdict = if down { "unhealthy: " } else { "healthy: " };
+        // Once more, at least.
+        let seen = said
+            .lines()
+            .map(Result::unwrap)
+            .filter(|line| line.starts_with(verdict));
+        assert_eq!(seen.take(2).count(), 2);
+        let process = rustix::process::Pid::from_child(&watch);
+        rustix::process::kill_process(process, rustix::process::Signal::INT).unwrap();
+        assert_eq!(watch.wait().unwrap().code(), Some(code));
+    }
 }
 
 /// By a plan, by the health check, and by a run that has nothing to do.
