@@ -37,7 +37,7 @@ def held(aws: Aws, name: str, settings: Settings) -> Iterator[None]:
             ],
         )
     except Refused as refused:
-        if refused.code == "InsufficientInstanceCapacity":
+        if refused.code in ("InsufficientInstanceCapacity", "InsufficientCapacity"):
             raise Failed(
                 f"EC2 has no {kind} to give in {zone} now, so {name} keeps the instance that it has, and nothing was changed. "
                 "Try again later, or with another --instance-type; --unreserved gives the instance back without a new one"

@@ -13,11 +13,12 @@ from theta_edge.command import Problems, warn
 from theta_edge.settings import Place, Settings
 from theta_edge.template import NODE, Template
 
-# By the instance types' names: quotas count the vCPUs of all running on-demand instances of some families together.
+# By the instance types' names: quotas count the vCPUs of all running instances of some families together, those on demand
+# and those on spot.
 QUOTAS = [
-    ("g|vt", "L-DB2E81BA", "G and VT"),
-    ("p[0-9]", "L-417A185B", "P"),
-    ("[acdhimrtz][0-9]", "L-1216C47A", "standard"),
+    ("g|vt", "L-DB2E81BA", "L-3819A6DF", "G and VT"),
+    ("p[0-9]", "L-417A185B", "L-7212CCBC", "P"),
+    ("[acdhimrtz][0-9]", "L-1216C47A", "L-34B43A08", "standard"),
 ]
 
 # docs.aws.amazon.com/autoscaling/ec2/userguide/key-policy-requirements-EBS-encryption.html
@@ -376,7 +377,9 @@ class Checks:
         ours = [one for one in QUOTAS if re.match(one[0], self.type)]
         if self.vcpus is None or not ours:
             return
-        families, code, name = ours[0]
+        families, on_demand, on_spot, name = ours[0]
+        spot = self.value["Spot"] == "true"
+        code = on_spot if spot else on_demand
         try:
             quota = self.aws.read("service-quotas", "get_service_quota", ServiceCode="ec2", QuotaCode=code)
             running = Counter(
@@ -388,7 +391,7 @@ class Checks:
                     Filters=[{"Name": "instance-state-name", "Values": ["pending", "running"]}],
                 )
                 for instance in reservation["Instances"]
-                if "InstanceLifecycle" not in instance and re.match(families, instance["InstanceType"])
+                if (instance.get("InstanceLifecycle") == "spot") == spot and re.match(families, instance["InstanceType"])
             )
             kinds = (
                 list(self.aws.pages("ec2", "describe_instance_types", "InstanceTypes", InstanceTypes=sorted(running)))

@@ -12,6 +12,8 @@ from theta_edge.template import FLEET, NODE, Template
 
 HELP = """\
   --instance-type TYPE        default: g4dn.xlarge
+  --spot, --on-demand         whether EC2 sets the price, up to the usual one, and may take the instance
+                              back with two minutes' notice (default: --on-demand)
   --gpu, --no-gpu             whether the node offers an NVIDIA GPU (default: --gpu)
   --network NETWORK           default: mainnet
   --image-tag TAG             of the edge node's image (default: latest)
@@ -41,6 +43,8 @@ VALUED = {
     "--log-retention": "LogRetentionDays", "--nodes": "Nodes", "--parameter": "",
 }  # fmt: skip
 FLAGS = {
+    "--spot": ("Spot", "true"),
+    "--on-demand": ("Spot", "false"),
     "--gpu": ("Gpu", "true"),
     "--no-gpu": ("Gpu", "false"),
     "--per-peer-metrics": ("PerPeerMetrics", "true"),

@@ -38,6 +38,8 @@ def costs(settings: Settings) -> str:
     count = len(settings.nodes) or 1
     each = f" ({cost:,.0f} for each of {count} nodes)" if count > 1 else ""
     without = "" if whole else f", and the instance, whose price is not known here ({settings.value['InstanceType']})"
+    if settings.value["Spot"] == "true":
+        return f"at most {cost * count:,.0f} USD a month{each} in us-east-1, without tax and traffic{without}: spot costs less"
     return f"about {cost * count:,.0f} USD a month{each} in us-east-1, without tax and traffic{without}"
 
 
@@ -50,7 +52,8 @@ def show(title: str, name: str, settings: Settings, common: str | None, elsewher
     what = f"a fleet of {len(nodes)} nodes: {', '.join(nodes[:8])}{' …' if len(nodes) > 8 else ''}" if nodes else "one node"
     lines.append(("stack", f"{name}: {what}"))
     instead = f", or without capacity there in {', '.join(elsewhere)}" if elsewhere else ""
-    lines.append(("instance", f"{value['InstanceType']} in {given['AvailabilityZone']}{instead}"))
+    kind = f"{value['InstanceType']}{' on spot' if value['Spot'] == 'true' else ''}"
+    lines.append(("instance", f"{kind} in {given['AvailabilityZone']}{instead}"))
     if given.get("VolumeId"):
         volume = f"{given['VolumeId']}, which is there already, with its wallet key"
     elif value["VolumeType"] == "instance-store":

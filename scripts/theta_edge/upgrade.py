@@ -98,7 +98,7 @@ def main(arguments: list[str]) -> int:
     for line in artifacts.upload(aws, common.outputs["Bucket"], made):
         print(line, file=sys.stderr, flush=True)
     newest, launches = stacks.newest_event(aws, stack.id), Launches.after(aws, stack)
-    reserve = template is NODE and not wanted.unreserved
+    reserve = _reserves(wanted, template)
     with capacity.held(aws, wanted.name, wanted.settings) if reserve else nullcontext():
         _update(aws, wanted, stack, template)
         rests = None if aws.dry_run else stacks.follow(aws, stack.id, newest, launches.look)
@@ -192,6 +192,11 @@ def _name_versions(aws: Aws, wanted: Wanted, stack: Stack) -> tuple[Stack, Artif
     return common, made
 
 
+def _reserves(wanted: Wanted, template: Template) -> bool:
+    """Spot capacity cannot be reserved."""
+    return template is NODE and not wanted.unreserved and wanted.settings.value["Spot"] != "true"
+
+
 # Changing.
 
 
@@ -205,7 +210,7 @@ def _show(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> None:
         now, then = stack.parameters.get(key, ""), wanted.settings.given.get(key)
         if then is not None and (key not in stack.parameters or then != now):
             lines.append((key, f"{now or 'nothing'} -> {then or 'nothing'}"))
-    reserved = template is NODE and not wanted.unreserved
+    reserved = _reserves(wanted, template)
     lines.append(("instance", "a new one, on the same volume" + (", reserved before the old one goes" if reserved else "")))
     lines.append(("cost", summary.costs(wanted.settings)))
     each = " for each node" if template is FLEET else ""

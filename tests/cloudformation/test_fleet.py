@@ -14,6 +14,7 @@ from deployed import REPO
 from expansion import expand
 from made import SOFTWARE, Node, aws_with_common, place  # noqa: F401, a fixture
 from policies import allowed, statements
+from test_iam import denied, used
 
 FILE = REPO / "cloudformation/fleet.yaml"
 TEMPLATE = templates.parse(FILE.read_text())
@@ -224,6 +225,7 @@ def replaces(aws, fleet):
     def replaces(action: str, resource: str = "*", **context: str) -> bool:
         return allowed(rules, action, resource, **context)
 
+    replaces.rules = rules
     return replaces
 
 
@@ -245,6 +247,31 @@ def test_replacing_has_a_role_of_its_own_for_its_fleet_only(aws, fleet, replaces
             owner = "" if document.startswith("AWS-") else "123456789012"
             assert replaces("ssm:SendCommand", f"arn:aws:ssm:us-east-1:{owner}:document/{document}")
     assert not replaces("ssm:SendCommand", "arn:aws:ssm:us-east-1:123456789012:document/other")
+
+
+def test_that_role_has_what_the_steps_call_and_nothing_else(aws, fleet, replaces):
+    """By the policy simulator, both ways."""
+    of_the_fleet, requests = {"aws:ResourceTag/theta-edge:fleet": "fleet"}, []
+    for step in steps(aws, fleet):
+        inputs = step["inputs"]
+        if inputs.get("Api") == "StartInstanceRefresh":
+            group = "arn:aws:autoscaling:us-east-1:123456789012:autoScalingGroup:1:autoScalingGroupName/x"
+            requests.append(("autoscaling:StartInstanceRefresh", group, of_the_fleet))
+        elif "Api" in inputs:
+            requests.append((f"{inputs['Service']}:{inputs['Api']}", "*", {}))
+        else:
+            # The simulator knows no documents of AWS's own, which have no account.
+            if not inputs["DocumentName"].startswith("AWS-"):
+                document = f"arn:aws:ssm:us-east-1:123456789012:document/{inputs['DocumentName']}"
+                requests.append(("ssm:SendCommand", document, {}))
+            requests.append(("ssm:SendCommand", "arn:aws:ec2:us-east-1:123456789012:instance/i-1", of_the_fleet))
+            # docs.aws.amazon.com/systems-manager/latest/userguide/automation-action-runcommand.html
+            asks = ("ssm:DescribeInstanceInformation", "ssm:ListCommandInvocations", "ssm:ListCommands")
+            requests += [(action, "*", {}) for action in asks]
+    asked = [{"action": action, "resource": resource, "context": context} for action, resource, context in requests]
+    assert denied(replaces.rules, asked) == []
+    idle = [resource for (_, _, resource), needed in used(replaces.rules, asked).items() if not needed]
+    assert idle == ["arn:aws:ssm:us-east-1::document/AWS-RunShellScript"]
 
 
 def test_the_largest_fleet_is_within_what_one_operation_may_touch():

@@ -138,6 +138,7 @@ COMMON = {
 }
 NODE = {
     "InstanceType": (["g5.xlarge"], ["g4dn", "", "G5.xlarge"]),
+    "Spot": (["true", "false"], ["yes", ""]),
     "Gpu": (["true"], ["yes", "", "enabled"]),
     "RootDevice": (["/dev/sda1", "/dev/xvda"], ["/dev/nvme0n1", ""]),
     "RootSize": (["32", "1024"], ["31", "1025", "big"]),

@@ -85,14 +85,13 @@ CALLS: dict[str, list[tuple[str, str]]] = {
 
 def requests_of(call: str, given: dict[str, Any]) -> Iterator[Request]:
     stack = given.get("StackName", "")
-    document = given.get("DocumentName", "")
-    owner = "" if document.startswith("AWS-") else "123456789012"
     values = {
         **{key: value for key, value in given.items() if isinstance(value, str)},
         "stack": stack.split("/")[1] if stack.startswith("arn:") else stack,
         "parameter": (given.get("Names") or [""])[0],
         "instance": (given.get("InstanceIds") or [""])[0],
-        "document": f"arn:aws:ssm:us-east-1:{owner}:document/{document}",
+        # AWS's own documents have no account, which the simulator does not know.
+        "document": f"arn:aws:ssm:{HERE}:document/{given.get('DocumentName', '')}",
     }
     for action, resource in CALLS[call]:
         yield request(action, resource.format(**values), "ssm.amazonaws.com")

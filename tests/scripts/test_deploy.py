@@ -446,6 +446,23 @@ def test_a_snapshot_of_a_wallet_that_a_node_still_has_is_refused(aws, binary, pa
     assert made().returncode == 0
 
 
+def test_on_spot_another_quota_counts_and_the_price_is_a_limit(aws, binary, password, monkeypatch):
+    quota(monkeypatch, {"L-3819A6DF": 3.0, "L-DB2E81BA": 4.0})
+    # On demand, so that it does not count.
+    aws.client("ec2").run_instances(ImageId="ami-12c6146b", InstanceType="g4dn.xlarge", MinCount=1, MaxCount=1)
+    assert problems_of(deploy(aws, binary, "--password-file", str(password), "--spot")) == [
+        "us-east-1 allows 3 vCPUs of G and VT instances, 0 are in use, and 4 are needed: ask for more with "
+        "'aws service-quotas request-service-quota-increase --region us-east-1 --service-code ec2 "
+        "--quota-code L-3819A6DF --desired-value 4'",
+    ]
+    quota(monkeypatch, {"L-3819A6DF": 4.0})
+    ended = deploy(aws, binary, "--password-file", str(password), "--spot", "--dry-run")
+    assert ended.returncode == 0, ended.stderr
+    assert "  instance      g4dn.xlarge on spot in us-east-1a, or" in ended.stdout
+    assert "  cost          at most 439 USD a month in us-east-1, without tax and traffic: spot costs less\n" in ended.stdout
+    assert given(would_run(ended.stdout)[-1])["Spot"] == "true"
+
+
 def quota(monkeypatch, values: dict[str, float]) -> None:
     """What the account's quotas are; moto knows those of VPC only."""
 

@@ -296,3 +296,11 @@ def test_a_node_of_a_fleet_is_upgraded_with_the_fleet(aws, binary):
         "",
         "upgrade: theta-edge-node is a node of the fleet theta-edge-fleet: upgrade that, with --name theta-edge-fleet\n",
     )
+
+
+def test_spot_is_not_reserved(aws, node, binary):
+    ended = upgrade(aws, binary, "--dry-run", "--spot")
+    assert ended.returncode == 0, ended.stderr
+    assert "  Spot               false -> true\n" in ended.stdout
+    assert "  instance           a new one, on the same volume\n" in ended.stdout
+    assert not [call for call in would_run(ended.stdout) if "create-capacity-reservation" in call]
