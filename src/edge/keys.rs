@@ -37,6 +37,8 @@ pub struct KeyFolder {
     pub file: Option<String>,
     /// Permissions that let others read the key, each with the command that fixes it.
     pub unsafe_modes: Vec<(String, String)>,
+    /// Permissions that keep the owner itself out, each with the command that fixes it.
+    pub closed: Vec<(String, String)>,
     /// Files and folders that the node's user does not own.
     pub foreign: Vec<String>,
 }
@@ -51,6 +53,7 @@ pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
         keys: Keys::None,
         file: None,
         unsafe_modes: Vec::new(),
+        closed: Vec::new(),
         foreign: Vec::new(),
     };
     let entries = match fs::read_dir(host.path(path)) {
@@ -98,11 +101,19 @@ pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
 
 impl KeyFolder {
     fn note(&mut self, path: &str, metadata: &fs::Metadata, mode: u32, owner: Option<u32>) {
-        if metadata.mode() & 0o077 != 0 {
-            self.unsafe_modes.push((
-                format!("{path} has mode {:04o}", metadata.mode() & 0o7777),
+        let found = metadata.mode();
+        let told = || {
+            (
+                format!("{path} has mode {:04o}", found & 0o7777),
                 format!("chmod {mode:o} {}", word(path)),
-            ));
+            )
+        };
+        // A key is read, and may be read-only; a folder is entered and listed.
+        let needed = if metadata.is_dir() { 0o500 } else { 0o400 };
+        if found & needed != needed {
+            self.closed.push(told());
+        } else if found & 0o077 != 0 {
+            self.unsafe_modes.push(told());
         }
         if owner.is_some_and(|uid| uid != metadata.uid()) {
             self.foreign

@@ -339,13 +339,13 @@ fn key(facts: &Facts) -> Finding {
                 word(path)
             ),
         ),
+        _ if !folder.closed.is_empty() => {
+            let (found, mend) = modes(&folder.closed);
+            fail(format!("{found}: the node cannot read its key"), mend)
+        }
         _ if !folder.unsafe_modes.is_empty() => {
-            let (found, mend): (Vec<&str>, Vec<&str>) = folder
-                .unsafe_modes
-                .iter()
-                .map(|(found, mend)| (found.as_str(), mend.as_str()))
-                .unzip();
-            warn(found.join("; "), format!("run: {}", mend.join(" && ")))
+            let (found, mend) = modes(&folder.unsafe_modes);
+            warn(found, mend)
         }
         Keys::Unknown(name) => warn(
             format!("{path} holds {name}, which is not named like a key"),
@@ -353,6 +353,15 @@ fn key(facts: &Facts) -> Finding {
         ),
         Keys::One(address) => pass(format!("one key, {address}")),
     }
+}
+
+/// What is wrong with permissions, and the commands that mend it.
+fn modes(modes: &[(String, String)]) -> (String, String) {
+    let (found, mend): (Vec<&str>, Vec<&str>) = modes
+        .iter()
+        .map(|(found, mend)| (found.as_str(), mend.as_str()))
+        .unzip();
+    (found.join("; "), format!("run: {}", mend.join(" && ")))
 }
 
 fn container(facts: &Facts) -> Finding {
@@ -651,6 +660,7 @@ mod tests {
                 keys: Keys::One(ADDRESS.into()),
                 file: None,
                 unsafe_modes: Vec::new(),
+                closed: Vec::new(),
                 foreign: Vec::new(),
             }),
             wallet: Some(ADDRESS.into()),
