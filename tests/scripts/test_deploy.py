@@ -778,7 +778,7 @@ def test_a_default_key_that_auto_scaling_may_not_use_is_told(aws, binary, defaul
     assert ended.returncode == 0, ended.stderr
 
 
-@pytest.mark.parametrize("script", ["deploy", "upgrade", "destroy", "publish", "verify", "logs"])
+@pytest.mark.parametrize("script", ["deploy", "upgrade", "destroy", "publish", "verify", "logs", "smoke"])
 def test_help_is_there_without_aws(script):
     ended = subprocess.run(
         [REPO / "scripts" / script, "--help"], env={"PATH": "/usr/bin:/bin"}, capture_output=True, text=True

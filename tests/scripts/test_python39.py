@@ -56,7 +56,7 @@ def test_deploy_checks_everything_and_prints_its_calls(aws, binary, python, tmp_
     ]
 
 
-@pytest.mark.parametrize("command", ["deploy", "upgrade", "destroy", "publish", "verify", "logs"])
+@pytest.mark.parametrize("command", ["deploy", "upgrade", "destroy", "publish", "verify", "logs", "smoke"])
 def test_every_command_starts(command):
     ended = subprocess.run([PYTHON, REPO / "scripts" / command, "--help"], capture_output=True, text=True)
     assert (ended.returncode, ended.stderr) == (0, "")
