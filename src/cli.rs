@@ -10,6 +10,7 @@ use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 use crate::commands::run::Run;
 use crate::commands::verify::Verify;
 use crate::commands::{self, Output, VERSION};
+use crate::edge::look::Needs;
 use crate::engine::{Journal, Plan};
 use crate::log;
 use crate::node::Document;
@@ -119,6 +120,22 @@ enum Command {
         /// The command whose page it is; without it, that of bootstrap itself
         command: Vec<String>,
     },
+    /// Says what can be used of the image that this runs in
+    #[command(hide = true)]
+    Look {
+        /// The image's own user
+        #[arg(long, value_name = "USER")]
+        home_of: String,
+        /// A program that must start
+        #[arg(long, value_name = "PATH")]
+        run: Vec<String>,
+        /// A file or directory that must be readable
+        #[arg(long, value_name = "PATH")]
+        read: Vec<String>,
+        /// A file or directory that must be writable
+        #[arg(long, value_name = "PATH")]
+        write: Vec<String>,
+    },
     /// The container's entrypoint: hands the secret to the image's own entrypoint
     #[command(hide = true)]
     Entrypoint {
@@ -201,6 +218,12 @@ pub fn main() -> ExitCode {
             commands::man::completions(shell, Arguments::command())
         }
         Some(Command::Man { command }) => commands::man::page(Arguments::command(), &command),
+        Some(Command::Look {
+            home_of,
+            run,
+            read,
+            write,
+        }) => commands::look::print(&home_of, &Needs { run, read, write }),
         Some(Command::Entrypoint {
             secret,
             data,

@@ -4,6 +4,7 @@ pub mod config;
 pub mod doctor;
 pub mod entrypoint;
 pub mod explain;
+pub mod look;
 pub mod man;
 pub mod metrics;
 pub mod plan;

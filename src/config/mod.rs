@@ -192,6 +192,24 @@ pub struct Edge {
     pub digest: Option<String>,
     /// Address on which the three RPC ports are published.
     pub rpc_bind: std::net::IpAddr,
+    /// Whom the container runs as.
+    pub run_as: RunAs,
+}
+
+/// Whom the container runs as.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
+pub enum RunAs {
+    /// The config's user where the image lets it work, else the image's own root with few rights; looked at once for
+    /// each image.
+    #[default]
+    Auto,
+    /// The config's user, by id.
+    User,
+    /// The image's own user.
+    Image,
 }
 
 /// How the metrics tick is scheduled.
@@ -259,6 +277,7 @@ impl Default for Edge {
             tag: "latest".into(),
             digest: None,
             rpc_bind: std::net::Ipv4Addr::LOCALHOST.into(),
+            run_as: RunAs::Auto,
         }
     }
 }
@@ -310,6 +329,7 @@ mod tests {
         assert_eq!(config.volume.mount, "/data");
         assert_eq!(config.edge.rpc_bind.to_string(), "127.0.0.1");
         assert_eq!(config.deadline_seconds, 3000);
+        assert_eq!(config.edge.run_as, RunAs::Auto);
         assert!(!config.user.docker_group);
         assert!(!config.gpu && config.stack.is_none() && config.region.is_none());
         assert_eq!(config.system.update, Update::None);
@@ -330,7 +350,7 @@ mod tests {
             "secret": {"arn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:wallet-AbCdEf"},
             "edge": {"network": "testnet", "image": "registry:5000/theta/edge", "tag": "v1.2",
                      "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
-                     "rpc_bind": "::1"},
+                     "rpc_bind": "::1", "run_as": "image"},
             "metrics": {"namespace": "Theta", "per_peer": true, "schedule": "systemd-timer"},
             "system": {"update": "security"},
             "deadline_seconds": 60

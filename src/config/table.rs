@@ -199,6 +199,7 @@ pub(super) const FIELDS: &[Field] = &[
         optional("digest", text("an image digest", "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
             r"^sha256:[0-9a-f]{64}$")),
         optional("rpc_bind", shape("an IP address", "127.0.0.1", r"^[0-9A-Fa-f.:]{2,45}$").and(|ip| ip.parse::<IpAddr>().is_ok())),
+        optional("run_as", Kind::Choice(&["auto", "user", "image"])),
     ])),
     optional("metrics", Kind::Object(&[
         optional("namespace", shape("a CloudWatch namespace (not AWS/…)", "CWAgent", r"^[A-Za-z0-9._/#-][A-Za-z0-9._/#:-]{0,254}$")

@@ -19,7 +19,7 @@ const PULL_POLICY: Policy = Policy {
 };
 
 /// What of the image shapes the container.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageFacts {
     /// `sha256:…` of the image's configuration.
     pub id: String,
@@ -27,9 +27,18 @@ pub struct ImageFacts {
     pub digest: Option<String>,
     /// The image's own entrypoint and command, joined.
     pub argv: Vec<String>,
+    /// The directory that it starts in.
+    pub working_dir: String,
+    /// Its own user, by name or number.
+    pub user: String,
 }
 
 impl ImageFacts {
+    /// Whether the image's own user is root.
+    pub fn runs_as_root(&self) -> bool {
+        matches!(self.user.as_str(), "root" | "0")
+    }
+
     /// Reads what `docker image inspect` says about one image.
     pub fn from_inspect(image: &serde_json::Value) -> Result<Self> {
         let words = |key: &str| -> Vec<String> {
@@ -40,6 +49,16 @@ impl ImageFacts {
                 .filter_map(|word| word.as_str().map(String::from))
                 .collect()
         };
+        let text = |key: &str| {
+            let text = image.pointer(&format!("/Config/{key}"));
+            text.and_then(serde_json::Value::as_str)
+                .unwrap_or_default()
+                .to_owned()
+        };
+        let working_dir = Some(text("WorkingDir")).filter(|path| path.starts_with('/'));
+        // Perhaps with a group.
+        let user = text("User");
+        let user = user.split(':').next().filter(|user| !user.is_empty());
         let id = image.get("Id").and_then(serde_json::Value::as_str);
         let argv = [words("Entrypoint"), words("Cmd")].concat();
         match id {
@@ -47,6 +66,8 @@ impl ImageFacts {
                 id: id.into(),
                 digest: digest(image),
                 argv,
+                working_dir: working_dir.unwrap_or_else(|| "/".into()),
+                user: user.unwrap_or("root").to_owned(),
             }),
             _ => Err(Error::new(
                 "the image has no entrypoint and no command",

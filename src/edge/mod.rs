@@ -1,11 +1,13 @@
-//! The edge node itself: container spec, image, JSON-RPC client, key folder, log, entrypoint.
+//! The edge node itself: container spec, image, whom it runs as, JSON-RPC client, key folder, log, entrypoint.
 
 pub mod container;
 pub mod entrypoint;
 pub mod image;
 pub mod keys;
 pub mod keystore;
+pub mod look;
 pub mod rpc;
+pub mod run_as;
 pub mod spec;
 pub mod trouble;
 pub mod wallet;

@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 use serde::Deserialize;
 
 use super::image::{ImageFacts, reference};
+use super::run_as::RunAs;
 use super::{PROGRAM, SECRET_FILE, SECRET_FOLDER, SPEC_FILE, SPEC_LABEL};
 use crate::config::Config;
 use crate::digest::Hasher;
@@ -25,8 +26,6 @@ pub struct Spec {
     pub version: u32,
     /// Container name.
     pub name: String,
-    /// Whom it runs as.
-    pub run_as: RunAs,
     /// Its environment, without the password.
     pub environment: BTreeMap<String, String>,
     /// The variable that the shim sets to the password.
@@ -43,6 +42,8 @@ pub struct Spec {
     pub tty: bool,
     /// Seconds to stop in before it is killed.
     pub stop_seconds: u32,
+    /// What it must be able to use inside.
+    pub uses: Uses,
     /// The capabilities that root keeps in the container, where it runs as root; all others are dropped. They give it the
     /// files of the data folder, which belong to the config's user, and the users inside.
     pub capabilities: Vec<String>,
@@ -52,14 +53,14 @@ pub struct Spec {
     pub log: Log,
 }
 
-/// Whom the container runs as.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "lowercase")]
-pub enum RunAs {
-    /// The config's user, by id.
-    User,
-    /// The image's own user.
-    Image,
+/// Paths of the image that the node uses: whoever cannot is not whom it runs as. What an image lacks, it does not need.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Uses {
+    /// Files that are read, folders that are entered and listed.
+    pub read: Vec<String>,
+    /// The same, and written.
+    pub write: Vec<String>,
 }
 
 /// The data folder.
@@ -167,6 +168,7 @@ impl Spec {
             (self.ports.iter().collect::<BTreeSet<_>>().len() == self.ports.len(), "ports must differ from each other"),
             (asked.iter().all(|port| self.ports.contains(port)), "rpc names a port that is not in ports"),
             ((1..=600).contains(&self.stop_seconds), "stop_seconds must be from 1 to 600"),
+            (self.uses.read.iter().chain(&self.uses.write).all(|path| path.strip_prefix('/').is_some_and(is_inner_path)), "uses must be absolute paths below /"),
             (self.capabilities.iter().all(|name| is_capability(name)), "capabilities must be names such as CHOWN, and not ALL"),
             ((100..=100_000).contains(&self.pids), "pids must be from 100 to 100000"),
             (is_size(&self.log.max_size), "log.max_size must be a number with k, m or g"),
@@ -192,9 +194,36 @@ impl Spec {
         format!("{}/{}", self.data_folder(config), self.keys)
     }
 
+    /// Arguments of `docker` that have this program look at the image from the inside, as one of the two.
+    pub fn look(&self, config: &Config, image: &ImageFacts, run_as: RunAs) -> Vec<String> {
+        // Not in the working directory: where it cannot be entered, Docker starts nothing.
+        let mut argv: Vec<String> = ["run", "--rm", "--network", "none", "--workdir", "/"]
+            .map(String::from)
+            .into();
+        argv.extend(self.confinement(config, run_as));
+        argv.extend([
+            "--mount".into(),
+            format!("type=bind,source={PROGRAM},target={SHIM},readonly"),
+            "--entrypoint".into(),
+            SHIM.into(),
+            image.id.clone(),
+            "look".into(),
+            format!("--home-of={}", image.user),
+        ]);
+        let program = image
+            .argv
+            .first()
+            .filter(|program| program.starts_with('/'));
+        argv.extend(program.map(|program| format!("--run={program}")));
+        let read = [&image.working_dir].into_iter().chain(&self.uses.read);
+        argv.extend(read.map(|path| format!("--read={path}")));
+        argv.extend(self.uses.write.iter().map(|path| format!("--write={path}")));
+        argv
+    }
+
     /// The container that `config` and this spec want, made from the image.
-    pub fn wanted(&self, config: &Config, image: &ImageFacts) -> Wanted {
-        let mut argv = self.flags(config);
+    pub fn wanted(&self, config: &Config, image: &ImageFacts, run_as: RunAs) -> Wanted {
+        let mut argv = self.flags(config, run_as);
         let label_at = argv.len();
         argv.extend(["--entrypoint".into(), SHIM.into()]);
         argv.push(reference(&config.edge));
@@ -224,24 +253,32 @@ impl Spec {
         Wanted { hash, argv }
     }
 
-    /// `docker run` and its flags, label and entrypoint left out; only flags that Docker 20.10 to 29 share.
-    fn flags(&self, config: &Config) -> Vec<String> {
-        let mut argv: Vec<String> = vec!["run".into(), "--detach".into()];
+    /// Who it is, and what it may do: a job that breaks out of its program gains nothing by it.
+    fn confinement(&self, config: &Config, run_as: RunAs) -> Vec<String> {
+        let mut argv = Vec::new();
         let mut flag = |name: &str, value: String| argv.extend([name.into(), value]);
-        flag("--name", self.name.clone());
-        flag("--restart", "unless-stopped".into());
-        if self.run_as == RunAs::User {
+        if run_as == RunAs::User {
             flag("--user", format!("{}:{}", config.user.uid, config.user.gid));
         }
-        // A job that breaks out of its program gains nothing by it.
         flag("--security-opt", "no-new-privileges".into());
         flag("--cap-drop", "ALL".into());
-        if self.run_as == RunAs::Image {
+        if run_as == RunAs::Image {
             for name in &self.capabilities {
                 flag("--cap-add", name.clone());
             }
         }
         flag("--pids-limit", self.pids.to_string());
+        argv
+    }
+
+    /// `docker run` and its flags, label and entrypoint left out; only flags that Docker 20.10 to 29 share.
+    fn flags(&self, config: &Config, run_as: RunAs) -> Vec<String> {
+        let mut argv: Vec<String> = vec!["run".into(), "--detach".into()];
+        let mut flag = |name: &str, value: String| argv.extend([name.into(), value]);
+        flag("--name", self.name.clone());
+        flag("--restart", "unless-stopped".into());
+        argv.extend(self.confinement(config, run_as));
+        let mut flag = |name: &str, value: String| argv.extend([name.into(), value]);
         flag("--log-driver", "json-file".into());
         flag("--log-opt", format!("max-size={}", self.log.max_size));
         flag("--log-opt", format!("max-file={}", self.log.max_files));
@@ -332,8 +369,8 @@ mod tests {
     fn image() -> ImageFacts {
         ImageFacts {
             id: "sha256:aa".into(),
-            digest: None,
             argv: vec!["/bin/start.sh".into(), "--all".into()],
+            ..ImageFacts::default()
         }
     }
 
@@ -343,7 +380,8 @@ mod tests {
 
     #[test]
     fn the_shipped_spec_leads_to_this_container() {
-        let wanted = shipped().wanted(&config(&serde_json::json!({"gpu": true})), &image());
+        let config = config(&serde_json::json!({"gpu": true}));
+        let wanted = shipped().wanted(&config, &image(), RunAs::User);
         let argv = wanted.argv.join(" ").replace(&wanted.hash, "HASH");
         assert_eq!(
             argv,
@@ -364,8 +402,9 @@ mod tests {
     #[test]
     fn the_hash_follows_everything_that_is_wanted() {
         let plain = config(&serde_json::json!({}));
-        let hash =
-            |spec: &Spec, config: &Config, image: &ImageFacts| spec.wanted(config, image).hash;
+        let hash = |spec: &Spec, config: &Config, image: &ImageFacts| {
+            spec.wanted(config, image, RunAs::User).hash
+        };
         let first = hash(&shipped(), &plain, &image());
         assert_eq!(first, hash(&shipped(), &plain, &image()));
         assert_eq!(first.len(), 64);
@@ -383,19 +422,20 @@ mod tests {
             hash(&other_spec, &plain, &image()),
             hash(&shipped(), &gpu, &image()),
             hash(&shipped(), &bind, &image()),
+            shipped().wanted(&plain, &image(), RunAs::Image).hash,
         ] {
             assert_ne!(hash, first);
         }
-        let argv = shipped().wanted(&bind, &image()).argv;
+        let argv = shipped().wanted(&bind, &image(), RunAs::User).argv;
         assert!(argv.contains(&"[::1]:17888:17888/tcp".to_owned()));
     }
 
     #[test]
     fn the_image_may_keep_its_own_user_and_get_a_terminal() {
         let mut spec = shipped();
-        spec.run_as = RunAs::Image;
         spec.tty = true;
-        let argv = spec.wanted(&config(&serde_json::json!({})), &image()).argv;
+        let config = config(&serde_json::json!({}));
+        let argv = spec.wanted(&config, &image(), RunAs::Image).argv;
         assert!(!argv.contains(&"--user".to_owned()));
         let argv_text = argv.join(" ");
         assert!(
@@ -414,8 +454,8 @@ mod tests {
         for (from, to, fault) in [
             ("\"version\": 1", "\"version\": 2", "version must be 1"),
             (
-                "\"edgelauncher\",\n  \"run",
-                "\"-v\",\n  \"run",
+                "\"name\": \"edgelauncher\"",
+                "\"name\": \"-v\"",
                 "name is not a container name",
             ),
             (
@@ -478,6 +518,7 @@ mod tests {
                 "\"stop_seconds\": 0",
                 "stop_seconds must be from 1 to 600",
             ),
+            ("\"/tmp\"", "\"tmp\"", "uses must be absolute paths below /"),
             (
                 "\"KILL\"",
                 "\"ALL\"",

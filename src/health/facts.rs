@@ -13,7 +13,8 @@ use super::{CRON_FILE, TIMER_FILE};
 use crate::config::{Config, Schedule, VolumeKind};
 use crate::edge::keys::{self, KeyFolder};
 use crate::edge::rpc::{Client, Fault};
-use crate::edge::spec::{RunAs, Spec};
+use crate::edge::run_as::{self, RunAs};
+use crate::edge::spec::Spec;
 use crate::edge::{trouble, wallet};
 use crate::engine::{Engine, State};
 use crate::error::{Error, Result};
@@ -114,7 +115,8 @@ pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
         root_space: space(host, "/"),
         data_space: space(host, &config.volume.mount),
         keys: spec.as_ref().map_err(Clone::clone).and_then(|spec| {
-            let owner = (spec.run_as == RunAs::User).then_some(config.user.uid);
+            let owner =
+                (run_as::last(host, config) == Some(RunAs::User)).then_some(config.user.uid);
             told(keys::look(host, &spec.key_folder(config), owner))
         }),
         spec,

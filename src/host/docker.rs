@@ -78,13 +78,13 @@ impl Docker<'_> {
         Err(Error::new(reason, failure.hint).transient_if(failure.passes))
     }
 
-    /// Runs `docker` with a whole argv of `run …`. A failure leaves the argv to the log: it is long, and what matters
+    /// Runs `docker` with a whole argv of `run …`, and says what was printed. A failure leaves the argv to the log: it is long, and what matters
     /// comes after it, where a reason may be cut.
-    pub async fn run(&self, argv: &[String]) -> Result<()> {
+    pub async fn run(&self, argv: &[String]) -> Result<String> {
         let command = self.docker(argv).timeout(Duration::from_mins(3));
         let output = command.output().await?;
         if output.code == 0 {
-            return Ok(());
+            return Ok(output.stdout);
         }
         Err(failures::read(&output).into_error("docker run", output.code))
     }

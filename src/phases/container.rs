@@ -10,7 +10,8 @@ use crate::config::Config;
 use crate::edge::container::{Container as Found, find};
 use crate::edge::keys::{self, Keys};
 use crate::edge::rpc::Client;
-use crate::edge::spec::{RunAs, Spec, Wanted};
+use crate::edge::run_as::{self, RunAs};
+use crate::edge::spec::{Spec, Wanted};
 use crate::edge::{SECRET_FILE, image, trouble, wallet};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
@@ -53,8 +54,12 @@ impl Phase for Container {
             return needed(format!("{reference} is not pulled"));
         };
         let name = &spec.name;
-        let wanted = spec.wanted(config, &image);
-        match find_ours(host, name).await? {
+        let found = find_ours(host, name).await?;
+        let Some(decision) = run_as::known(host, config, &spec, &image)? else {
+            return needed(format!("whom {name} runs as is not decided for this image"));
+        };
+        let wanted = spec.wanted(config, &image, decision.run_as);
+        match found {
             None => needed(format!("there is no container {name}")),
             Some(found) if found.spec.as_ref() != Some(&wanted.hash) => {
                 needed(format!("{name} was created from another spec or image"))
@@ -66,7 +71,10 @@ impl Phase for Container {
             Some(_) if find_ours(host, &previous(name)).await?.is_some() => {
                 needed(format!("{} is left over", previous(name)))
             }
-            Some(_) => Ok(State::Done(format!("{name} runs {reference}"))),
+            Some(_) => Ok(State::Done(format!(
+                "{name} runs {reference} {}",
+                decision.told(config, &image)
+            ))),
         }
     }
 
@@ -82,9 +90,11 @@ impl Phase for Container {
                 "run: bootstrap --phase image --phase container",
             )
         })?;
+        let decision = run_as::decide(host, config, &spec, &image).await?;
         let work = Work {
             disk: self.0.disk().await?,
-            wanted: spec.wanted(config, &image),
+            wanted: spec.wanted(config, &image, decision.run_as),
+            run_as: decision.run_as,
             host,
             config,
             spec,
@@ -130,6 +140,7 @@ struct Work<'a> {
     host: &'a Host,
     config: &'a Config,
     spec: Spec,
+    run_as: RunAs,
     wanted: Wanted,
     watch: Watch,
     /// Also where it runs as wanted: a new password is read at a start only.
@@ -243,7 +254,7 @@ impl Work<'_> {
         };
         self.host.make_dir(&data, access)?;
 
-        let owner = (self.spec.run_as == RunAs::User).then_some(user.uid);
+        let owner = (self.run_as == RunAs::User).then_some(user.uid);
         let folder = keys::look(self.host, &self.spec.key_folder(self.config), owner)?;
         if let Keys::Several(names) = &folder.keys {
             return Err(Error::new(
@@ -439,12 +450,13 @@ esac; exit 0"#;
             spec.rpc.core = 1;
             let image = ImageFacts {
                 id: "sha256:aa".into(),
-                digest: None,
                 argv: vec!["/bin/start.sh".into()],
+                ..ImageFacts::default()
             };
             Work {
                 disk: "vol-0123456789abcdef0".into(),
-                wanted: spec.wanted(&self.config, &image),
+                wanted: spec.wanted(&self.config, &image, RunAs::User),
+                run_as: RunAs::User,
                 host: &self.tree.host,
                 config: &self.config,
                 spec,

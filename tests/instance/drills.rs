@@ -50,6 +50,55 @@ pub fn an_upgraded_node_has_the_new_image_and_the_same_address() {
     shared.goes_on_with(instance);
 }
 
+pub fn an_image_that_keeps_its_jobs_with_root_runs_as_root_with_few_rights() {
+    let shared = shared();
+    let instance = shared.instance();
+    let said = || {
+        let report = instance.json("bootstrap verify --wait 3m --json");
+        let checks = report["checks"].as_array().unwrap();
+        let spec = checks.iter().find(|check| check["name"] == "spec");
+        let spec = spec.expect("check spec")["detail"]
+            .as_str()
+            .unwrap()
+            .to_owned();
+        (report["verdict"].as_str().unwrap().to_owned(), spec)
+    };
+    let runs_as = |tag: &str| {
+        instance.run(&format!(
+            "sed -i 's/\"tag\": *\"[^\"]*\"/\"tag\": \"{tag}\"/' /etc/bootstrap/config.json && bootstrap"
+        ));
+        let (verdict, said) = said();
+        assert_eq!(
+            (verdict.as_str(), instance.address()),
+            ("healthy", shared.address.clone())
+        );
+        let of = format!("edgelauncher runs {REPOSITORY}:{tag} ");
+        let status = "cat /proc/$(docker inspect --format '{{.State.Pid}}' edgelauncher)/status";
+        (
+            said.replace(&of, ""),
+            instance.run(&format!(
+                "{status} | grep -E '^(Uid|NoNewPrivs|CapBnd)' | tr '\\t\\n' '  '"
+            )),
+        )
+    };
+    let (why, status) = runs_as("rooted");
+    assert_eq!(
+        why,
+        "as the image's own root (uid 1002 cannot use the image's /root/fedml-miniconda, /root)"
+    );
+    // CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID.
+    assert_eq!(
+        status.trim(),
+        "Uid: 0 0 0 0 CapBnd: 00000000000000eb NoNewPrivs: 1"
+    );
+    let (why, status) = runs_as("v2");
+    assert_eq!(why, "as bcuser (uid 1002 can use all that the image needs)");
+    assert_eq!(
+        status.trim(),
+        "Uid: 1002 1002 1002 1002 CapBnd: 0000000000000000 NoNewPrivs: 1"
+    );
+}
+
 pub fn a_wrong_image_fails_with_its_reason_and_the_old_one_starts_again() {
     let mut shared = shared();
     let (_, before) = image_of(shared.instance());

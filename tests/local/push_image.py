@@ -3,7 +3,8 @@
 
     push_image.py HOST:PORT REPOSITORY PROGRAM
 
-The tags: latest; v2, the same program in another image; broken, an image that ends at once.
+The tags: latest; v2, the same program in another image; broken, an image that ends at once; rooted, one that keeps its
+jobs where only root can go, as the real one seems to.
 """
 
 import gzip
@@ -16,26 +17,32 @@ import sys
 import tarfile
 
 PROGRAM = "edge-node"
+JOBS = "root/fedml-miniconda"
 # What sets the images apart, each in its config.
 TAGS = {
     "latest": {},
     "v2": {"Labels": {"version": "2"}},
     "broken": {"Env": ["PATH=/", "EDGE_STANDIN_BROKEN=this build of the image cannot start"]},
+    "rooted": {"Env": ["PATH=/", f"EDGE_STANDIN_JOBS=/{JOBS}"]},
 }
 
 
-def layer(program):
-    """An uncompressed tar with the program and the folders that it needs."""
+def layer(program, rooted):
+    """An uncompressed tar with the program and the folders that it needs; root's own where it is `rooted`."""
+    folders = [("etc", 0o755), ("tmp", 0o1777), ("edgelauncher", 0o755), ("edgelauncher/data", 0o755)]
+    if rooted:
+        folders += [("root", 0o700), (JOBS, 0o755)]
     out = io.BytesIO()
     with tarfile.open(fileobj=out, mode="w", format=tarfile.USTAR_FORMAT) as tar:
-        for folder, mode in (("tmp", 0o1777), ("edgelauncher", 0o755), ("edgelauncher/data", 0o755)):
+        for folder, mode in folders:
             entry = tarfile.TarInfo(folder)
             entry.type, entry.mode = tarfile.DIRTYPE, mode
             tar.addfile(entry)
-        data = pathlib.Path(program).read_bytes()
-        entry = tarfile.TarInfo(PROGRAM)
-        entry.size, entry.mode = len(data), 0o755
-        tar.addfile(entry, io.BytesIO(data))
+        files = {PROGRAM: pathlib.Path(program).read_bytes(), "etc/passwd": b"root:x:0:0:root:/root:/bin/sh\n"}
+        for name, data in files.items():
+            entry = tarfile.TarInfo(name)
+            entry.size, entry.mode = len(data), 0o755
+            tar.addfile(entry, io.BytesIO(data))
     return out.getvalue()
 
 
@@ -90,9 +97,9 @@ def push(registry, repository, tag, tar, settings):
 
 def main():
     registry, repository, program = sys.argv[1:]
-    tar = layer(program)
+    layers = {rooted: layer(program, rooted) for rooted in (False, True)}
     for tag, settings in TAGS.items():
-        push(registry, repository, tag, tar, settings)
+        push(registry, repository, tag, layers[tag == "rooted"], settings)
 
 
 if __name__ == "__main__":

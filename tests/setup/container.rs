@@ -2,15 +2,17 @@
 
 use std::fs;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::Test;
+use crate::machine::Machine;
 use crate::shared::{expect_failure, healthy};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
     ("after_a_reboot_the_container_is_started_and_not_remade", after_a_reboot_the_container_is_started_and_not_remade),
     ("another_config_remakes_the_container", another_config_remakes_the_container),
+    ("whom_the_container_runs_as_is_seen_in_each_image_once", whom_the_container_runs_as_is_seen_in_each_image_once),
     ("the_container_never_starts_without_its_volume", the_container_never_starts_without_its_volume),
 ];
 
@@ -50,6 +52,58 @@ fn another_config_remakes_the_container() {
             "docker stop -t 60 edgelauncher-previous",
             "docker rm edgelauncher-previous",
         ]
+    );
+}
+
+fn whom_the_container_runs_as_is_seen_in_each_image_once() {
+    let mut machine = healthy("debian-12");
+    let said = |machine: &Machine| {
+        let report = machine.run(&["verify", "--json"]).json();
+        let checks = report["checks"].as_array().unwrap();
+        let spec = checks.iter().find(|check| check["name"] == "spec").unwrap();
+        spec["detail"].as_str().unwrap().to_owned()
+    };
+    let image = "edgelauncher runs thetalabsorg/edgelauncher_mainnet:latest";
+    assert_eq!(
+        said(&machine),
+        format!("{image} as bcuser (uid 1002 can use all that the image needs)")
+    );
+
+    // The tag names another image by now, which keeps its jobs where only root can go.
+    machine.keep("root", "denied");
+    machine.rule(json!({"run": "docker image inspect *", "if": ["image {1}"], "print": [{
+        "Id": "sha256:another", "RepoDigests": ["edge@sha256:d1635"], "Config": {"Cmd": ["/bin/start.sh"]}}]}));
+    machine.run(&[]).expect(0);
+    let calls = machine.changes();
+    let runs: Vec<&String> = calls
+        .iter()
+        .filter(|call| call.starts_with("docker run"))
+        .collect();
+    assert_eq!(runs.len(), 2, "{calls:#?}");
+    assert!(runs[0].contains(" --user 1002:1002 ") && runs[0].contains(" sha256:another look "));
+    assert!(!runs[1].contains("--user") && runs[1].contains(" --cap-add DAC_OVERRIDE "));
+    let why = "as the image's own root (uid 1002 cannot use the image's /root)";
+    assert_eq!(said(&machine), format!("{image} {why}"));
+    let record: Value =
+        serde_json::from_str(&machine.read("/var/lib/bootstrap/run-as.json")).unwrap();
+    assert_eq!(record["digest"], "sha256:d1635");
+    assert_eq!(record["seen"]["uses"][1]["found"], "denied");
+
+    // A record that is lost is made again, and the container stays.
+    fs::remove_file(machine.path("/var/lib/bootstrap/run-as.json")).unwrap();
+    machine.forget_calls();
+    machine.run(&[]).expect(0);
+    let calls = machine.changes();
+    assert!(
+        matches!(calls.as_slice(), [look] if look.starts_with("docker run --rm ")),
+        "{calls:#?}"
+    );
+
+    machine.configure(|config| config["edge"] = json!({"run_as": "user"}));
+    machine.run(&[]).expect(0);
+    assert_eq!(
+        said(&machine),
+        format!("{image} as bcuser (edge.run_as is user)")
     );
 }
 

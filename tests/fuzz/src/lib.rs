@@ -15,6 +15,7 @@ use bootstrap::aws::{ec2, imds, query, xml};
 use bootstrap::config::{Config, render};
 use bootstrap::edge::container::Container;
 use bootstrap::edge::image::ImageFacts;
+use bootstrap::edge::run_as::RunAs;
 use bootstrap::edge::{Spec, rpc, trouble};
 use bootstrap::engine::journal::Journal;
 use bootstrap::error::{Error, OrFail as _};
@@ -110,10 +111,10 @@ fn config(data: &[u8]) {
             let spec = Spec::parse(EDGE, &config.edge.network).expect("our own spec");
             let image = ImageFacts {
                 id: "sha256:0".into(),
-                digest: None,
                 argv: vec!["/start".into()],
+                ..ImageFacts::default()
             };
-            spec.wanted(&config, &image)
+            spec.wanted(&config, &image, RunAs::Image)
                 .argv
                 .iter()
                 .for_each(|word| shown(word));

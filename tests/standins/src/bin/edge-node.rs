@@ -6,7 +6,8 @@
 //! password, which is all that is needed to tell a right one from a wrong one.
 //!
 //! For tests: `EDGE_STANDIN_BIND`, `EDGE_STANDIN_PORTS` (launcher,core,encoder),
-//! `EDGE_STANDIN_WARMUP` (seconds), `EDGE_STANDIN_BROKEN` (the message of an image that ends at once),
+//! `EDGE_STANDIN_WARMUP` (seconds), `EDGE_STANDIN_BROKEN` (the message of an image that ends at once), `EDGE_STANDIN_JOBS` (a
+//! folder that it must be able to write to),
 //! and a `standin.json` in the data folder, read once a second,
 //! with the keys of `standins::edge::Behaviour::change`.
 
@@ -51,6 +52,13 @@ fn digest(bytes: impl AsRef<[u8]>) -> String {
 fn run() -> Result<(), String> {
     if let Ok(reason) = std::env::var("EDGE_STANDIN_BROKEN") {
         return Err(reason);
+    }
+    if let Some(jobs) = std::env::var_os("EDGE_STANDIN_JOBS") {
+        let job = PathBuf::from(jobs).join("job");
+        fs::write(&job, "").map_err(|error| {
+            let job = job.display();
+            format!("Failed to execute command: {job}, err: {error}")
+        })?;
     }
     let data = std::env::var_os("EDGELAUNCHER_CONFIG_PATH")
         .map(PathBuf::from)
