@@ -228,7 +228,7 @@ pub fn main() -> ExitCode {
             secret,
             data,
             command,
-        }) => commands::entrypoint::exec(&secret, &data, &command),
+        }) => return commands::entrypoint::exec(&secret, &data, &command),
     };
     exit.into()
 }

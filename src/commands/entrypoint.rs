@@ -2,13 +2,19 @@
 
 use std::ffi::OsString;
 use std::path::Path;
+use std::process::ExitCode;
 
 use super::{Exit, complain};
 use crate::edge;
 
-/// Becomes the image's own entrypoint; comes back only with a failure.
-pub fn exec(secret: &str, data: &Path, argv: &[OsString]) -> Exit {
-    // One line and nothing else: `edge::trouble` recognises it in the container's log.
-    complain(edge::entrypoint::exec(secret, data, argv).reason());
-    Exit::Failed
+/// Becomes the image's own entrypoint, or runs it to its end.
+pub fn exec(secret: &str, data: &Path, argv: &[OsString]) -> ExitCode {
+    match edge::entrypoint::exec(secret, data, argv) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            // One line and nothing else: `edge::trouble` recognises it in the container's log.
+            complain(error.reason());
+            Exit::Failed.into()
+        }
+    }
 }

@@ -35,6 +35,22 @@ impl Container {
         self.status == "running"
     }
 
+    /// Whether its last run ended with SIGKILL.
+    pub fn was_killed(&self) -> bool {
+        !self.is_up() && self.exit_code == 137
+    }
+
+    /// Exit code of its last run, and what one that looks like a number among others means.
+    pub fn end(&self) -> String {
+        let out_of_memory = self.document.pointer("/State/OOMKilled") == Some(&Value::Bool(true));
+        let meaning = match self.exit_code {
+            _ if out_of_memory => " (killed: out of memory)",
+            137 => " (killed)",
+            _ => "",
+        };
+        format!("{}{meaning}", self.exit_code)
+    }
+
     /// Seconds since its last start.
     pub fn age(&self, now: Timestamp) -> Option<i64> {
         Some(now.as_second() - self.started?.as_second())
@@ -181,6 +197,19 @@ mod tests {
         assert_eq!(container.ports, [("127.0.0.1".to_owned(), 17888)]);
         let later = "2024-05-01T10:01:00Z".parse().unwrap();
         assert_eq!(container.age(later), Some(60));
+        assert_eq!(
+            (container.end(), container.was_killed()),
+            ("1".into(), false)
+        );
+        for (memory, end) in [
+            (false, "137 (killed)"),
+            (true, "137 (killed: out of memory)"),
+        ] {
+            let killed = Container::from_inspect(serde_json::json!({
+                "State": {"Status": "exited", "ExitCode": 137, "OOMKilled": memory}
+            }));
+            assert_eq!((killed.end(), killed.was_killed()), (end.into(), true));
+        }
 
         let created = Container::from_inspect(
             serde_json::json!({"State": {"Status": "created", "StartedAt": "0001-01-01T00:00:00Z"}}),

@@ -1,4 +1,4 @@
-//! The container's entrypoint: gives the image's own program the password and becomes it.
+//! The container's entrypoint: gives the image's own program the password and becomes it, or its init (see `init`).
 //!
 //! So the password is in no `docker inspect`: it goes from the mounted memory-backed file into the environment of
 //! the one process that needs it.
@@ -14,6 +14,7 @@ use std::process::Command;
 
 use zeroize::Zeroizing;
 
+use super::init;
 use crate::error::{Error, Result};
 use crate::log::printable;
 
@@ -29,28 +30,34 @@ pub const NOT_MOUNTED: &str = "the data volume is not mounted";
 
 const FETCH: &str = "run on the host: bootstrap --phase secret --phase container --force";
 
-/// Becomes `argv` with the password in its environment; returns only when that fails.
+/// Becomes `argv` with the password in its environment; a script, which would be deaf to signals as a container's first
+/// process, is run to its end instead, and its exit code returned.
 ///
 /// `secret` is `VARIABLE=FILE`. `data` must be on another device than this program, which lies on the root disk: else
 /// the volume is not mounted and the node would make itself a new key there. Print the error as one line: it is read
 /// back from the container's log.
-pub fn exec(secret: &str, data: &Path, argv: &[OsString]) -> Error {
-    match prepare(secret, data, argv, Path::new("/proc/self/exe")) {
-        Ok((variable, password, program, arguments)) => {
-            let failure = Command::new(program)
-                .args(arguments)
-                .env(variable, OsStr::from_bytes(&password))
-                .exec();
-            Error::new(
-                format!(
-                    "cannot run {}: {failure}",
-                    printable(&program.to_string_lossy())
-                ),
-                "check edge.image in /etc/bootstrap/config.json: its entrypoint must be an x86_64 program",
-            )
-        }
-        Err(error) => error,
-    }
+pub fn exec(secret: &str, data: &Path, argv: &[OsString]) -> Result<u8> {
+    let (variable, password, program, arguments) =
+        prepare(secret, data, argv, Path::new("/proc/self/exe"))?;
+    let mut command = Command::new(program);
+    command
+        .args(arguments)
+        .env(variable, OsStr::from_bytes(&password));
+    drop(password);
+    let ended = if std::process::id() == 1 && init::is_script(program) {
+        init::supervise(command)
+    } else {
+        Err(command.exec())
+    };
+    ended.map_err(|failure| {
+        Error::new(
+            format!(
+                "cannot run {}: {failure}",
+                printable(&program.to_string_lossy())
+            ),
+            "check edge.image in /etc/bootstrap/config.json: its entrypoint must be an x86_64 program",
+        )
+    })
 }
 
 type Prepared<'a> = (&'a str, Zeroizing<Vec<u8>>, &'a OsString, &'a [OsString]);
@@ -190,9 +197,9 @@ mod tests {
     #[test]
     fn refuses_a_wrong_call() {
         let data = Path::new("/proc");
-        let error = exec("PASSWORD", data, &["/bin/true".into()]);
+        let error = exec("PASSWORD", data, &["/bin/true".into()]).unwrap_err();
         assert_eq!(error.reason(), "--secret is not VARIABLE=FILE");
-        let error = exec("PASSWORD=/x", data, &[]);
+        let error = exec("PASSWORD=/x", data, &[]).unwrap_err();
         assert_eq!(error.reason(), "there is no program to run");
     }
 }

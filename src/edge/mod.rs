@@ -3,6 +3,7 @@
 pub mod container;
 pub mod entrypoint;
 pub mod image;
+mod init;
 pub mod keys;
 pub mod keystore;
 pub mod look;

@@ -390,12 +390,7 @@ fn container(facts: &Facts) -> Finding {
     };
     if !found.is_up() {
         return wrong(
-            format!(
-                "{}, exit code {}; {}",
-                found.status,
-                found.exit_code,
-                ends()
-            ),
+            format!("{}, exit code {}; {}", found.status, found.end(), ends()),
             RUN,
         );
     }

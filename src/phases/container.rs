@@ -66,10 +66,15 @@ impl Phase for Container {
             }
             Some(found) if !found.is_up() => needed(format!(
                 "{name} is {}, last exit code {}",
-                found.status, found.exit_code
+                found.status,
+                found.end()
             )),
-            Some(_) if find_ours(host, &previous(name)).await?.is_some() => {
-                needed(format!("{} is left over", previous(name)))
+            Some(_)
+                if find_ours(host, &previous(name))
+                    .await?
+                    .is_some_and(|found| found.is_up()) =>
+            {
+                needed(format!("{} runs, too", previous(name)))
             }
             Some(_) => Ok(State::Done(format!(
                 "{name} runs {reference} {}",
@@ -107,7 +112,43 @@ impl Phase for Container {
     }
 }
 
-/// Name of the container that is kept until its replacement runs.
+/// Whether the container that was replaced is still there.
+pub(super) async fn has_previous(node: &Node) -> Result<bool> {
+    let spec = Spec::require(&node.host, &node.config)?;
+    let found = find_ours(&node.host, &previous(&spec.name)).await?;
+    Ok(found.is_some())
+}
+
+/// Removes it: its replacement is as good as it should be.
+pub(super) async fn forget_previous(node: &Node) -> Result<()> {
+    let Node { host, config, .. } = node;
+    let spec = Spec::require(host, config)?;
+    let name = previous(&spec.name);
+    match find_ours(host, &name).await? {
+        None => Ok(()),
+        Some(found) => {
+            if found.is_up() {
+                stop(host, &spec, &name, &found).await?;
+            }
+            host.docker().remove(&name).await
+        }
+    }
+}
+
+/// Stops the container where it runs, and says so where it had to be killed for that: what it had in hand is lost, and a
+/// job that was not ended may not be paid.
+async fn stop(host: &Host, spec: &Spec, name: &str, found: &Found) -> Result<()> {
+    host.docker().stop(name, spec.stop_seconds).await?;
+    if found.is_up() && find(host, name).await?.is_some_and(|now| now.was_killed()) {
+        tracing::warn!(
+            "{name} was killed (exit code 137): it had not ended {} s after it was asked to",
+            spec.stop_seconds
+        );
+    }
+    Ok(())
+}
+
+/// Name of the container that is kept until its replacement is found healthy.
 fn previous(name: &str) -> String {
     format!("{name}-previous")
 }
@@ -157,7 +198,7 @@ impl Work<'_> {
         let as_wanted = |found: &Found| found.spec.as_deref() == Some(self.wanted.hash.as_str());
         let is_well = |found: &Found| as_wanted(found) && found.is_up();
         if !self.restart && current.as_ref().is_some_and(is_well) {
-            return self.forget(fallback.as_ref()).await;
+            return self.rest(fallback.as_ref()).await;
         }
         let keys = self.guard()?;
         if keys == Keys::None
@@ -167,10 +208,7 @@ impl Work<'_> {
             let folder = self.spec.key_folder(self.config);
             return Err(wallet::gone(&address, &folder));
         }
-        if fallback.as_ref().is_some_and(Found::is_up) {
-            // Never two with one key.
-            docker.stop(&previous(name), self.spec.stop_seconds).await?;
-        }
+        self.rest(fallback.as_ref()).await?;
         let began = Timestamp::now();
         let started = match current {
             None => self.run(began).await,
@@ -178,16 +216,15 @@ impl Work<'_> {
                 if !as_wanted(&found) && found.is_up() && keys == Keys::None {
                     return Err(self.key_elsewhere());
                 }
-                docker.stop(name, self.spec.stop_seconds).await?;
+                stop(self.host, &self.spec, name, &found).await?;
                 if as_wanted(&found) {
                     self.start(began, found.restarts).await
                 } else {
-                    if fallback.is_none() || found.is_up() {
-                        self.forget(fallback.as_ref()).await?;
+                    if fallback.is_none() {
                         docker.rename(name, &previous(name)).await?;
                         fallback = Some(found);
                     } else {
-                        // A replacement that never came up; the fallback is what last ran.
+                        // A replacement that was never found healthy; the fallback is what last was.
                         docker.remove(name).await?;
                     }
                     self.run(began).await
@@ -196,8 +233,7 @@ impl Work<'_> {
         };
         match (started, &fallback) {
             (Err(error), Some(_)) => Err(self.fall_back(error).await),
-            (Err(error), None) => Err(error),
-            (Ok(()), _) => self.forget(fallback.as_ref()).await,
+            (ended, _) => ended,
         }
     }
 
@@ -302,7 +338,7 @@ impl Work<'_> {
                 let end = if found.is_up() {
                     format!("restarts: {}", found.restarts)
                 } else {
-                    format!("{}, exit code {}", found.status, found.exit_code)
+                    format!("{}, exit code {}", found.status, found.end())
                 };
                 let reason = format!("{name} did not stay up ({end})");
                 return Err(self.explain_log(began, &reason).await);
@@ -339,17 +375,12 @@ impl Work<'_> {
         })
     }
 
-    /// Removes what was kept.
-    async fn forget(&self, fallback: Option<&Found>) -> Result<()> {
-        let name = previous(&self.spec.name);
-        if fallback.is_some() {
-            self.host
-                .docker()
-                .stop(&name, self.spec.stop_seconds)
-                .await?;
-            self.host.docker().remove(&name).await?;
+    /// Sees to it that what is kept does not run: never two with one key.
+    async fn rest(&self, fallback: Option<&Found>) -> Result<()> {
+        match fallback.filter(|found| found.is_up()) {
+            Some(found) => stop(self.host, &self.spec, &previous(&self.spec.name), found).await,
+            None => Ok(()),
         }
-        Ok(())
     }
 
     /// Puts the previous container back and says so.
@@ -562,20 +593,21 @@ esac; exit 0"#;
         }
     }
 
-    const REPLACED: [&str; 5] = [
+    const REPLACED: [&str; 3] = [
         "docker stop -t 60 edgelauncher",
         "docker rename edgelauncher edgelauncher-previous",
         "docker run",
-        "docker stop -t 60 edgelauncher-previous",
-        "docker rm edgelauncher-previous",
     ];
+
+    /// The replacement, and what it replaced until that is found healthy.
+    const BOTH: [&str; 2] = ["edgelauncher", "edgelauncher-previous"];
 
     #[tokio::test]
     async fn replaces_a_container_of_another_spec() {
         let stage = Stage::with(&[("edgelauncher", "running", Some("old"))]);
         stage.converge().await.unwrap();
         assert_eq!(stage.changes(), REPLACED);
-        assert_eq!(stage.containers(), ["edgelauncher"]);
+        assert_eq!(stage.containers(), BOTH);
     }
 
     #[tokio::test]
@@ -615,8 +647,6 @@ esac; exit 0"#;
                 &[
                     "docker stop -t 60 edgelauncher",
                     "docker start edgelauncher",
-                    "docker stop -t 60 edgelauncher-previous",
-                    "docker rm edgelauncher-previous",
                 ],
             ),
             (
@@ -624,9 +654,17 @@ esac; exit 0"#;
                     ("edgelauncher-previous", "exited", old),
                     ("edgelauncher", "running", Some("WANTED")),
                 ],
-                &REPLACED[3..],
+                &[],
             ),
-            // A replacement that never came up, and then the config changed again.
+            // Someone has started what was kept.
+            (
+                &[
+                    ("edgelauncher-previous", "running", old),
+                    ("edgelauncher", "running", Some("WANTED")),
+                ],
+                &["docker stop -t 60 edgelauncher-previous"],
+            ),
+            // A replacement that never came up, or was not found healthy, and then the config changed again.
             (
                 &[
                     ("edgelauncher-previous", "running", old),
@@ -637,15 +675,24 @@ esac; exit 0"#;
                     "docker stop -t 60 edgelauncher",
                     "docker rm edgelauncher",
                     "docker run",
-                    "docker stop -t 60 edgelauncher-previous",
-                    "docker rm edgelauncher-previous",
+                ],
+            ),
+            (
+                &[
+                    ("edgelauncher-previous", "exited", old),
+                    ("edgelauncher", "running", Some("other")),
+                ],
+                &[
+                    "docker stop -t 60 edgelauncher",
+                    "docker rm edgelauncher",
+                    "docker run",
                 ],
             ),
         ] {
             let stage = Stage::with(left);
             stage.converge().await.unwrap();
             assert_eq!(stage.changes(), changes, "{left:?}");
-            assert_eq!(stage.containers(), ["edgelauncher"]);
+            assert_eq!(stage.containers(), BOTH);
         }
     }
 

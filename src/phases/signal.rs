@@ -23,7 +23,7 @@ use crate::health::{self, Report, Verdict};
 use crate::host::Host;
 use crate::host::files::Access;
 use crate::node::Node;
-use crate::phases::volume;
+use crate::phases::{container, volume};
 use crate::retry::{Policy, retry};
 
 const RECORD: &str = "/var/lib/bootstrap/signalled.json";
@@ -101,11 +101,15 @@ impl Phase for Signal {
         };
         // An earlier signal says nothing about the node of today.
         let report = health::verify(node, &super::verified(&self.0)?).await;
-        Ok(if is_good(report.verdict) {
-            State::Done(format!("verify says {}; {told}", report.verdict.word()))
-        } else {
-            State::Needed(verdict_line(&report))
-        })
+        Ok(
+            if is_good(report.verdict) && container::has_previous(node).await? {
+                State::Needed("the container that was replaced is still kept".into())
+            } else if is_good(report.verdict) {
+                State::Done(format!("verify says {}; {told}", report.verdict.word()))
+            } else {
+                State::Needed(verdict_line(&report))
+            },
+        )
     }
 
     async fn apply(&self) -> Result<Applied> {
@@ -118,6 +122,7 @@ impl Phase for Signal {
         let report = settle(PATIENCE, look).await?;
         remember_wallet(node).await?;
         volume::tell_wallet(node).await?;
+        container::forget_previous(node).await?;
         if let Some(stack) = waiting(node)
             && accepted(node, stack).await?.is_none()
         {

@@ -1,7 +1,12 @@
 //! The container: when it is started, when it is made anew, and when it must not start.
 
 use std::fs;
+use std::io::{BufRead, BufReader};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
 use serde_json::{Value, json};
 
 use crate::Test;
@@ -12,6 +17,8 @@ use crate::shared::{expect_failure, healthy};
 pub const TESTS: &[Test] = &[
     ("after_a_reboot_the_container_is_started_and_not_remade", after_a_reboot_the_container_is_started_and_not_remade),
     ("another_config_remakes_the_container", another_config_remakes_the_container),
+    ("a_script_s_children_are_asked_to_end", a_script_s_children_are_asked_to_end),
+    ("what_was_replaced_is_kept_until_the_node_is_healthy", what_was_replaced_is_kept_until_the_node_is_healthy),
     ("whom_the_container_runs_as_is_seen_in_each_image_once", whom_the_container_runs_as_is_seen_in_each_image_once),
     ("the_container_never_starts_without_its_volume", the_container_never_starts_without_its_volume),
 ];
@@ -49,10 +56,96 @@ fn another_config_remakes_the_container() {
         [
             "docker stop -t 60 edgelauncher",
             "docker rename edgelauncher edgelauncher-previous",
-            "docker stop -t 60 edgelauncher-previous",
             "docker rm edgelauncher-previous",
         ]
     );
+}
+
+/// As a container has it: the program is the first process of its own, and what it starts is a script.
+fn a_script_s_children_are_asked_to_end() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
+    fs::write(path("password"), "pass word").unwrap();
+    let child =
+        "trap 'echo Graceful exit: $PASSWORD; exit 0' TERM; echo up; while :; do sleep 0.1; done";
+    fs::write(path("child"), child).unwrap();
+    fs::write(
+        path("start.sh"),
+        format!("#!/bin/sh\nsh {}\n", path("child")),
+    )
+    .unwrap();
+    fs::set_permissions(path("start.sh"), fs::Permissions::from_mode(0o755)).unwrap();
+    let secret = format!("PASSWORD={}", path("password"));
+    let mut run = Command::new("unshare")
+        .args([
+            "--user",
+            "--map-root-user",
+            "--pid",
+            "--fork",
+            "--mount-proc",
+        ])
+        .args([
+            env!("CARGO_BIN_EXE_bootstrap"),
+            "entrypoint",
+            "--secret",
+            &secret,
+        ])
+        .args(["--data", "/proc", "--", &path("start.sh")])
+        .stdout(Stdio::piped())
+        .spawn()
+        .unwrap();
+    let mut said = BufReader::new(run.stdout.take().unwrap()).lines();
+    assert_eq!(said.next().unwrap().unwrap(), "up");
+    let first = fs::read_to_string(format!("/proc/{0}/task/{0}/children", run.id())).unwrap();
+    let first = first.trim().parse().unwrap();
+    kill(Pid::from_raw(first), Signal::SIGTERM).unwrap();
+    assert_eq!(said.next().unwrap().unwrap(), "Graceful exit: pass word");
+    assert!(said.next().is_none());
+    // The script itself is no more polite than before.
+    assert_eq!(run.wait().unwrap().code(), Some(128 + 15));
+}
+
+fn what_was_replaced_is_kept_until_the_node_is_healthy() {
+    let mut machine = healthy("debian-12");
+    machine.pace = 400;
+    let changes = |machine: &Machine| {
+        let calls = machine.changes().into_iter();
+        let short = calls.map(|call| call.split(" --").next().unwrap().to_owned());
+        let changes: Vec<String> = short.collect();
+        machine.forget_calls();
+        changes
+    };
+    machine.node.change(|node| node.down = true);
+    machine.configure(|config| config["edge"] = json!({"rpc_bind": "0.0.0.0"}));
+    machine.run(&[]).expect(1);
+    assert_eq!(
+        changes(&machine),
+        [
+            "docker stop -t 60 edgelauncher",
+            "docker rename edgelauncher edgelauncher-previous",
+            "docker run",
+        ]
+    );
+
+    // What never was healthy gives way; what was stays.
+    machine.configure(|config| config["edge"] = json!({"rpc_bind": "127.0.0.1"}));
+    machine.run(&["--phase", "container"]).expect(0);
+    assert_eq!(
+        changes(&machine),
+        [
+            "docker stop -t 60 edgelauncher",
+            "docker rm edgelauncher",
+            "docker run",
+        ]
+    );
+    machine.run(&["--phase", "container"]).expect(0);
+    assert_eq!(changes(&machine), [""; 0]);
+
+    machine.node.change(|node| node.down = false);
+    machine.run(&[]).expect(0);
+    assert_eq!(changes(&machine), ["docker rm edgelauncher-previous"]);
+    machine.run(&[]).expect(0);
+    assert_eq!(changes(&machine), [""; 0]);
 }
 
 fn whom_the_container_runs_as_is_seen_in_each_image_once() {
