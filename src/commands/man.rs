@@ -161,6 +161,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         )],
     ),
     (
+        "bootstrap-probe-image",
+        &[(
+            "sudo bootstrap probe-image",
+            "Is the real image what this project believes it to be?",
+        )],
+    ),
+    (
         "bootstrap-metrics",
         &[(
             "sudo bootstrap metrics --dry-run",

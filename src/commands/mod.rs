@@ -8,6 +8,7 @@ pub mod look;
 pub mod man;
 pub mod metrics;
 pub mod plan;
+pub mod probe_image;
 pub mod run;
 pub mod status;
 pub mod verify;

@@ -1,5 +1,6 @@
 //! The edge node itself: container spec, image, whom it runs as, JSON-RPC client, key folder, log, entrypoint.
 
+pub mod belief;
 pub mod container;
 pub mod entrypoint;
 pub mod image;

@@ -102,7 +102,12 @@ impl Client {
     }
 
     async fn call(&self, method: &str) -> Result<Value, Fault> {
-        let body = json!({"jsonrpc": "2.0", "method": method, "params": [], "id": 1});
+        self.ask(method, &json!([])).await
+    }
+
+    /// The result of any method.
+    pub async fn ask(&self, method: &str, params: &Value) -> Result<Value, Fault> {
+        let body = json!({"jsonrpc": "2.0", "method": method, "params": params, "id": 1});
         let response = Request::post(&self.url, body.to_string().into_bytes())
             .header("Content-Type", "application/json")
             .timeout(TIMEOUT)

@@ -18,6 +18,7 @@ pub const TESTS: &[Test] = &[
     ("after_a_reboot_the_container_is_started_and_not_remade", after_a_reboot_the_container_is_started_and_not_remade),
     ("another_config_remakes_the_container", another_config_remakes_the_container),
     ("a_script_s_children_are_asked_to_end", a_script_s_children_are_asked_to_end),
+    ("probe_image_says_where_the_image_is_not_as_believed", probe_image_says_where_the_image_is_not_as_believed),
     ("what_was_replaced_is_kept_until_the_node_is_healthy", what_was_replaced_is_kept_until_the_node_is_healthy),
     ("whom_the_container_runs_as_is_seen_in_each_image_once", whom_the_container_runs_as_is_seen_in_each_image_once),
     ("the_container_never_starts_without_its_volume", the_container_never_starts_without_its_volume),
@@ -105,6 +106,61 @@ fn a_script_s_children_are_asked_to_end() {
     assert_eq!(run.wait().unwrap().code(), Some(128 + 15));
 }
 
+fn probe_image_says_where_the_image_is_not_as_believed() {
+    let mut machine = healthy("debian-12");
+    machine.node.change(|node| node.down = true);
+    let told = machine.run(&["probe-image"]).expect(1).stdout;
+    assert_eq!(
+        told,
+        "The image differs from what it is believed to be in 7 points.\n  \
+         image                 sha256:1f5bc6e5c5a9a4ad1f1ae0b0d7d2d9bd8c9ff6bd7e4b5d2d0e0f0a0b0c0d0e0f\n  \
+         user                  root\n\
+         ! entrypoint            /edgelauncher/start.sh --log-level info\n    \
+         believed            /bin/start.sh\n  \
+         working directory     /\n  \
+         home                  /root\n\
+         ! jobs                  not there\n    \
+         believed            there\n\
+         ! as the config's user  can use all\n    \
+         believed            cannot use /root/fedml-miniconda, /root\n  \
+         as its own user       can use all\n\
+         ! logs                  none\n    \
+         believed            anycast.log, edgecore.log, edgeencoder.log\n\
+         ! RPC of the core       HTTP status 503\n    \
+         believed            answers\n\
+         ! RPC of the launcher   HTTP status 503\n    \
+         believed            answers\n\
+         ! RPC of the encoder    HTTP status 503\n    \
+         believed            answers\n"
+    );
+
+    machine.node.change(|node| node.down = false);
+    for name in ["anycast", "edgecore", "edgeencoder"] {
+        machine.write(&format!("/data/edgelauncher/{name}.log"), "");
+    }
+    let jobs = "/root/fedml-miniconda";
+    machine.rule(json!({"run": "docker image inspect *", "print": [{"Id": "sha256:aa", "Config": {"Cmd": ["/bin/start.sh"]}}]}));
+    for (user, found) in [("", "usable"), ("--user 1002:1002 ", "denied")] {
+        machine.rule(json!({"run": format!("docker run --rm --network none --workdir / {user}--security-opt *"), "print": {
+            "home": "/root", "uses": [
+                {"path": jobs, "wants": "read", "found": found}, {"path": "/root", "wants": "write", "found": found}]}}));
+    }
+    let told = machine.run(&["probe-image"]).expect(0).stdout;
+    assert!(
+        told.starts_with("The image is what it is believed to be.\n"),
+        "{told}"
+    );
+    assert_eq!(
+        machine
+            .changes()
+            .iter()
+            .filter(|call| !call.starts_with("docker run --rm "))
+            .count(),
+        0,
+        "only looks"
+    );
+}
+
 fn what_was_replaced_is_kept_until_the_node_is_healthy() {
     let mut machine = healthy("debian-12");
     machine.pace = 400;
@@ -116,7 +172,10 @@ fn what_was_replaced_is_kept_until_the_node_is_healthy() {
         changes
     };
     machine.node.change(|node| node.down = true);
-    machine.configure(|config| config["edge"] = json!({"rpc_bind": "0.0.0.0"}));
+    machine.configure(|config| {
+        config["edge"] = json!({"rpc_bind": "0.0.0.0"});
+        config["deadline_seconds"] = 43_200.into();
+    });
     machine.run(&[]).expect(1);
     assert_eq!(
         changes(&machine),

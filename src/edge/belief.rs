@@ -1,0 +1,157 @@
+//! What is believed of the real image, beside what it is: nobody of this project has run it.
+//!
+//! The beliefs come from what a dozen users have published (scripts, start9's package, AWS's first blueprint).
+
+use std::fmt::Write;
+use std::path::Path;
+
+use serde_json::json;
+
+use super::image::{self, ImageFacts};
+use super::look::{Found, Seen};
+use super::rpc::{Client, Fault};
+use super::run_as::{self, RunAs};
+use super::spec::Spec;
+use crate::config::Config;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::log::printable;
+
+/// One question.
+pub struct Row {
+    about: &'static str,
+    found: String,
+    /// Nothing is believed where it is empty.
+    believed: &'static str,
+}
+
+impl Row {
+    fn agrees(&self) -> bool {
+        self.believed.is_empty() || self.found == self.believed
+    }
+}
+
+const ANSWERS: &str = "answers";
+const ALL: &str = "can use all";
+
+/// Asks everything: the image, both ways to run it, and the node where it runs.
+pub async fn compare(host: &Host, config: &Config) -> Result<Vec<Row>> {
+    let spec = Spec::require(host, config)?;
+    let image = image::facts(host, &config.edge).await?.ok_or_else(|| {
+        Error::new(
+            format!("{} is not pulled", image::reference(&config.edge)),
+            "run: bootstrap --phase image",
+        )
+    })?;
+    let user = run_as::look(host, config, &spec, &image, RunAs::User).await?;
+    let own = run_as::look(host, config, &spec, &image, RunAs::Image).await?;
+    let mut rows = of_image(&image, &user, &own);
+    rows.push(logs(host, &spec.data_folder(config))?);
+    let at = |port| Client::at(config.edge.rpc_bind, port);
+    let jobs = json!([{"type": "lavita", "page": 0, "num": 1}]);
+    for (about, port, method, params) in [
+        (
+            "RPC of the core",
+            spec.rpc.core,
+            "edgecore.GetStatus",
+            json!([]),
+        ),
+        (
+            "RPC of the launcher",
+            spec.rpc.launcher,
+            "edgelauncher.GetPastJobs",
+            jobs,
+        ),
+        (
+            "RPC of the encoder",
+            spec.rpc.encoder,
+            "edgeencoder.GetStatus",
+            json!([]),
+        ),
+    ] {
+        let found = answer(at(port).ask(method, &params).await);
+        rows.push(Row {
+            about,
+            found,
+            believed: ANSWERS,
+        });
+    }
+    Ok(rows)
+}
+
+fn of_image(image: &ImageFacts, user: &Seen, own: &Seen) -> Vec<Row> {
+    let row = |about, found: &str, believed| Row {
+        about,
+        found: printable(found),
+        believed,
+    };
+    let jobs = own.uses.iter().find(|at| at.path.contains("fedml"));
+    let jobs = match jobs.map(|at| at.found) {
+        Some(Found::Usable) => "there",
+        Some(Found::Denied) => "closed to its own user",
+        Some(Found::Absent) | None => "not there",
+    };
+    vec![
+        row("image", image.digest.as_ref().unwrap_or(&image.id), ""),
+        row("user", &image.user, "root"),
+        row("entrypoint", &image.argv.join(" "), "/bin/start.sh"),
+        row("working directory", &image.working_dir, ""),
+        row("home", own.home.as_deref().unwrap_or("none"), "/root"),
+        row("jobs", jobs, "there"),
+        row(
+            "as the config's user",
+            &usable(user),
+            "cannot use /root/fedml-miniconda, /root",
+        ),
+        row("as its own user", &usable(own), ALL),
+    ]
+}
+
+fn usable(seen: &Seen) -> String {
+    let denied: Vec<&str> = seen.denied().collect();
+    if denied.is_empty() {
+        ALL.into()
+    } else {
+        format!("cannot use {}", denied.join(", "))
+    }
+}
+
+/// The logs that the data folder holds.
+fn logs(host: &Host, folder: &str) -> Result<Row> {
+    let mut names = host.names_in(folder)?;
+    names.retain(|name| Path::new(name).extension() == Some("log".as_ref()));
+    names.sort();
+    if names.is_empty() {
+        names.push("none".into());
+    }
+    Ok(Row {
+        about: "logs",
+        found: printable(&names.join(", ")),
+        believed: "anycast.log, edgecore.log, edgeencoder.log",
+    })
+}
+
+fn answer(answer: Result<serde_json::Value, Fault>) -> String {
+    match answer {
+        Ok(_) => ANSWERS.into(),
+        Err(fault) => fault.to_string(),
+    }
+}
+
+/// Whether all is as believed, and the report.
+pub fn told(rows: &[Row]) -> (bool, String) {
+    let different = rows.iter().filter(|row| !row.agrees()).count();
+    let mut text = match different {
+        0 => "The image is what it is believed to be.\n".to_owned(),
+        1 => "The image differs from what it is believed to be in 1 point.\n".to_owned(),
+        some => format!("The image differs from what it is believed to be in {some} points.\n"),
+    };
+    for row in rows {
+        let mark = if row.agrees() { " " } else { "!" };
+        let _ = writeln!(text, "{mark} {:<21} {}", row.about, row.found);
+        if !row.agrees() {
+            let _ = writeln!(text, "  {:<21} {}", "  believed", row.believed);
+        }
+    }
+    (different == 0, text)
+}
