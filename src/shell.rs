@@ -25,6 +25,9 @@ pub fn word(name: &str) -> String {
 }
 
 #[cfg(test)]
+mod hints;
+
+#[cfg(test)]
 pub mod tests {
     #![allow(clippy::unwrap_used, clippy::missing_panics_doc, missing_docs)]
     use super::*;

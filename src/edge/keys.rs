@@ -67,7 +67,10 @@ pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
             format!(
                 "the key folder {path} is reached through a symbolic link, which is not followed"
             ),
-            format!("see who made it (namei -l {path}), and put a folder in its place"),
+            format!(
+                "see who made it (namei -l {}), and put a folder in its place",
+                word(path)
+            ),
         ));
     }
     let itself = fs::metadata(host.path(path)).or_fail(cannot, &hint)?;

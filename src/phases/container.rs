@@ -240,14 +240,15 @@ impl Work<'_> {
     /// A node that runs has a key; where it is not on the volume, removing the container would be the end of it.
     fn key_elsewhere(&self) -> Error {
         let name = &self.spec.name;
+        let container = word(name);
         Error::new(
             format!(
                 "{name} runs, but {} holds no key: it may be inside the container, which is not replaced",
                 self.spec.key_folder(self.config)
             ),
             format!(
-                "look for it (docker exec {name} find / -path '*key/encrypted/*'), save it (docker cp), then run: docker \
-                 rm --force {name}; bootstrap --phase container"
+                "look for it (docker exec {container} find / -path '*key/encrypted/*'), save it (docker cp), then run: docker \
+                 rm --force {container}; bootstrap --phase container"
             ),
         )
     }

@@ -79,11 +79,13 @@ impl Docker {
     /// with comes back, and with it the engine.
     async fn restart(&self, before: &[u8]) -> Result<()> {
         let host = &self.0.host;
-        let restarted = async {
-            self.validate().await?;
-            host.restart_unit(UNIT).await
+        let refused = self.validate().await.err();
+        let is_untouched = refused.is_some();
+        let failed = match refused {
+            Some(error) => Some(error),
+            None => host.restart_unit(UNIT).await.err(),
         };
-        let Err(error) = restarted.await else {
+        let Some(error) = failed else {
             return host.remove(RESTART_DUE).map(drop);
         };
         if before.is_empty() {
@@ -91,7 +93,11 @@ impl Docker {
         } else {
             host.write(CONFIG, before, Access::mode(0o644))?;
         }
-        let back = host.restart_unit(UNIT).await;
+        let back = if is_untouched {
+            Ok(())
+        } else {
+            host.restart_unit(UNIT).await
+        };
         host.remove(RESTART_DUE)?;
         let outcome = match back {
             Ok(()) => "it is as it was, and the engine runs",
@@ -337,6 +343,40 @@ mod tests {
                 .contains(&"systemctl restart docker.service".into())
         );
         assert_eq!(phase.missing().unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn what_the_engine_would_not_take_never_reaches_it() {
+        const OWN: &str = r#"{"live-restore": true}"#;
+        let tree = machine();
+        tree.file("/usr/lib/systemd/system/docker.service", "");
+        tree.file("/installed", "docker\n");
+        tree.file("/active", "");
+        tree.file(CONFIG, OWN);
+        tree.tool(
+            "dockerd",
+            "echo \"unable to configure the Docker daemon with file x: the following directives don't match any configuration option: y\" >&2; exit 1",
+        );
+        let phase = Docker(node(&tree, AMAZON, config(false)));
+        let error = phase.apply().await.unwrap_err();
+        assert!(
+            error
+                .reason()
+                .ends_with("configuration option: y; it is as it was, and the engine runs"),
+            "{error}"
+        );
+        assert!(error.hint().contains("dockerd --validate"));
+        assert_eq!(tree.host.read(CONFIG).unwrap().unwrap(), OWN.as_bytes());
+        let calls = tree.calls();
+        assert!(
+            calls
+                .iter()
+                .any(|call| call.starts_with("dockerd --validate"))
+        );
+        assert!(
+            !calls.iter().any(|call| call.contains("restart")),
+            "{calls:?}"
+        );
     }
 
     #[tokio::test]

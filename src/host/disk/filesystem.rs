@@ -9,6 +9,7 @@ use crate::error::{Error, Result};
 use crate::host::mounts::SAFE;
 use crate::host::{Command, Host, failures};
 use crate::retry::{Policy, retry};
+use crate::shell::word;
 
 /// The label that our filesystems get.
 const LABEL: &str = "theta-data";
@@ -61,10 +62,11 @@ impl Kind {
             Self::Ext4 => "fsck.ext4 -f",
             Self::Xfs => "xfs_repair",
         };
+        let target = word(target);
+        let disk = word(&device.path);
         format!(
             "see `dmesg`; repair the filesystem: `docker stop edgelauncher`, `umount {target}` where it is mounted, \
-             `{tool} {}`; then run `bootstrap` again",
-            device.path
+             `{tool} {disk}`; then run `bootstrap` again"
         )
     }
 }
@@ -150,7 +152,7 @@ impl Host {
                 ),
                 format!(
                     "unmount it (`umount {}`), then run `bootstrap` again",
-                    crate::shell::word(target)
+                    word(target)
                 ),
             )),
             None if output.code != 0 => Err(match self.larger_than(device, kind).await {

@@ -12,6 +12,7 @@ use crate::host::disk::{Contents, Device, Kind};
 use crate::host::files::Access;
 use crate::host::mounts::{FstabEntry, Mount, SAFE};
 use crate::log::printable;
+use crate::shell::word;
 
 /// UUID of the filesystem on the instance's own disk, where this boot has seen one: the disk is formatted only when it
 /// is blank at first sight.
@@ -336,6 +337,7 @@ impl Place<'_> {
 
     fn occupied(&self, mount: &Mount) -> Error {
         let target = self.target;
+        let place = word(target);
         let what = match mount.root.as_str() {
             "/" => printable(&mount.source),
             root => format!("{} of {}", printable(root), printable(&mount.source)),
@@ -346,7 +348,7 @@ impl Place<'_> {
                 mount.filesystem, mount.device, self.name
             ),
             format!(
-                "unmount it (`umount {target}`), or name the right volume in volume.id; nothing was changed"
+                "unmount it (`umount {place}`), or name the right volume in volume.id; nothing was changed"
             ),
         )
     }
@@ -429,6 +431,7 @@ impl Place<'_> {
     /// What a person can do about contents that were not expected, on a volume that may be `kept` as it is.
     fn way_out(&self, device: &Device, contents: &Contents, kept: Option<&str>) -> String {
         let path = &device.path;
+        let disk = word(path);
         if let Some(kind) = contents.remains() {
             return self.repair(kind, path);
         }
@@ -444,7 +447,7 @@ impl Place<'_> {
             ),
             _ => format!(
                 "name the right volume in volume.id, or, if nothing on this one is needed, clear it yourself \
-                 (`wipefs --all {path}` destroys a wallet key on it) and run `bootstrap` again; nothing was changed"
+                 (`wipefs --all {disk}` destroys a wallet key on it) and run `bootstrap` again; nothing was changed"
             ),
         }
     }
@@ -455,8 +458,9 @@ impl Place<'_> {
             Kind::Ext4 => "fsck.ext4 -b 32768",
             Kind::Xfs => "xfs_repair",
         };
+        let disk = word(path);
         format!(
-            "it may be damaged: make a snapshot, repair it (`{tool} {path}`) and run `bootstrap` again, or name an \
+            "it may be damaged: make a snapshot, repair it (`{tool} {disk}`) and run `bootstrap` again, or name an \
              empty new volume in volume.id; {}",
             self.last_resort(path)
         )
@@ -468,8 +472,9 @@ impl Place<'_> {
             Kind::Ext4 => "mkfs.ext4",
             Kind::Xfs => "mkfs.xfs -f",
         };
+        let disk = word(path);
         format!(
-            "only if nothing on it is needed, make the filesystem yourself: `{make} {path}` destroys a wallet key on \
+            "only if nothing on it is needed, make the filesystem yourself: `{make} {disk}` destroys a wallet key on \
              it; nothing was changed"
         )
     }
