@@ -14,6 +14,7 @@ pub struct Error {
     cause: Option<Arc<anyhow::Error>>,
     transient: bool,
     throttled: bool,
+    settling: bool,
 }
 
 /// `Result` with the program's own error.
@@ -28,6 +29,7 @@ impl Error {
             cause: None,
             transient: false,
             throttled: false,
+            settling: false,
         }
     }
 
@@ -55,6 +57,13 @@ impl Error {
         self.transient_if(busy)
     }
 
+    /// Marks the failure as one that may be gone in some seconds, where what was made moments ago `settles`: worth trying
+    /// again, and final for whoever asks about something old.
+    pub fn settling_if(mut self, settles: bool) -> Self {
+        self.settling |= settles;
+        self.transient_if(settles)
+    }
+
     /// What went wrong, in one line.
     pub fn reason(&self) -> &str {
         &self.reason
@@ -77,6 +86,11 @@ impl Error {
     /// Whether trying the same thing again can help.
     pub fn is_transient(&self) -> bool {
         self.transient
+    }
+
+    /// Whether trying again helps only where something was made moments ago.
+    pub fn is_settling(&self) -> bool {
+        self.settling
     }
 
     /// Whether AWS only asks for patience.

@@ -119,7 +119,7 @@ fn is_json(bytes: &[u8], begin: u8) -> bool {
 
 fn refused(refusal: Refusal, arn: &str) -> Error {
     let settles = refusal.may_settle();
-    told(refusal, arn).transient_if(settles)
+    told(refusal, arn).settling_if(settles)
 }
 
 fn told(refusal: Refusal, arn: &str) -> Error {

@@ -250,7 +250,7 @@ fn secret(facts: &Facts, in_memory: Finding) -> Finding {
             "the secret was changed: the next boot takes another wallet password than the one in use",
             "run: bootstrap --phase secret --force, which says whether the new one opens the key, and what to do",
         ),
-        Some(Err(error)) if !error.is_transient() => warn(
+        Some(Err(error)) if !error.is_transient() || error.is_settling() => warn(
             format!("the next boot cannot fetch it: {error}"),
             error.hint(),
         ),
@@ -775,6 +775,7 @@ mod tests {
             ("container", |f| says(f, "secret", Ok(needed("no password"))), Degraded, "pass: running for 1 h"),
             ("secret", |f| f.secret_changed = Some(Ok(true)), Healthy, "warn: the secret was changed: the next boot takes another wallet password than the one in use"),
             ("secret", |f| f.secret_changed = Some(Err(Error::new("denied", "h"))), Healthy, "warn: the next boot cannot fetch it: denied"),
+            ("secret", |f| f.secret_changed = Some(Err(Error::new("denied", "h").settling_if(true))), Healthy, "warn: the next boot cannot fetch it: denied"),
             ("secret", |f| f.secret_changed = Some(Err(Error::new("busy", "h").transient())), Healthy, "pass: secret is done"),
             ("volume-encrypted", |f| f.encrypted = Some(Ok(false)), Degraded, "fail: the volume that holds the wallet key is not encrypted"),
             ("volume-encrypted", |f| f.encrypted = Some(Err("denied".into())), Healthy, "skip: AWS did not say: denied"),

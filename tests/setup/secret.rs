@@ -43,7 +43,7 @@ fn a_denied_secret_fails_its_phase_only() {
     machine
         .aws
         .state()
-        .fail("GetSecretValue", 1, Fault::Answer(denied("GetSecretValue")));
+        .fail("GetSecretValue", 3, Fault::Answer(denied("GetSecretValue")));
     machine.run(&[]).expect(1);
     let reason = format!(
         "the secret {SECRET} may not be read (AccessDeniedException: not allowed: GetSecretValue)"

@@ -140,7 +140,7 @@ fn ec2_remembers_the_wallet_for_the_next_instance() {
         !machine
             .calls()
             .iter()
-            .any(|call| call.starts_with("docker run"))
+            .any(|call| call.starts_with("docker run --detach"))
     );
 
     let machine = replacement(&[(TAG, ADDRESS)]);
