@@ -31,7 +31,7 @@ HELP = """\
   --binary-sha256 HEX         what the binary must be
 """
 
-# A release is smaller than 8 MB.
+# A release is smaller than 8.5 MB.
 LARGEST = 64 * 1024 * 1024
 X86_64, INTERPRETER = 62, 3
 
