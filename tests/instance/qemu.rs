@@ -47,7 +47,7 @@ pub fn a_driver_that_loads_only_after_a_reboot_gets_one_and_the_run_goes_on() {
     assert_eq!(passed(&verify, "gpu-container"), "GPU 0: Tesla T4");
 
     // One run ended for the reboot, one boot later the other went on; nobody was told before that.
-    let reboots = instance.run("grep -c 'goes on after a reboot' /var/log/bootstrap.log");
+    let reboots = instance.run("grep -c 'resumes after a reboot' /var/log/bootstrap.log");
     assert_eq!(reboots, "1", "{output}");
     let boots = instance.run("journalctl --list-boots --quiet | wc -l");
     assert_eq!(boots, "2");
