@@ -156,7 +156,7 @@ pub async fn tag_volume(aws: &SdkConfig, volume: &str, key: &str, value: &str) -
 
 fn refused(refusal: Refusal, aws: &SdkConfig, what: &str, id: &str) -> Error {
     let settles = refusal.may_settle();
-    told(refusal, aws, what, id).transient_if(settles)
+    told(refusal, aws, what, id).settling_if(settles)
 }
 
 fn told(refusal: Refusal, aws: &SdkConfig, what: &str, id: &str) -> Error {

@@ -285,7 +285,7 @@ impl Source<'_> {
         match trouble(&format!("the download of {}", self.name), error) {
             Trouble::Refused(refusal) => {
                 let (status, settles) = (refusal.status, refusal.may_settle());
-                let error = self.refused(refusal, home).transient_if(settles);
+                let error = self.refused(refusal, home).settling_if(settles);
                 (Some(status), error)
             }
             Trouble::Silent(error) => (None, error),

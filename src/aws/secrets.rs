@@ -8,6 +8,15 @@ use super::refusal::{Refusal, Trouble, trouble};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
+// What to store instead, by what is wrong with the value.
+const ONE_LINE: &str = "store the wallet password itself, one line of text, as the value of the secret (aws secretsmanager put-secret-value)";
+const PLAIN: &str = "the console's \"key/value\" makes a JSON object of it: store the wallet password itself as plain text (\"Plaintext\" in \
+    the console, or aws secretsmanager put-secret-value), then run: bootstrap --phase secret --phase container --force";
+const NO_MARK: &str = "an editor has put it before the password, where nobody sees it: save the file as UTF-8 without BOM and store it again (aws \
+    secretsmanager put-secret-value), then run: bootstrap --phase secret --phase container --force";
+const TYPE_ANEW: &str = "it was copied along from a web page or an editor: type the password anew and store it again (aws secretsmanager \
+    put-secret-value), then run: bootstrap --phase secret --phase container --force";
+
 /// The wallet password that the secret `arn` (or name) holds, as text or as bytes.
 ///
 /// One newline at the end is removed, since editors and `echo` leave one. Empty, or with a NUL (no environment
@@ -52,41 +61,27 @@ fn password(mut bytes: Vec<u8>, arn: &str) -> Result<Secret> {
             bytes.pop();
         }
     }
-    let fault = if bytes.is_empty() {
-        "is empty"
+    let (fault, hint) = if bytes.is_empty() {
+        ("is empty", ONE_LINE)
     } else if has_byte_order_mark(&bytes) {
-        "begins with a byte order mark"
+        ("begins with a byte order mark", NO_MARK)
     } else if has_invisible_end(&bytes) {
-        "begins or ends with a character that nobody sees"
+        (
+            "begins or ends with a character that nobody sees",
+            TYPE_ANEW,
+        )
     } else if is_json(&bytes, b'{') {
-        "is a JSON object"
+        ("is a JSON object", PLAIN)
     } else if is_json(&bytes, b'[') {
-        "is a JSON array"
+        ("is a JSON array", ONE_LINE)
     } else if bytes.contains(&0) {
-        "contains a NUL byte"
+        ("contains a NUL byte", ONE_LINE)
     } else if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
-        "contains a line break"
+        ("contains a line break", ONE_LINE)
     } else {
         return Ok(Secret::new(bytes));
     };
     bytes.zeroize();
-    let hint = match fault {
-        "begins or ends with a character that nobody sees" => {
-            "it was copied along from a web page or an editor: type the password anew and store it again (aws secretsmanager \
-             put-secret-value), then run: bootstrap --phase secret --phase container --force"
-        }
-        "is a JSON object" => {
-            "the console's \"key/value\" makes a JSON object of it: store the wallet password itself as plain text (\"Plaintext\" in \
-             the console, or aws secretsmanager put-secret-value), then run: bootstrap --phase secret --phase container --force"
-        }
-        "begins with a byte order mark" => {
-            "an editor has put it before the password, where nobody sees it: save the file as UTF-8 without BOM and store it again (aws \
-             secretsmanager put-secret-value), then run: bootstrap --phase secret --phase container --force"
-        }
-        _ => {
-            "store the wallet password itself, one line of text, as the value of the secret (aws secretsmanager put-secret-value)"
-        }
-    };
     Err(Error::new(
         format!(
             "the wallet password {fault} ({})",

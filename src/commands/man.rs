@@ -322,7 +322,7 @@ fn render(command: Command) -> Result<Vec<u8>> {
     })();
     written.or_fail(
         || "cannot make the manual page",
-        "report this as a defect of bootstrap",
+        "report this as a bug in bootstrap",
     )?;
     Ok(page)
 }
