@@ -67,12 +67,13 @@ fn a_script_s_children_are_asked_to_end() {
     let folder = tempfile::tempdir().unwrap();
     let path = |name: &str| folder.path().join(name).to_str().unwrap().to_owned();
     fs::write(path("password"), "pass word").unwrap();
-    let child =
-        "trap 'echo Graceful exit: $PASSWORD; exit 0' TERM; echo up; while :; do sleep 0.1; done";
+    // It ends later than the script that has started it.
+    let child = "trap 'while kill -0 $PPID; do sleep 0.1; done; echo Graceful exit: $PASSWORD; exit 0' TERM; echo up; \
+                 while :; do sleep 0.1; done";
     fs::write(path("child"), child).unwrap();
     fs::write(
         path("start.sh"),
-        format!("#!/bin/sh\nsh {}\n", path("child")),
+        format!("#!/bin/sh\nsh {}\nexit $?\n", path("child")),
     )
     .unwrap();
     fs::set_permissions(path("start.sh"), fs::Permissions::from_mode(0o755)).unwrap();
