@@ -176,10 +176,8 @@ class Drill:
             elif stack and stack.at_work:
                 stacks.follow(aws, stack.id)
         common = stacks.find(aws, wanted.common)
-        filters = [{"Name": "tag:theta-edge:node", "Values": [wanted.name]}]
-        volumes = [one["VolumeId"] for one in aws.pages("ec2", "describe_volumes", "Volumes", Filters=filters)]
         secret = common.outputs.get("SecretArn", "") if common else ""
-        more = [word for volume in volumes for word in ("--delete-volume", volume)]
+        more = [word for volume in _volumes(aws, wanted.name) for word in ("--delete-volume", volume)]
         more += [*(["--with-common"] if common else []), *(["--delete-secret", secret] if secret else [])]
         if more or stacks.find(aws, wanted.name):
             self.must(self.run(aws, "destroy", "--yes", "--name", wanted.name, "--common", wanted.common, *more), 0)
@@ -234,6 +232,17 @@ def _check(wanted: Wanted, *regions: Aws) -> None:
         for name in (wanted.name, wanted.common):
             if stacks.find(aws, name):
                 raise Failed(f"there is a stack {name} in {aws.region}, which would be deleted in the end: say another --name")
+        # Kept when its stack was deleted, perhaps with the only copy of a wallet key.
+        if kept := _volumes(aws, wanted.name):
+            raise Failed(
+                f"there is a volume of {wanted.name} in {aws.region} ({', '.join(kept)}), which would be deleted in the end: "
+                "say another --name"
+            )
+
+
+def _volumes(aws: Aws, name: str) -> list[str]:
+    filters = [{"Name": "tag:theta-edge:node", "Values": [name]}]
+    return [one["VolumeId"] for one in aws.pages("ec2", "describe_volumes", "Volumes", Filters=filters)]
 
 
 def _show(wanted: Wanted, first: Aws, second: Aws) -> None:

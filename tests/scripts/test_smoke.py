@@ -111,3 +111,19 @@ def test_what_is_there_already_is_never_touched(aws, binary):
         "smoke: there is a stack theta-edge-smoke-common in us-east-1, which would be deleted in the end: say another --name\n",
     )
     assert list(stacks(aws)) == ["theta-edge-smoke-common"]
+
+
+def test_a_volume_that_was_kept_is_never_deleted(aws, binary):
+    made = aws.client("ec2", "eu-west-1").create_volume(
+        AvailabilityZone="eu-west-1a",
+        Size=8,
+        TagSpecifications=[{"ResourceType": "volume", "Tags": [{"Key": "theta-edge:node", "Value": "old-node"}]}],
+    )
+    ended = smoke_test(aws, binary, "--yes", "--name", "old-node")
+    assert (ended.returncode, ended.stdout, ended.stderr) == (
+        1,
+        "",
+        f"smoke: there is a volume of old-node in eu-west-1 ({made['VolumeId']}), which would be deleted in the end: say another --name\n",
+    )
+    assert list(stacks(aws)) == []
+    assert aws.client("ec2", "eu-west-1").describe_volumes(VolumeIds=[made["VolumeId"]])["Volumes"]
