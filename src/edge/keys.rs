@@ -81,6 +81,16 @@ pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
         let entry = entry.or_fail(cannot, &hint)?;
         let name = printable(&entry.file_name().to_string_lossy());
         let metadata = entry.metadata().or_fail(cannot, &hint)?;
+        if !metadata.is_file() {
+            let shown = format!("{path}/{name}");
+            return Err(Error::new(
+                format!("{shown} is no plain file, as a key is"),
+                format!(
+                    "see what put it there (`ls -ld {}`), move it away, then run `bootstrap` again",
+                    word(&shown)
+                ),
+            ));
+        }
         folder.note(&format!("{path}/{name}"), &metadata, 0o600, owner);
         names.push(name);
         if names.len() == NAMES {

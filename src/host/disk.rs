@@ -225,7 +225,7 @@ impl Host {
 
     /// An attribute in sysfs; NVMe pads serial and model with spaces.
     fn attribute(&self, directory: &str, name: &str) -> Result<Option<String>> {
-        let text = self.read_text(&format!("{directory}/{name}"))?;
+        let text = self.read_others(&format!("{directory}/{name}"))?;
         Ok(text.map(|text| text.trim().to_owned()))
     }
 

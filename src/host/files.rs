@@ -54,10 +54,7 @@ impl Host {
         if self.present(path)?.is_none() {
             return Ok(None);
         }
-        // Something else may be in its place by now.
-        let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-        let opened = rustix::fs::open(self.path(path), flags, Mode::empty());
-        read_all(path, opened.map(File::from).map_err(io::Error::from))
+        read_all(path, open_foreign(&self.path(path)))
     }
 
     /// The file's text, or `None` where it does not exist.
@@ -73,6 +70,12 @@ impl Host {
                 })
             })
             .transpose()
+    }
+
+    /// The text of a file that others write, in whatever they take for text; what is no UTF-8 is replaced.
+    pub fn read_others(&self, path: &str) -> Result<Option<String>> {
+        let bytes = self.read(path)?;
+        Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
     /// Writes the file so that no reader and no power cut ever sees a part of it: temporary file in the same
@@ -271,6 +274,12 @@ fn in_the_way(path: &str, found: &Metadata, wanted: &str) -> Error {
     )
 }
 
+/// Something else may be in its place by now.
+fn open_foreign(path: &Path) -> io::Result<File> {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
+}
+
 /// All of it, up to the limit; a file that does not exist is none.
 fn read_all(path: &str, file: io::Result<File>) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
@@ -420,6 +429,30 @@ mod tests {
             error.reason(),
             "/etc is a directory where a file was expected"
         );
+    }
+
+    #[test]
+    fn a_pipe_of_the_container_s_is_neither_waited_for_nor_read() {
+        let tree = Tree::new();
+        tree.file("/data/file", "text");
+        let text = tree.host.read_foreign("/data/file").unwrap();
+        assert_eq!(text.unwrap(), b"text");
+        let (pipe, mode) = (rustix::fs::FileType::Fifo, Mode::from(0o600));
+        let path = tree.host.path("/data/pipe");
+        rustix::fs::mknodat(rustix::fs::CWD, &path, pipe, mode, 0).unwrap();
+        std::os::unix::fs::symlink("file", tree.host.path("/data/link")).unwrap();
+        for (name, kind) in [("pipe", "something special"), ("link", "a symbolic link")] {
+            let path = format!("/data/{name}");
+            let error = tree.host.read_foreign(&path).unwrap_err();
+            assert_eq!(
+                error.reason(),
+                format!("{path} is {kind} where a file was expected")
+            );
+            // Where it takes a file's place in the last moment.
+            let opened = open_foreign(&tree.host.path(&path));
+            let text = opened.map(|mut file| file.read_to_end(&mut Vec::new()));
+            assert!(matches!(text, Err(_) | Ok(Ok(0))), "{name}: {text:?}");
+        }
     }
 
     #[test]

@@ -39,16 +39,13 @@ impl Host {
     /// Everything that is mounted, in the order of mounting.
     pub fn mounts(&self) -> Result<Vec<Mount>> {
         const PATH: &str = "/proc/self/mountinfo";
-        let text = self.read(PATH)?.ok_or_else(|| {
+        let text = self.read_others(PATH)?.ok_or_else(|| {
             Error::new(
                 format!("{PATH} does not exist"),
                 "mount /proc, then run `bootstrap` again",
             )
         })?;
-        Ok(String::from_utf8_lossy(&text)
-            .lines()
-            .filter_map(parse_mount)
-            .collect())
+        Ok(text.lines().filter_map(parse_mount).collect())
     }
 
     /// What is mounted exactly at `target` now; the topmost where several are.

@@ -133,9 +133,8 @@ impl Host {
     /// The machine's operating system, from /etc/os-release; an unsupported one is an error that says what to use.
     pub fn os(&self) -> Result<&'static Os> {
         for path in ["/etc/os-release", "/usr/lib/os-release"] {
-            // Others write to this file too, in whatever they take for text.
-            if let Some(bytes) = self.read(path)? {
-                return recognise(&String::from_utf8_lossy(&bytes), path);
+            if let Some(text) = self.read_others(path)? {
+                return recognise(&text, path);
             }
         }
         Err(Error::new(

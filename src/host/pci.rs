@@ -89,7 +89,7 @@ impl Host {
         for entry in entries.flatten() {
             let address = entry.file_name().to_string_lossy().into_owned();
             let id = |name: &str| -> Result<u32> {
-                let text = self.read_text(&format!("{DEVICES}/{address}/{name}"))?;
+                let text = self.read_others(&format!("{DEVICES}/{address}/{name}"))?;
                 Ok(text.and_then(|text| hex(&text)).unwrap_or(0))
             };
             // Class 03 is a display controller; a card's sound and USB functions have others.

@@ -23,7 +23,7 @@ impl Host {
         let (mut stanzas, mut lines) = (String::new(), String::new());
         let entries = lacking(&told, origin, wanted);
         for (entry, missing) in &entries {
-            let text = self.read_text(&entry.path)?.unwrap_or_default();
+            let text = self.read_others(&entry.path)?.unwrap_or_default();
             if entry.path.ends_with(".sources") {
                 stanzas += &stanza(&text, entry.number, missing).unwrap_or_default();
             } else {

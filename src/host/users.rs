@@ -119,7 +119,7 @@ impl Host {
     }
 
     fn lines_of<T>(&self, path: &str, parse: impl Fn(&str) -> Option<T>) -> Result<Vec<T>> {
-        let text = self.read_text(path)?.ok_or_else(|| {
+        let text = self.read_others(path)?.ok_or_else(|| {
             Error::new(
                 format!("{path} does not exist"),
                 format!("restore {path} (a backup is {path}-)"),

@@ -69,7 +69,7 @@ impl CloudWatchAgent {
             return Ok(false);
         }
         let value = |text: &str| serde_json::from_str::<Value>(text).ok();
-        let found = host.read_text(&format!("{IN_USE}/{OURS}"))?;
+        let found = host.read_others(&format!("{IN_USE}/{OURS}"))?;
         Ok(found.is_none_or(|found| value(&found) == value(config)))
     }
 

@@ -172,7 +172,7 @@ fn prepare(host: &Host, user: &User) -> Result<()> {
         },
     )?;
     memory_backed(host)?;
-    let swaps = host.read_text("/proc/swaps")?.unwrap_or_default();
+    let swaps = host.read_others("/proc/swaps")?.unwrap_or_default();
     if swaps_to_disk(&swaps) {
         tracing::warn!("swap is on: the wallet password in memory may be paged out to a disk");
     }

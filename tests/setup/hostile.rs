@@ -1,19 +1,27 @@
-//! What a hostile guest can say: the names of its files, its RPC's answers and its peers are data.
+//! What a hostile guest can say: the names of its files, its RPC's answers and its peers are data. So is what other
+//! programs leave in files.
 
 use std::fs;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{PermissionsExt, chown};
 use std::process::Command;
+use std::sync::mpsc::channel;
+
+use rustix::process::Signal;
 
 use serde_json::{Value, json};
 
 use crate::Test;
-use crate::shared::healthy;
+use crate::machine::{Gate, Machine};
+use crate::shared::{expect_failure, healthy};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
     ("a_remedy_that_is_pasted_runs_nothing_that_the_guest_named", pasted),
     ("what_the_node_says_hides_nothing_on_a_terminal", said),
     ("ever_new_peers_are_not_billed_without_end", peers),
+    ("a_pipe_in_place_of_the_key_holds_nobody_up", pipe),
+    ("a_run_that_was_stopped_while_it_formats_keeps_others_out", stopped),
+    ("what_others_write_may_hold_any_bytes", any_bytes),
 ];
 
 const KEYS: &str = "/data/edgelauncher/edgecore/key/encrypted";
@@ -94,4 +102,98 @@ fn peers() {
         shown.filter(|metric| metric["name"] == "edge_peer").count(),
         0
     );
+}
+
+/// Whoever opens it waits for a writer, who never comes.
+fn pipe() {
+    let machine = healthy("debian-12");
+    let folder = machine.path(KEYS);
+    let key = fs::read_dir(&folder).unwrap().next().unwrap().unwrap();
+    let name = key.file_name().into_string().unwrap();
+    fs::remove_file(key.path()).unwrap();
+    let Gate(pipe) = Gate::at(&key.path());
+    chown(&pipe, Some(1002), Some(1002)).unwrap();
+    // Comes through as soon as somebody opens it to read.
+    let (came, comes) = channel();
+    let path = pipe.clone();
+    let writer = std::thread::spawn(move || {
+        let _open = fs::File::options().write(true).open(path).unwrap();
+        came.send(()).unwrap();
+    });
+    let report = machine.run(&["verify", "--json"]).json();
+    let checks = report["checks"].as_array().unwrap();
+    let check = checks.iter().find(|check| check["name"] == "key").unwrap();
+    let said = format!("{KEYS}/{name} is no plain file, as a key is");
+    assert_eq!(
+        (&check["status"], &check["detail"]),
+        (&json!("fail"), &json!(said)),
+        "{report:#}"
+    );
+    machine.run(&["--phase", "secret", "--force"]).expect(1);
+    let hint = format!(
+        "see what put it there (`ls -ld {KEYS}/{name}`), move it away, then run `bootstrap` again"
+    );
+    expect_failure(&machine, "secret", &said, &hint);
+    assert!(comes.try_recv().is_err(), "it was opened");
+    drop(fs::File::open(&pipe).unwrap());
+    writer.join().unwrap();
+}
+
+fn stopped() {
+    let mut machine = Machine::new("debian-12");
+    let gate = machine.gate("mkfs.ext4 *");
+    let first = machine.start(&[]);
+    let waiting = gate.arrived();
+    first.signal(Signal::STOP);
+    let lock = machine.path("/run/bootstrap/lock");
+    let said = format!(
+        "error: process {} holds the lock {}\n",
+        first.id(),
+        lock.display()
+    );
+    for arguments in [&[][..], &["--phase", "volume", "--force"]] {
+        let second = machine.run(arguments).expect(3);
+        assert!(second.stderr.starts_with(&said), "{}", second.stderr);
+    }
+    first.signal(Signal::CONT);
+    drop(waiting);
+    machine.ungate();
+    first.wait().expect(0);
+    let calls = machine.calls();
+    let formatted = calls.iter().filter(|call| call.starts_with("mkfs"));
+    assert_eq!(formatted.count(), 1, "{calls:#?}");
+}
+
+/// In the encoding of whoever wrote it, or in none.
+fn any_bytes() {
+    let machine = Machine::new("debian-12");
+    let append = |path: &str, bytes: &[u8]| {
+        let path = machine.path(path);
+        fs::create_dir_all(path.parent().unwrap()).unwrap();
+        let mut text = fs::read(&path).unwrap_or_default();
+        text.extend_from_slice(bytes);
+        fs::write(path, text).unwrap();
+    };
+    append(
+        "/etc/passwd",
+        b"jose:x:2001:2001:Jos\xe9:/home/jose:/bin/sh\n\xff\xfe\n",
+    );
+    append("/etc/group", b"g\xe9n:x:2001:jos\xe9\n");
+    append("/etc/os-release", b"VENDOR_NAME=\"\xe9quipe\"\n");
+    append("/etc/fstab", b"# monte les donn\xe9es\n");
+    append(
+        "/proc/self/mountinfo",
+        b"90 25 0:90 / /mnt/\xe9 rw - tmpfs tmpfs rw\n",
+    );
+    append(
+        "/proc/swaps",
+        b"Filename Type Size Used Priority\n/swap\xe9 file 9 0 -2\n",
+    );
+    append("/sys/class/block/nvme9n1/device/serial", b"S\xff\xfe\n");
+    append("/sys/class/block/nvme9n1/device/model", b"\xfe\n");
+    append("/sys/bus/pci/devices/0000:00:1f.0/vendor", b"\xff\n");
+    machine.run(&[]).expect(0);
+    let log = machine.read("/var/log/bootstrap.log");
+    assert!(log.contains("swap is on"), "{log}");
+    machine.run(&["verify"]).expect(0);
 }

@@ -260,7 +260,7 @@ impl Host {
             }
         }
         found.extend(holders.into_iter().map(Finding::Holder));
-        let swaps = self.read_text("/proc/swaps")?.unwrap_or_default();
+        let swaps = self.read_others("/proc/swaps")?.unwrap_or_default();
         for swap in swaps.lines().skip(1) {
             let path = unescape(swap.split_whitespace().next().unwrap_or_default());
             if paths.contains(&path) {
