@@ -26,6 +26,10 @@ SERVICE_ROLE = "role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleFo
 GRANTED = "Encrypt Decrypt ReEncryptFrom ReEncryptTo GenerateDataKey GenerateDataKeyWithoutPlaintext DescribeKey CreateGrant"
 
 
+# By which a volume's node is known.
+NODE_TAG = "theta-edge:node"
+
+
 class Checks:
     def __init__(self, aws: Aws, settings: Settings, template: Template, problems: Problems) -> None:
         self.aws, self.settings, self.template, self.problem = aws, settings, template, problems.add
@@ -175,6 +179,25 @@ class Checks:
         elif facts["State"] != "available":
             self.problem(f"{volume} is {facts['State']}")
 
+    def daily_snapshots(self, node: str) -> None:
+        """That they would be made: Data Lifecycle Manager finds the volume by its tag, which one of our own has."""
+        if not self.settings.number("SnapshotDays"):
+            return
+        if self.value["VolumeType"] == "instance-store":
+            self.problem("with an instance store there is no volume to make snapshots of: leave out --snapshot-days")
+        volume = self.value.get("VolumeId")
+        if not volume:
+            return
+        try:
+            tags = self._first("Volumes", "describe_volumes", VolumeIds=[volume]).get("Tags", [])
+        except Refused:
+            return  # sources() says so
+        if {"Key": NODE_TAG, "Value": node} not in tags:
+            self.problem(
+                f"snapshots are made of the volume that has the tag {NODE_TAG} of {node}, which {volume} has not: give it that "
+                f"with 'aws ec2 create-tags --region {self.aws.region} --resources {volume} --tags Key={NODE_TAG},Value={node}'"
+            )
+
     def _snapshot(self, snapshot: str, take_over: bool) -> None:
         try:
             facts = self._first("Snapshots", "describe_snapshots", SnapshotIds=[snapshot])
@@ -221,7 +244,7 @@ class Checks:
             return str(volume["Attachments"][0]["InstanceId"])
         for tag in volume.get("Tags", []):
             # What cannot be a stack's name was not written by one.
-            if tag["Key"] == "theta-edge:node" and re.fullmatch("[A-Za-z][A-Za-z0-9-]{0,127}", tag["Value"]):
+            if tag["Key"] == NODE_TAG and re.fullmatch("[A-Za-z][A-Za-z0-9-]{0,127}", tag["Value"]):
                 stack = stacks.find(self.aws, tag["Value"])
                 if stack and not stack.left_over:
                     return f"the stack {stack.name}"

@@ -144,6 +144,7 @@ def _check(aws: Aws, wanted: Wanted, template: Template) -> tuple[str, Stack | N
     checks.machine()
     checks.volume()
     checks.sources(wanted.take_over)
+    checks.daily_snapshots(wanted.name)
     checks.place()
     checks.quota(len(wanted.settings.nodes) or 1)
     checks.default_key(new_volumes=True)

@@ -24,6 +24,7 @@ HELP = """\
   --volume-iops IOPS          default: 3000
   --volume-throughput MIB     per second, gp3 only (default: 125)
   --filesystem FILESYSTEM     ext4 (default) or xfs
+  --snapshot-days DAYS        keep daily snapshots of the volume for so long (default: 0, none)
   --rpc-cidr CIDR             who may use the node's RPC ports (default: nobody)
   --image-id PARAMETER        the SSM parameter that names the AMI (default: Amazon Linux 2023)
   --root-device DEVICE        the AMI's name for its root disk (default: what the AMI says)
@@ -38,9 +39,9 @@ VALUED = {
     "--instance-type": "InstanceType", "--network": "Network", "--image-tag": "ImageTag",
     "--image-digest": "ImageDigest", "--volume-type": "VolumeType", "--volume-size": "VolumeSize",
     "--volume-iops": "VolumeIops", "--volume-throughput": "VolumeThroughput", "--volume-id": "VolumeId",
-    "--snapshot-id": "SnapshotId", "--filesystem": "Filesystem", "--rpc-cidr": "RpcCidr", "--image-id": "ImageId",
-    "--root-device": "RootDevice", "--vpc": "VpcId", "--subnet": "SubnetId", "--secret-arn": "SecretArn",
-    "--log-retention": "LogRetentionDays", "--nodes": "Nodes", "--parameter": "",
+    "--snapshot-id": "SnapshotId", "--snapshot-days": "SnapshotDays", "--filesystem": "Filesystem",
+    "--rpc-cidr": "RpcCidr", "--image-id": "ImageId", "--root-device": "RootDevice", "--vpc": "VpcId",
+    "--subnet": "SubnetId", "--secret-arn": "SecretArn", "--log-retention": "LogRetentionDays", "--nodes": "Nodes", "--parameter": "",
 }  # fmt: skip
 FLAGS = {
     "--spot": ("Spot", "true"),

@@ -37,10 +37,11 @@ def costs(settings: Settings) -> str:
     cost, whole = monthly(settings)
     count = len(settings.nodes) or 1
     each = f" ({cost:,.0f} for each of {count} nodes)" if count > 1 else ""
+    snapshots = ", and 0.05 for each GiB of snapshots" if settings.number("SnapshotDays") else ""
     without = "" if whole else f", and the instance, whose price is not known here ({settings.value['InstanceType']})"
     if settings.value["Spot"] == "true":
-        return f"at most {cost * count:,.0f} USD a month{each} in us-east-1, without tax and traffic{without}: spot costs less"
-    return f"about {cost * count:,.0f} USD a month{each} in us-east-1, without tax and traffic{without}"
+        return f"at most {cost * count:,.0f} USD a month{each} in us-east-1, without tax and traffic{without}{snapshots}: spot costs less"
+    return f"about {cost * count:,.0f} USD a month{each} in us-east-1, without tax and traffic{without}{snapshots}"
 
 
 def show(title: str, name: str, settings: Settings, common: str | None, elsewhere: list[str]) -> None:

@@ -150,6 +150,7 @@ def _check(aws: Aws, wanted: Wanted, template: Template, stack: Stack) -> None:
     checks.machine()
     checks.zone()
     checks.volume()
+    checks.daily_snapshots(stack.name)
     checks.default_key(new_volumes=bool(set(wanted.settings.nodes) - set(stack.nodes)))
     checks.secret()
     problems.report()

@@ -62,6 +62,7 @@ GPU_TYPE = "Gpu is false, but InstanceType has a GPU that you would pay for; set
 OTHER_ZONE = "SubnetId is not in AvailabilityZone; a volume can be attached in its own zone only"
 TWO_SOURCES = "Give VolumeId or SnapshotId, not both"
 NO_VOLUME = "With an instance store there is no volume; leave VolumeId and SnapshotId empty"
+NO_SNAPSHOTS = "With an instance store there is no volume to make snapshots of; leave SnapshotDays at 0"
 NOBODY = (
     "With manual Updates no new instance comes up that could signal a second wait condition; leave WaitOn at first"
 )
@@ -104,6 +105,11 @@ TWO_PASSWORDS = "Give WalletPassword or SecretArn, not both"
             "node.yaml",
             {"VolumeType": "instance-store", "SnapshotId": SNAPSHOT},
             ("NoVolumeBesideInstanceStore", NO_VOLUME),
+        ),
+        (
+            "node.yaml",
+            {"VolumeType": "instance-store", "SnapshotDays": "7"},
+            ("NoVolumeBesideInstanceStore", NO_SNAPSHOTS),
         ),
         ("node.yaml", {"Updates": "manual"}, None),
         ("node.yaml", {"WaitOn": "second"}, None),
@@ -152,6 +158,7 @@ NODE = {
     "VolumeIops": (["100", "3000", "256000"], ["99", "256001"]),
     "VolumeThroughput": (["125", "2000"], ["124", "2001"]),
     "Filesystem": (["ext4", "xfs"], ["btrfs", ""]),
+    "SnapshotDays": (["0", "7", "365"], ["-1", "366", "a week", ""]),
     "KmsKeyArn": KEYS,
     "SecretKmsKeyArn": KEYS,
     "PermissionsBoundaryArn": (["", POLICY], ["boundary", f"{POLICY},{POLICY}", POLICY.replace("policy/", "role/")]),

@@ -118,6 +118,8 @@ TOPIC, SECRET = f"arn:aws:sns:{HERE}:theta-edge-common-AlarmTopic-1", f"arn:aws:
 INNER = f"arn:aws:cloudformation:{HERE}:stack/theta-edge-fleet-Nodea-1/1"
 COMMON_BUCKET = "arn:aws:s3:::theta-edge-common-bucket-1"
 VOLUME, GROUP_OF_RULES = f"arn:aws:ec2:{HERE}:volume/vol-1", f"arn:aws:ec2:{HERE}:security-group/sg-1"
+LIFECYCLE = f"arn:aws:dlm:{HERE}:policy/policy-1"
+SNAPSHOT_ROLE = f"arn:aws:iam::{ACCOUNT}:role/theta-edge-node-SnapshotRole-1"
 TEMPLATE = f"arn:aws:ec2:{HERE}:launch-template/lt-1"
 
 
@@ -149,6 +151,12 @@ NEEDED: dict[str, dict[str, str]] = {
     "AWS::CloudWatch::Dashboard": on(
         DASHBOARD, "cloudwatch:DeleteDashboards cloudwatch:GetDashboard cloudwatch:PutDashboard"
     ),
+    "AWS::DLM::LifecyclePolicy": {
+        "dlm:CreateLifecyclePolicy": "*",
+        **on(LIFECYCLE, "dlm:DeleteLifecyclePolicy dlm:GetLifecyclePolicy dlm:TagResource dlm:UntagResource"),
+        **on(LIFECYCLE, "dlm:UpdateLifecyclePolicy"),
+        "iam:PassRole": SNAPSHOT_ROLE,
+    },
     "AWS::EC2::LaunchTemplate": {
         **on(TEMPLATE, "ec2:CreateLaunchTemplate ec2:CreateLaunchTemplateVersion ec2:CreateTags ec2:DeleteLaunchTemplate"),
         **on(TEMPLATE, "ec2:DeleteTags"),
@@ -245,6 +253,7 @@ NOT_NEEDED = {
     ),
 }  # fmt: skip
 
+PASSED_TO = {SNAPSHOT_ROLE: "dlm.amazonaws.com"}
 # In place of a pattern.
 EXAMPLES = {"autoscaling:Describe*": "autoscaling:DescribeAutoScalingGroups", "ec2:Describe*": "ec2:DescribeInstances"}
 
@@ -255,4 +264,7 @@ def handlers() -> dict[str, list[str]]:
 
 def cloudformations() -> list[Request]:
     needed = [pair for actions in NEEDED.values() for pair in actions.items()]
-    return [request(EXAMPLES.get(action, action), resource) for action, resource in [*needed, *BESIDES.items()]]
+    return [
+        request(EXAMPLES.get(action, action), resource, PASSED_TO.get(resource, "ec2.amazonaws.com"))
+        for action, resource in [*needed, *BESIDES.items()]
+    ]

@@ -446,6 +446,32 @@ def test_a_snapshot_of_a_wallet_that_a_node_still_has_is_refused(aws, binary, pa
     assert made().returncode == 0
 
 
+def test_daily_snapshots_need_a_volume_that_carries_the_nodes_name(aws, binary, password):
+    def asked(*options: str) -> subprocess.CompletedProcess:
+        return deploy(
+            aws, binary, "--password-file", str(password), "--snapshot-days", "7", "--dry-run", *options
+        )
+
+    ended = asked()
+    assert ended.returncode == 0, ended.stderr
+    assert given(would_run(ended.stdout)[-1])["SnapshotDays"] == "7"
+    assert "without tax and traffic, and 0.05 for each GiB of snapshots\n" in ended.stdout
+
+    volume = data_volume(aws)
+    told = (
+        f"snapshots are made of the volume that has the tag theta-edge:node of {NAME}, which {volume} has not: give it that "
+        f"with 'aws ec2 create-tags --region us-east-1 --resources {volume} --tags Key=theta-edge:node,Value={NAME}'"
+    )
+    assert problems_of(asked("--volume-id", volume)) == [told]
+    aws.client("ec2").create_tags(Resources=[volume], Tags=[{"Key": "theta-edge:node", "Value": NAME}])
+    assert asked("--volume-id", volume).returncode == 0
+
+    ended = asked("--instance-type", "g4dn.xlarge", "--volume-type", "instance-store")
+    assert problems_of(ended) == [
+        "with an instance store there is no volume to make snapshots of: leave out --snapshot-days"
+    ]
+
+
 def test_on_spot_another_quota_counts_and_the_price_is_a_limit(aws, binary, password, monkeypatch):
     quota(monkeypatch, {"L-3819A6DF": 3.0, "L-DB2E81BA": 4.0})
     # On demand, so that it does not count.

@@ -10,6 +10,7 @@ from moto.core.responses import ActionResult
 from moto.ssm.responses import SimpleSystemManagerResponse
 
 import deployed
+from aws.resources import lifecycle
 from aws.resources.waiting import WaitCondition
 from operate import REPO, run, would_run
 from test_deploy import ADDRESS, NAME, NODE, REASON, parameters, stack
@@ -142,6 +143,16 @@ def test_a_dry_run_prints_the_call_and_makes_none(aws, node, binary):
     assert new == {"ImageDigest", "BinaryKey", "BinarySha256", "AssetsKey", "AssetsSha256", "WaitOn"}
     assert given["WaitOn"] == {"ParameterValue": "second"}
     assert parameters(aws, NAME) == before
+
+
+def test_daily_snapshots_can_begin_and_end_later(aws, node, binary):
+    for days, there in (("7", True), ("14", True), ("0", False)):
+        ended = upgrade(aws, binary, "--yes", "--snapshot-days", days)
+        assert ended.returncode == 0, ended.stderr
+        made = aws.client("cloudformation").describe_stack_resources(StackName=NAME)["StackResources"]
+        assert ("Snapshots" in [one["LogicalResourceId"] for one in made]) == there
+        kept = [one["PolicyDetails"]["Schedules"][0]["RetainRule"]["Interval"] for one in lifecycle.policies.values()]
+        assert kept == ([int(days)] if there else [])
 
 
 def test_a_tag_takes_the_place_of_a_digest(aws, node, binary):

@@ -23,7 +23,7 @@ from werkzeug.serving import BaseWSGIServer, make_server
 
 from aws import admission, changes, commands, connection, corrections, imports, launches, pages, stacks
 from aws.commands import RunCommand
-from aws.resources import waiting
+from aws.resources import lifecycle, waiting
 
 
 @dataclass
@@ -78,6 +78,7 @@ class Server:
 
     def reset(self) -> None:
         launches.reset()
+        lifecycle.policies.clear()
         requests.post(self.url + "/moto-api/reset", timeout=60, proxies={"http": ""}).raise_for_status()
 
     def stop(self) -> None:

@@ -3,6 +3,7 @@
 from aws.resources.access import InstanceProfile, Role
 from aws.resources.compute import AutoScalingGroup, LaunchTemplate, SecurityGroup, Volume
 from aws.resources.documents import Document
+from aws.resources.lifecycle import LifecyclePolicy
 from aws.resources.monitoring import Alarm, Dashboard, LogGroup
 from aws.resources.notifications import Topic, TopicPolicy
 from aws.resources.secrets import Secret
@@ -21,6 +22,7 @@ TYPES = {
         Document,
         InstanceProfile,
         LaunchTemplate,
+        LifecyclePolicy,
         LogGroup,
         NestedStack,
         Role,
