@@ -3,7 +3,7 @@
 use std::collections::VecDeque;
 use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -71,6 +71,17 @@ impl Output {
     /// The error for an exit code that is no answer: quotes the command and the reason that it gave.
     pub fn failure(&self) -> Error {
         failures::read(self).into_error(&self.command, self.code)
+    }
+}
+
+impl Host {
+    fn find(&self, program: &str) -> Result<PathBuf, which::Error> {
+        which::which_in(program, Some(&self.search_path), "/")
+    }
+
+    /// Whether there is a program of this name.
+    pub fn has_program(&self, program: &str) -> bool {
+        self.find(program).is_ok()
     }
 }
 
@@ -150,7 +161,7 @@ impl Command {
     }
 
     async fn ended(self) -> Result<Output> {
-        let program = which::which_in(&self.program, Some(&self.host.search_path), "/").or_fail(
+        let program = self.host.find(&self.program).or_fail(
             || format!("cannot find `{}` on this machine", self.program),
             format!(
                 "install the package that has `{}`, or put its directory on PATH",

@@ -16,6 +16,7 @@ use crate::host::Host;
 use crate::host::files::Access;
 use crate::node::{Document, Node};
 use crate::phases::user;
+use crate::phases::volume::filesystem;
 
 const GIB: u64 = 1 << 30;
 /// Before the first set-up: engine and agents (1 GiB), the image packed and unpacked (4 GiB), logs and updates.
@@ -151,6 +152,11 @@ impl Phase for Preflight {
         if host.packages_unfinished() {
             return Ok(State::Needed("a package change was interrupted".into()));
         }
+        let filesystem = filesystem(&self.0.config.volume);
+        if !host.has_tools_of(filesystem) {
+            let package = filesystem.package();
+            return Ok(State::Needed(format!("{package} is not installed")));
+        }
         if self.update_due() {
             return Ok(State::Needed("security updates are not installed".into()));
         }
@@ -178,6 +184,10 @@ impl Phase for Preflight {
         }
         if host.packages_unfinished() {
             host.mend_packages().await?;
+        }
+        let filesystem = filesystem(&self.0.config.volume);
+        if !host.has_tools_of(filesystem) {
+            host.install_packages(&[filesystem.package()]).await?;
         }
         if self.update_due() {
             tracing::info!("installing security updates");

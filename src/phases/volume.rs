@@ -23,6 +23,14 @@ use crate::node::Node;
 /// The data volume is attached, has its filesystem, is mounted through fstab and belongs to the node's account.
 pub struct Volume(pub Arc<Node>);
 
+/// The filesystem that the config names.
+pub(super) fn filesystem(config: &config::Volume) -> Kind {
+    match config.filesystem {
+        Filesystem::Ext4 => Kind::Ext4,
+        Filesystem::Xfs => Kind::Xfs,
+    }
+}
+
 impl Volume {
     fn place<'a>(&'a self, source: &'a Source) -> Place<'a> {
         let config = &self.0.config;
@@ -35,10 +43,7 @@ impl Volume {
                 Source::InstanceStore => None,
             },
             target: &config.volume.mount,
-            kind: match config.volume.filesystem {
-                Filesystem::Ext4 => Kind::Ext4,
-                Filesystem::Xfs => Kind::Xfs,
-            },
+            kind: filesystem(&config.volume),
             owner: (config.user.uid, config.user.gid),
         }
     }

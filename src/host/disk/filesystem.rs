@@ -47,6 +47,22 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
+    /// What makes one.
+    fn maker(self) -> &'static str {
+        match self {
+            Self::Ext4 => "mkfs.ext4",
+            Self::Xfs => "mkfs.xfs",
+        }
+    }
+
+    /// The package with its tools; every supported system calls it so.
+    pub fn package(self) -> &'static str {
+        match self {
+            Self::Ext4 => "e2fsprogs",
+            Self::Xfs => "xfsprogs",
+        }
+    }
+
     /// Bytes, from what `dumpe2fs -h` or `xfs_info` says.
     fn size(self, described: &str) -> Option<u64> {
         match self {
@@ -72,6 +88,11 @@ impl Kind {
 }
 
 impl Host {
+    /// Whether the tools of this filesystem are there; a minimal image may lack them.
+    pub fn has_tools_of(&self, kind: Kind) -> bool {
+        self.has_program(kind.maker())
+    }
+
     /// Makes a filesystem on the device, which must hold exactly what the caller `saw` and decided on: nothing, the
     /// phantom "atari" table, or what an earlier attempt left. Looks again right before. `uuid` is the one that it gets,
     /// where that is known beforehand. `ready` is the caller's last word, with nothing between it and the first write.
@@ -97,7 +118,7 @@ impl Host {
         }
         let make = match kind {
             // All space is the node's: 1 % is enough of a reserve for root. Inode tables are zeroed later.
-            Kind::Ext4 => self.command("mkfs.ext4").args([
+            Kind::Ext4 => self.command(kind.maker()).args([
                 "-q",
                 "-L",
                 LABEL,
@@ -106,7 +127,7 @@ impl Host {
                 "-E",
                 "lazy_itable_init=1",
             ]),
-            Kind::Xfs => self.command("mkfs.xfs").args(["-q", "-L", LABEL]),
+            Kind::Xfs => self.command(kind.maker()).args(["-q", "-L", LABEL]),
         };
         let make = match (kind, uuid) {
             (_, None) => make,
