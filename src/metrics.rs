@@ -9,6 +9,7 @@ use crate::aws::cloudwatch::{Metric, put_metrics};
 use crate::directories;
 use crate::edge::container::restore_gpu;
 use crate::edge::keys::{self, Keys};
+use crate::edge::processes::{Process, lives};
 use crate::edge::{Spec, wallet};
 use crate::engine::Lock;
 use crate::engine::lock::{RUN_LOCK, Taken};
@@ -222,10 +223,17 @@ fn measure(
         Some(Ok(seen)) if seen.names.is_empty() => None,
         seen => seen.as_ref().map(Result::is_ok),
     };
+    let live_process = |process| lives(process, &live.answers).map(|alive| alive.is_ok());
+    let (launcher, encoder) = (
+        live_process(Process::Launcher),
+        live_process(Process::Encoder),
+    );
     let healthy = height.is_some_and(|height| height > 0)
         && age < STALL_SECONDS
         && !peers.is_empty()
         && gpu != Some(false)
+        && launcher != Some(false)
+        && encoder != Some(false)
         && is_own;
     let container = live.container.as_ref().ok().and_then(Option::as_ref);
     let flag = |flag: bool| if flag { 1.0 } else { 0.0 };
@@ -242,6 +250,8 @@ fn measure(
         ("edge_up", Some(flag(status.is_some())), "None"),
         ("edge_height_age_seconds", Some(age as f64), "Seconds"),
         ("edge_healthy", Some(flag(healthy)), "None"),
+        ("edge_launcher_up", launcher.map(flag), "None"),
+        ("edge_encoder_up", encoder.map(flag), "None"),
         ("edge_gpu_visible", gpu.map(flag), "None"),
         (
             "edge_restarts",
@@ -308,8 +318,18 @@ fn lock(host: &Host) -> Result<Option<Lock>> {
 mod tests {
     use super::*;
     use crate::edge::container::Container;
+    use crate::edge::processes::{Answer, Question};
     use crate::edge::rpc::{Fault, Status};
     use crate::host::testing::Tree;
+
+    fn answer(process: Process, said: std::result::Result<serde_json::Value, Fault>) -> Answer {
+        let question = Question {
+            process,
+            method: "m".into(),
+            params: serde_json::Value::Null,
+        };
+        Answer { question, said }
+    }
 
     fn good() -> Live {
         let container = Container {
@@ -323,6 +343,9 @@ mod tests {
                 ..Status::default()
             }),
             peers: Ok(vec!["0xa".into(), "1.2.3.4:5\n".into()]),
+            answers: [Process::Launcher, Process::Encoder]
+                .map(|process| answer(process, Ok(serde_json::Value::Null)))
+                .into(),
             gpus: Some(Ok("GPU 0".into())),
         }
     }
@@ -358,6 +381,8 @@ mod tests {
                 "edge_up=1",
                 "edge_height_age_seconds=7",
                 "edge_healthy=1",
+                "edge_launcher_up=1",
+                "edge_encoder_up=1",
                 "edge_gpu_visible=1",
                 "edge_restarts=2"
             ]
@@ -370,6 +395,7 @@ mod tests {
             container: Ok(None),
             status: Err(Fault::Refused),
             peers: Err(Fault::Refused),
+            answers: vec![answer(Process::Encoder, Err(Fault::Refused))],
             gpus: None,
         };
         assert_eq!(
@@ -378,13 +404,14 @@ mod tests {
                 "edge_peers=0",
                 "edge_up=0",
                 "edge_height_age_seconds=700",
-                "edge_healthy=0"
+                "edge_healthy=0",
+                "edge_encoder_up=0"
             ]
         );
     }
 
     #[test]
-    fn healthy_takes_height_progress_peers_and_gpu() {
+    fn healthy_takes_height_progress_peers_processes_and_gpu() {
         let healthy = |live: &Live, age| values(live, age).contains(&"edge_healthy=1".to_owned());
         assert!(healthy(&good(), STALL_SECONDS - 1));
         assert!(!healthy(&good(), STALL_SECONDS));
@@ -400,6 +427,11 @@ mod tests {
         };
         assert!(!healthy(&blind, 0));
         assert!(values(&blind, 0).contains(&"edge_gpu_visible=0".to_owned()));
+        let jobless = Live {
+            answers: vec![answer(Process::Launcher, Err(Fault::TimedOut))],
+            ..good()
+        };
+        assert!(!healthy(&jobless, 0));
         let fresh = Live {
             status: Ok(Status::default()),
             ..good()

@@ -5,10 +5,9 @@
 use std::fmt::Write;
 use std::path::Path;
 
-use serde_json::json;
-
 use super::image::{self, ImageFacts};
 use super::look::{Found, Seen};
+use super::processes::{self, Process};
 use super::rpc::{Client, Fault};
 use super::run_as::{self, RunAs};
 use super::spec::Spec;
@@ -47,29 +46,19 @@ pub async fn compare(host: &Host, config: &Config) -> Result<Vec<Row>> {
     let own = run_as::look(host, config, &spec, &image, RunAs::Image).await?;
     let mut rows = of_image(&image, &user, &own);
     rows.push(logs(host, &spec.data_folder(config))?);
-    let at = |port| Client::at(config.edge.rpc_bind, port);
-    let jobs = json!([{"type": "lavita", "page": 0, "num": 1}]);
-    for (about, port, method, params) in [
-        (
-            "RPC of the core",
-            spec.rpc.core,
-            "edgecore.GetStatus",
-            json!([]),
-        ),
-        (
-            "RPC of the launcher",
-            spec.rpc.launcher,
-            "edgelauncher.GetPastJobs",
-            jobs,
-        ),
-        (
-            "RPC of the encoder",
-            spec.rpc.encoder,
-            "edgeencoder.GetStatus",
-            json!([]),
-        ),
+    let core = Client::at(config.edge.rpc_bind, spec.rpc.core);
+    let answers = processes::ask(config, &spec).await;
+    // One question that is not understood is news.
+    let of = |process| {
+        let mut faults = answers.iter().filter(|a| a.question.process == process);
+        let fault = faults.find_map(|answer| answer.said.as_ref().err());
+        fault.map_or_else(|| ANSWERS.into(), Fault::to_string)
+    };
+    for (about, found) in [
+        ("RPC of the core", answer(&core.status().await)),
+        ("RPC of the launcher", of(Process::Launcher)),
+        ("RPC of the encoder", of(Process::Encoder)),
     ] {
-        let found = answer(at(port).ask(method, &params).await);
         rows.push(Row {
             about,
             found,
@@ -131,7 +120,7 @@ fn logs(host: &Host, folder: &str) -> Result<Row> {
     })
 }
 
-fn answer(answer: Result<serde_json::Value, Fault>) -> String {
+fn answer<T>(answer: &Result<T, Fault>) -> String {
     match answer {
         Ok(_) => ANSWERS.into(),
         Err(fault) => fault.to_string(),

@@ -1,4 +1,5 @@
-//! The edge node itself: container spec, image, whom it runs as, JSON-RPC client, key folder, log, entrypoint.
+//! The edge node itself: container spec, image, whom it runs as, JSON-RPC client, processes, key folder, log,
+//! entrypoint.
 
 pub mod belief;
 pub mod container;
@@ -8,6 +9,7 @@ mod init;
 pub mod keys;
 pub mod keystore;
 pub mod look;
+pub mod processes;
 pub mod rpc;
 pub mod run_as;
 pub mod spec;

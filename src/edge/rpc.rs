@@ -30,6 +30,8 @@ pub enum Fault {
     Refused,
     /// It listens, but does not answer in time.
     TimedOut,
+    /// It answers that it cannot; the text is fit to be quoted.
+    Error(String),
     /// It answers something else; the text is fit to be quoted.
     Broken(String),
 }
@@ -39,6 +41,7 @@ impl fmt::Display for Fault {
         match self {
             Self::Refused => out.write_str("the connection is refused"),
             Self::TimedOut => write!(out, "no answer within {} s", TIMEOUT.as_secs()),
+            Self::Error(text) => write!(out, "RPC error: {text}"),
             Self::Broken(text) => out.write_str(text),
         }
     }
@@ -138,7 +141,7 @@ pub fn result(response: &Response) -> Result<Value, Fault> {
     if let Some(error) = answer.get("error").filter(|error| !error.is_null()) {
         let message = error.get("message").and_then(Value::as_str);
         let message = message.map_or_else(|| error.to_string(), String::from);
-        return broken(format!("RPC error: {}", printable(&message)));
+        return Err(Fault::Error(printable(&message)));
     }
     match answer.get_mut("result").map(Value::take) {
         None | Some(Value::Null) => broken("an answer without a result".into()),
@@ -160,9 +163,14 @@ pub fn status(result: &Value) -> Result<Status, Fault> {
     })
 }
 
-/// Reads the result of `edgecore.GetPeers`.
+/// Reads the result of `edgecore.GetPeers`: an object with the list, or the list itself.
 pub fn peers(result: &Value) -> Result<Vec<String>, Fault> {
-    match result.get("peers") {
+    let list = if result.is_array() {
+        Some(result)
+    } else {
+        result.get("peers")
+    };
+    match list {
         None | Some(Value::Null) => Ok(Vec::new()),
         Some(Value::Array(peers)) => Ok(peers
             .iter()
@@ -261,7 +269,7 @@ mod tests {
     }
 
     #[test]
-    fn peers_may_be_null_or_missing() {
+    fn peers_may_be_a_bare_list_null_or_missing() {
         let found = |body: &str| answered(body.as_bytes()).and_then(|found| peers(&found));
         assert_eq!(
             found(r#"{"result":{"peers":["a","b",3,""]}}"#).unwrap(),
@@ -269,6 +277,8 @@ mod tests {
         );
         assert!(found(r#"{"result":{"peers":null}}"#).unwrap().is_empty());
         assert!(found(r#"{"result":{}}"#).unwrap().is_empty());
+        assert_eq!(found(r#"{"result":["a","b",3,""]}"#).unwrap(), ["a", "b"]);
+        assert!(found(r#"{"result":[]}"#).unwrap().is_empty());
         assert_eq!(
             found(r#"{"result":{"peers":"7"}}"#),
             Err(Fault::Broken("peers that are not a list".into()))
@@ -283,11 +293,6 @@ mod tests {
             (br#"{"id":1}"#, "an answer without a result"),
             (b"[]", "an answer without a result"),
             (
-                br#"{"result":null,"error":{"code":-32000,"message":"Invalid\njob type"}}"#,
-                "RPC error: Invalid\\njob type",
-            ),
-            (br#"{"error":"no"}"#, "RPC error: \"no\""),
-            (
                 b"<html>502</html>",
                 "an answer that is not JSON: <html>502</html>",
             ),
@@ -295,6 +300,15 @@ mod tests {
             (b"", "an answer that is not JSON: "),
         ] {
             assert_eq!(answered(body), Err(Fault::Broken(text.into())));
+        }
+        for (body, text) in [
+            (
+                &br#"{"result":null,"error":{"code":-32000,"message":"Invalid\njob type"}}"#[..],
+                "Invalid\\njob type",
+            ),
+            (br#"{"error":"no"}"#, "\"no\""),
+        ] {
+            assert_eq!(answered(body), Err(Fault::Error(text.into())));
         }
         assert!(answered(&deep).is_err());
         assert_eq!(

@@ -7,6 +7,7 @@ use std::path::{Component, Path};
 use serde::Deserialize;
 
 use super::image::{ImageFacts, reference};
+use super::processes::Question;
 use super::run_as::RunAs;
 use super::{PROGRAM, SECRET_FILE, SECRET_FOLDER, SPEC_FILE, SPEC_LABEL};
 use crate::config::Config;
@@ -38,6 +39,12 @@ pub struct Spec {
     pub ports: Vec<u16>,
     /// Which of the ports answers which JSON-RPC.
     pub rpc: Rpc,
+    /// What the processes beside the core are asked, to see whether they live; nothing where the image has none.
+    #[serde(default)]
+    pub questions: Vec<Question>,
+    /// The log that a process writes of its own, by the process: a file in the data folder.
+    #[serde(default)]
+    pub logs: BTreeMap<String, String>,
     /// Whether it gets a terminal.
     pub tty: bool,
     /// Seconds to stop in before it is killed.
@@ -167,6 +174,8 @@ impl Spec {
             (!self.ports.is_empty() && !self.ports.contains(&0), "ports must be numbers from 1 to 65535"),
             (self.ports.iter().collect::<BTreeSet<_>>().len() == self.ports.len(), "ports must differ from each other"),
             (asked.iter().all(|port| self.ports.contains(port)), "rpc names a port that is not in ports"),
+            (self.questions.len() <= 16, "questions must be 16 at most"),
+            (self.logs.values().all(|name| is_log(name)), "logs must be names of files in the data folder that end in .log"),
             ((1..=600).contains(&self.stop_seconds), "stop_seconds must be from 1 to 600"),
             (self.uses.read.iter().chain(&self.uses.write).all(|path| path.strip_prefix('/').is_some_and(is_inner_path)), "uses must be absolute paths below /"),
             (self.capabilities.iter().all(|name| is_capability(name)), "capabilities must be names such as CHOWN, and not ALL"),
@@ -341,6 +350,11 @@ fn is_inner_path(path: &str) -> bool {
         && Path::new(path)
             .components()
             .all(|part| matches!(part, Component::Normal(_)))
+}
+
+fn is_log(name: &str) -> bool {
+    let stem = name.strip_suffix(".log");
+    stem.is_some_and(|stem| !stem.contains('/') && is_inner_path(stem))
 }
 
 fn is_size(size: &str) -> bool {
@@ -523,6 +537,11 @@ mod tests {
                 "\"KILL\"",
                 "\"ALL\"",
                 "capabilities must be names such as CHOWN, and not ALL",
+            ),
+            (
+                "\"edgecore.log\"",
+                "\"../../x.log\"",
+                "logs must be names of files in the data folder that end in .log",
             ),
             (
                 "\"pids\": 4096",

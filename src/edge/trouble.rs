@@ -71,6 +71,11 @@ pub fn last_lines(log: &str, password: Option<&Secret>) -> String {
     }
 }
 
+/// One line of a log, fit to be quoted in the same way.
+pub fn quoted(line: &str, password: Option<&Secret>) -> String {
+    printable(&redact(line, password))
+}
+
 /// Replaces the password wherever it stands in the text, in every form that a logger or a URL gives it.
 pub fn redact(text: &str, password: Option<&Secret>) -> String {
     let password = password.map(|password| String::from_utf8_lossy(password.expose()));

@@ -163,6 +163,22 @@ pub(super) const MEANINGS: &[Meaning] = &[
         remedy: "Wait: bootstrap verify --wait 15m. If it stays: docker logs --tail 100 edgelauncher, then docker restart edgelauncher.",
     },
     Meaning {
+        name: "launcher",
+        means: "The launcher, which starts the node's other processes and takes jobs, answers its JSON-RPC. While the \
+                container is younger than 15 minutes it warns, since a start takes its time.",
+        causes: "It hangs or has ended; then no job comes, although the core still answers.",
+        remedy: "Wait: bootstrap verify --wait 15m. If it stays: docker logs --tail 100 edgelauncher, then docker restart edgelauncher.",
+    },
+    Meaning {
+        name: "encoder",
+        means: "The encoder, which does the video jobs and knows what was earned, answers its JSON-RPC. While the \
+                container is younger than 15 minutes it warns, since a start takes its time.",
+        causes: "It hangs or has ended: the check quotes the last telling line of its own log on the volume; then no video \
+                 job is done, although the core still answers.",
+        remedy: "Wait: bootstrap verify --wait 15m. If it stays: read that log below the mount point (edgeencoder.log), then \
+                 docker restart edgelauncher.",
+    },
+    Meaning {
         name: "height",
         means: "The node follows the chain: its block height advances.",
         causes: "The node is still joining, which it may for half an hour; or it is stuck, or cut off from its peers.",

@@ -8,6 +8,7 @@ use super::report::{Check, RUN, Status};
 use crate::config::Config;
 use crate::edge::container::Container;
 use crate::edge::keys::Keys;
+use crate::edge::processes::{self, Process};
 use crate::edge::rpc::Fault;
 use crate::edge::wallet;
 use crate::engine::State;
@@ -51,7 +52,10 @@ pub const GROUPS: &[(&str, &[&str])] = &[
             "ports",
         ],
     ),
-    ("node", &["rpc", "height", "peers", "staking"]),
+    (
+        "node",
+        &["rpc", "launcher", "encoder", "height", "peers", "staking"],
+    ),
     ("metrics", &["cloudwatch-agent", "metrics"]),
 ];
 
@@ -79,6 +83,8 @@ const CHECKS: &[(&str, &[&str])] = &[
     ("gpu-container", &["gpu-driver", "container"]),
     ("ports", &["container"]),
     ("rpc", &["container"]),
+    ("launcher", &["container"]),
+    ("encoder", &["container"]),
     ("height", &["rpc"]),
     ("peers", &["rpc"]),
     ("metrics", &[]),
@@ -144,6 +150,8 @@ pub(super) fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
         ("gpu-container", gpu_container(facts)),
         ("ports", ports(facts, config)),
         ("rpc", rpc(facts)),
+        ("launcher", process(facts, Process::Launcher)),
+        ("encoder", process(facts, Process::Encoder)),
         ("height", height(facts)),
         ("peers", peers(facts)),
         ("staking", staking(facts)),
@@ -491,19 +499,42 @@ fn rpc(facts: &Facts) -> Finding {
                 "wait: bootstrap verify --wait 15m; if it stays: docker restart edgelauncher",
             ),
         },
-        Err(fault) => {
-            let age = running(facts).and_then(|found| found.age(facts.now));
-            match age {
-                Some(age) if *fault == Fault::Refused && age < START_SECONDS => fail(
-                    format!("{fault}; the container started {} ago", ago(age)),
-                    "wait, a start can take ten minutes: bootstrap verify --wait 15m",
-                ),
-                _ => fail(
-                    fault.to_string(),
-                    "read the log: docker logs --tail 100 edgelauncher; then: docker restart edgelauncher",
-                ),
-            }
-        }
+        Err(fault) => match starting(facts) {
+            Some(since) if *fault == Fault::Refused => fail(format!("{fault}; {since}"), WAIT),
+            _ => fail(with_last_word(facts, "core", fault), READ),
+        },
+    }
+}
+
+const READ: &str =
+    "read the log: docker logs --tail 100 edgelauncher; then: docker restart edgelauncher";
+const WAIT: &str = "wait, a start can take ten minutes: bootstrap verify --wait 15m";
+
+/// Since when the container runs, where it may still be starting.
+fn starting(facts: &Facts) -> Option<String> {
+    let age = running(facts).and_then(|found| found.age(facts.now))?;
+    (age < START_SECONDS).then(|| format!("the container started {} ago", ago(age)))
+}
+
+/// Why a process does not answer, and what its own log last said.
+fn with_last_word(facts: &Facts, process: &str, fault: &Fault) -> String {
+    match facts.edge.last_words.get(process) {
+        Some(word) => format!("{fault}; {word}"),
+        None => fault.to_string(),
+    }
+}
+
+/// A process beside the core. The core alone may look well while nobody does the jobs.
+fn process(facts: &Facts, process: Process) -> Finding {
+    let fault = match processes::lives(process, &facts.edge.live.answers) {
+        None => return skip("edge.json has no question for it"),
+        Some(Ok(())) => return pass("answers"),
+        Some(Err(fault)) => fault,
+    };
+    let detail = with_last_word(facts, process.name(), &fault);
+    match starting(facts) {
+        Some(since) => warn(format!("{detail}; {since}"), WAIT),
+        None => fail(detail, READ),
     }
 }
 
@@ -598,6 +629,7 @@ mod tests {
     use super::super::facts::Edge;
     use super::*;
     use crate::edge::keys::KeyFolder;
+    use crate::edge::processes::{Answer, Question};
     use crate::edge::rpc;
     use crate::edge::spec::Spec;
     use crate::error::{Error, Result};
@@ -677,6 +709,9 @@ mod tests {
                         height: Some(100),
                     }),
                     peers: Ok(vec!["a".into()]),
+                    answers: [Process::Launcher, Process::Encoder]
+                        .map(|process| answer(process, Ok(serde_json::Value::Null)))
+                        .into(),
                     gpus: Some(Ok("GPU 0: Tesla T4".into())),
                 },
                 next_height: Some(101),
@@ -684,6 +719,7 @@ mod tests {
                 summary: Some("0xabc".into()),
                 trouble: None,
                 log_end: None,
+                last_words: BTreeMap::new(),
                 exposed: Some(false),
             },
             scheduled_since: Some(NOW - 3600),
@@ -692,6 +728,22 @@ mod tests {
                 ..Progress::default()
             },
         }
+    }
+
+    fn answer(process: Process, said: std::result::Result<serde_json::Value, Fault>) -> Answer {
+        let question = Question {
+            process,
+            method: "m".into(),
+            params: serde_json::Value::Null,
+        };
+        Answer { question, said }
+    }
+
+    /// Has a process refuse connections.
+    fn dies(facts: &mut Facts, process: Process) {
+        let mut answers = facts.edge.live.answers.iter_mut();
+        let mut of = answers.find(|answer| answer.question.process == process);
+        of.as_mut().unwrap().said = Err(Fault::Refused);
     }
 
     /// Has the phase's check say something else.
@@ -815,6 +867,18 @@ mod tests {
             ("rpc", |f| f.edge.live.status = Err(Fault::TimedOut), Unhealthy, "fail: no answer within 5 s"),
             ("rpc", |f| { f.edge.live.status = Err(Fault::Refused); container(f).started = since(60); }, Unhealthy, "fail: the connection is refused; the container started 1 min ago"),
             ("rpc", |f| f.edge.live.status.as_mut().unwrap().address = None, Unhealthy, "fail: the node answers, but reports no address"),
+            ("rpc", |f| {
+                f.edge.live.status = Err(Fault::Refused);
+                f.edge.last_words.insert("core", "edgecore.log says: panic: x".into());
+            }, Unhealthy, "fail: the connection is refused; edgecore.log says: panic: x"),
+            ("launcher", |f| dies(f, Process::Launcher), Degraded, "fail: the connection is refused"),
+            ("encoder", |f| {
+                dies(f, Process::Encoder);
+                f.edge.last_words.insert("encoder", "edgeencoder.log says: panic: x".into());
+            }, Degraded, "fail: the connection is refused; edgeencoder.log says: panic: x"),
+            ("encoder", |f| { dies(f, Process::Encoder); container(f).started = since(60); }, Syncing, "warn: the connection is refused; the container started 1 min ago"),
+            ("encoder", |f| f.edge.live.answers = vec![answer(Process::Encoder, Err(Fault::Error("no such method".into())))], Healthy, "pass: answers"),
+            ("encoder", |f| f.edge.live.answers.clear(), Healthy, "skip: edge.json has no question for it"),
             ("height", |f| f.edge.live.status = Err(Fault::Refused), Unhealthy, "skip: because of rpc"),
             ("key", |f| {
                 says(f, "volume", Ok(needed("not mounted")));

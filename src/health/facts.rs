@@ -1,5 +1,6 @@
 //! Everything that the health check judges, gathered once and in parallel. Failures are values here.
 
+use std::collections::BTreeMap;
 use std::fs;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
@@ -12,6 +13,7 @@ use super::progress::Progress;
 use super::{CRON_FILE, TIMER_FILE};
 use crate::config::{Config, Schedule, VolumeKind};
 use crate::edge::keys::{self, KeyFolder};
+use crate::edge::processes::{self, Process};
 use crate::edge::rpc::{Client, Fault};
 use crate::edge::run_as::{self, RunAs};
 use crate::edge::spec::Spec;
@@ -142,6 +144,8 @@ pub(super) struct Edge {
     pub trouble: Option<(String, String)>,
     /// The end of the container's log, where it is not well.
     pub log_end: Option<String>,
+    /// What the logs of the processes that do not answer last said, by process.
+    pub last_words: BTreeMap<&'static str, String>,
     /// Whether `docker inspect` shows the password; `None` where there is none to look for.
     pub exposed: Option<bool>,
 }
@@ -155,6 +159,7 @@ async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Prog
                     container: Err(why.clone()),
                     status: Err(Fault::Broken(why.clone())),
                     peers: Err(Fault::Broken(why.clone())),
+                    answers: Vec::new(),
                     gpus: config.gpu.then(|| Err(why.clone())),
                 },
                 next_height: None,
@@ -162,6 +167,7 @@ async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Prog
                 summary: None,
                 trouble: None,
                 log_end: None,
+                last_words: BTreeMap::new(),
                 exposed: None,
             };
         }
@@ -190,6 +196,7 @@ async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Prog
     let password = trouble::password(host);
     let found = live.container.as_ref().ok().and_then(Option::as_ref);
     Edge {
+        last_words: last_words(host, config, spec, &live, password.as_ref()),
         next_height,
         version,
         summary,
@@ -218,6 +225,26 @@ async fn log(host: &Host, name: &str, live: &Live) -> Option<String> {
         .filter(|_| steady)
         .map(|time| time.to_string());
     host.docker().log(name, since.as_deref()).await.ok()
+}
+
+fn last_words(
+    host: &Host,
+    config: &Config,
+    spec: &Spec,
+    live: &Live,
+    password: Option<&Secret>,
+) -> BTreeMap<&'static str, String> {
+    let mut silent = Vec::from_iter(live.status.is_err().then_some("core"));
+    for process in [Process::Launcher, Process::Encoder] {
+        if let Some(Err(_)) = processes::lives(process, &live.answers) {
+            silent.push(process.name());
+        }
+    }
+    let word = |process| processes::last_word(host, config, spec, process, password);
+    silent
+        .into_iter()
+        .filter_map(|process| Some((process, word(process)?)))
+        .collect()
 }
 
 /// Waits a little for the next block, unless the last tick has seen another height within minutes.

@@ -3,6 +3,7 @@
 use crate::config::Config;
 use crate::edge::Spec;
 use crate::edge::container::{Container, Sight, find, gpus};
+use crate::edge::processes::{self, Answer};
 use crate::edge::rpc::{Client, Fault, Status};
 use crate::host::Host;
 
@@ -15,6 +16,8 @@ pub struct Live {
     pub status: Result<Status, Fault>,
     /// Its peers.
     pub peers: Result<Vec<String>, Fault>,
+    /// What the processes beside the core answer.
+    pub answers: Vec<Answer>,
     /// The GPUs that it sees; `None` where none is wanted.
     pub gpus: Option<Result<Sight, String>>,
 }
@@ -29,12 +32,18 @@ pub async fn live(host: &Host, config: &Config, spec: &Spec) -> Live {
             None
         }
     };
-    let (container, status, peers, gpus) =
-        tokio::join!(find(host, &spec.name), rpc.status(), rpc.peers(), gpus);
+    let (container, status, peers, answers, gpus) = tokio::join!(
+        find(host, &spec.name),
+        rpc.status(),
+        rpc.peers(),
+        processes::ask(config, spec),
+        gpus
+    );
     Live {
         container: container.map_err(|error| error.to_string()),
         status,
         peers,
+        answers,
         gpus,
     }
 }

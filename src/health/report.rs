@@ -98,8 +98,8 @@ const VITAL: &[&str] = &[
     "password",
 ];
 
-/// Checks that warn while the network is still being joined.
-const SYNC: &[&str] = &["height", "peers"];
+/// Checks that warn while the node is still starting, or joining the network.
+const SYNC: &[&str] = &["launcher", "encoder", "height", "peers"];
 
 impl Verdict {
     /// The word.

@@ -1,7 +1,7 @@
 //! The one atomic write, and reading that tells absence from failure.
 
 use std::fs::{self, File, Metadata, Permissions};
-use std::io::{self, ErrorKind, Read as _, Write};
+use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown, lchown};
 use std::path::Path;
 
@@ -55,6 +55,29 @@ impl Host {
             return Ok(None);
         }
         read_all(path, open_foreign(&self.path(path)))
+    }
+
+    /// The last bytes, so many at most, of a file in a folder that the container owns: no link is followed, one that has
+    /// a second name is not read (it may be somebody else's file), and a pipe keeps nobody waiting.
+    pub fn end_of_foreign(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        if self.present(path)?.is_none() {
+            return Ok(None);
+        }
+        let read = || {
+            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+            let mut file = File::from(rustix::fs::open(self.path(path), flags, Mode::empty())?);
+            let found = file.metadata()?;
+            if !found.is_file() || found.nlink() != 1 {
+                return Err(io::Error::other("it has another name, too"));
+            }
+            file.seek(SeekFrom::Start(found.len().saturating_sub(most)))?;
+            let mut bytes = Vec::new();
+            file.take(most).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read()
+            .map(Some)
+            .map_err(|error| failure("read", path, error))
     }
 
     /// The file's text, or `None` where it does not exist.
@@ -321,6 +344,8 @@ mod tests {
         clippy::indexing_slicing
     )]
 
+    use std::os::unix::fs::symlink;
+
     use super::*;
     use crate::host::testing::Tree;
 
@@ -399,6 +424,40 @@ mod tests {
             owner: Some(running_user()),
         };
         assert!(!host.write_if_changed("/f", b"y", mine).unwrap());
+    }
+
+    #[test]
+    fn reads_the_end_of_a_foreign_file_and_of_nothing_else() {
+        let tree = Tree::new();
+        let end = |path: &str| tree.host.end_of_foreign(path, 4);
+        tree.file("/logs/plain", "0123456789");
+        assert_eq!(end("/logs/plain").unwrap().unwrap(), b"6789");
+        tree.file("/logs/short", "ab");
+        assert_eq!(end("/logs/short").unwrap().unwrap(), b"ab");
+        assert_eq!(end("/logs/none").unwrap(), None);
+
+        let at = |path: &str| tree.host.path(path);
+        symlink(at("/logs/plain"), at("/logs/link")).unwrap();
+        fs::hard_link(at("/logs/short"), at("/logs/second")).unwrap();
+        let fifo = rustix::fs::FileType::Fifo;
+        rustix::fs::mknodat(rustix::fs::CWD, at("/logs/pipe"), fifo, Mode::RWXU, 0).unwrap();
+        for (path, reason) in [
+            (
+                "/logs/link",
+                "/logs/link is a symbolic link where a file was expected",
+            ),
+            (
+                "/logs/second",
+                "cannot read /logs/second: it has another name, too",
+            ),
+            (
+                "/logs/pipe",
+                "/logs/pipe is something special where a file was expected",
+            ),
+            ("/logs", "/logs is a directory where a file was expected"),
+        ] {
+            assert_eq!(end(path).unwrap_err().to_string(), reason);
+        }
     }
 
     #[test]

@@ -61,6 +61,8 @@ fn metrics_publishes_once_each_tick() {
         ("edge_up", Some(1.0)),
         ("edge_height_age_seconds", Some(0.0)),
         ("edge_healthy", Some(1.0)),
+        ("edge_launcher_up", Some(1.0)),
+        ("edge_encoder_up", Some(1.0)),
         ("edge_gpu_visible", Some(1.0)),
         ("edge_restarts", Some(0.0)),
     ];

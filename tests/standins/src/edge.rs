@@ -28,6 +28,8 @@ pub struct Behaviour {
     pub stalled: bool,
     /// Every call is answered with 503.
     pub down: bool,
+    /// The processes (`launcher`, `core`, `encoder`) whose calls are.
+    pub dead: Vec<String>,
     /// Every call is answered with this.
     pub rubbish: Option<String>,
     /// Every answer comes so late.
@@ -42,6 +44,7 @@ impl Default for Behaviour {
             peers: 3,
             stalled: false,
             down: false,
+            dead: Vec::new(),
             rubbish: None,
             late: Duration::ZERO,
         }
@@ -49,8 +52,8 @@ impl Default for Behaviour {
 }
 
 impl Behaviour {
-    /// Takes over the keys that a JSON object names: `address`, `warmup_seconds`, `peers`, `stalled`, `down`, `rubbish`,
-    /// `late_seconds`.
+    /// Takes over the keys that a JSON object names: `address`, `warmup_seconds`, `peers`, `stalled`, `down`, `dead`,
+    /// `rubbish`, `late_seconds`.
     pub fn change(&mut self, with: &Value) {
         if let Some(seconds) = with.get("warmup_seconds").and_then(Value::as_u64) {
             self.warmup_seconds = seconds;
@@ -63,6 +66,10 @@ impl Behaviour {
         }
         if let Some(down) = with.get("down").and_then(Value::as_bool) {
             self.down = down;
+        }
+        if let Some(dead) = with.get("dead").and_then(Value::as_array) {
+            let names = dead.iter().filter_map(Value::as_str);
+            self.dead = names.map(str::to_owned).collect();
         }
         if let Some(rubbish) = with.get("rubbish").and_then(Value::as_str) {
             self.rubbish = Some(rubbish.into());
@@ -90,7 +97,8 @@ impl Node {
         let started = Instant::now();
         let listeners = ports
             .into_iter()
-            .map(|port| {
+            .zip(["launcher", "core", "encoder"])
+            .map(|(port, process)| {
                 let behaviour = Arc::clone(&behaviour);
                 Listener::start((bind, port), move |request| {
                     let behaviour = behaviour
@@ -98,6 +106,9 @@ impl Node {
                         .unwrap_or_else(PoisonError::into_inner)
                         .clone();
                     std::thread::sleep(behaviour.late);
+                    if behaviour.dead.iter().any(|dead| dead == process) {
+                        return Response::text(503, "");
+                    }
                     answer(request, &behaviour, started.elapsed().as_secs())
                 })
             })

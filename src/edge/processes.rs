@@ -1,0 +1,194 @@
+//! The node's processes beside the core: which of them answers, and what the log of one that is silent last said.
+
+use std::fmt;
+
+use serde::Deserialize;
+use serde_json::Value;
+
+use super::rpc::{Client, Fault};
+use super::spec::Spec;
+use super::trouble;
+use crate::config::Config;
+use crate::host::Host;
+use crate::secret::Secret;
+
+/// Bytes at the end of a log that are looked at, and lines of these.
+const END: u64 = 64 << 10;
+const LINES: usize = 200;
+
+/// What tells most of how a process ended, the best first.
+const TELLING: [&[&str]; 2] = [
+    &["panic:", "fatal", "SIGSEGV", "SIGILL", "SIGABRT", "SIGBUS"],
+    &["error", "exit status"],
+];
+
+/// A process that answers JSON-RPC.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Process {
+    /// Starts the others.
+    Launcher,
+    /// Transcodes.
+    Encoder,
+}
+
+impl Process {
+    /// Its name, in `edge.json` as in checks.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Launcher => "launcher",
+            Self::Encoder => "encoder",
+        }
+    }
+}
+
+impl fmt::Display for Process {
+    fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
+        out.write_str(self.name())
+    }
+}
+
+/// What a process is asked.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Question {
+    /// Who.
+    pub process: Process,
+    /// The RPC's method.
+    pub method: String,
+    /// Its parameters.
+    pub params: Value,
+}
+
+/// What it said.
+#[derive(Clone, Debug)]
+pub struct Answer {
+    /// Which question it is the answer to.
+    pub question: Question,
+    /// The result, or why there is none.
+    pub said: Result<Value, Fault>,
+}
+
+/// Asks everything, side by side.
+pub async fn ask(config: &Config, spec: &Spec) -> Vec<Answer> {
+    let ask = |question: &Question| {
+        let port = match question.process {
+            Process::Launcher => spec.rpc.launcher,
+            Process::Encoder => spec.rpc.encoder,
+        };
+        let (client, question) = (Client::at(config.edge.rpc_bind, port), question.clone());
+        tokio::spawn(async move {
+            let said = client.ask(&question.method, &question.params).await;
+            Answer { question, said }
+        })
+    };
+    let asked: Vec<_> = spec.questions.iter().map(ask).collect();
+    let mut answers = Vec::new();
+    for answer in asked {
+        answers.extend(answer.await);
+    }
+    answers
+}
+
+/// Whether the process lives: it answers something, and be it that it cannot; or why it seems not to. `None` where it is
+/// asked nothing.
+pub fn lives(process: Process, answers: &[Answer]) -> Option<Result<(), Fault>> {
+    let mut fault = None;
+    for answer in answers.iter().filter(|a| a.question.process == process) {
+        match &answer.said {
+            Ok(_) | Err(Fault::Error(_)) => return Some(Ok(())),
+            Err(other) => fault = fault.or(Some(other)),
+        }
+    }
+    fault.map(|fault| Err(fault.clone()))
+}
+
+/// The line of this process's own log that tells most of its end; `None` where it has no such log, or an empty one.
+pub fn last_word(
+    host: &Host,
+    config: &Config,
+    spec: &Spec,
+    process: &str,
+    password: Option<&Secret>,
+) -> Option<String> {
+    let name = spec.logs.get(process)?;
+    let path = format!("{}/{name}", spec.data_folder(config));
+    match host.end_of_foreign(&path, END) {
+        Ok(end) => {
+            let end = String::from_utf8_lossy(&end?).into_owned();
+            let line = telling(&end)?;
+            Some(format!("{name} says: {}", trouble::quoted(line, password)))
+        }
+        Err(error) => Some(error.reason().to_owned()),
+    }
+}
+
+/// The last line that tells most.
+fn telling(text: &str) -> Option<&str> {
+    let lines = text.lines().rev().filter(|line| !line.trim().is_empty());
+    let lines: Vec<&str> = lines.take(LINES).collect();
+    let says = |line: &str, words: &[&str]| {
+        let lower = line.to_lowercase();
+        words
+            .iter()
+            .any(|word| lower.contains(&word.to_lowercase()))
+    };
+    let mut ranks = TELLING.iter();
+    let telling = ranks.find_map(|words| lines.iter().find(|line| says(line, words)));
+    telling.or(lines.first()).copied()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn answers(said: &[Result<(), Fault>]) -> Vec<Answer> {
+        let answer = |said: &Result<(), Fault>| Answer {
+            question: Question {
+                process: Process::Launcher,
+                method: "m".into(),
+                params: Value::Null,
+            },
+            said: said.clone().map(|()| Value::Null),
+        };
+        said.iter().map(answer).collect()
+    }
+
+    #[test]
+    fn whoever_answers_at_all_lives() {
+        let cannot = || Err(Fault::Error("no such method".into()));
+        for (said, lives_then) in [
+            (vec![Ok(())], Some(Ok(()))),
+            (vec![Err(Fault::TimedOut), cannot()], Some(Ok(()))),
+            (
+                vec![Err(Fault::Refused), Err(Fault::TimedOut)],
+                Some(Err(Fault::Refused)),
+            ),
+            (vec![], None),
+        ] {
+            assert_eq!(lives(Process::Launcher, &answers(&said)), lives_then);
+            assert_eq!(lives(Process::Encoder, &answers(&said)), None);
+        }
+    }
+
+    #[test]
+    fn the_line_that_tells_most_is_found() {
+        let crash = "[x] INFO started\npanic: runtime error: index out of range [3]\n\ngoroutine 1 [running]:\n\
+                     \t/go/src/errors.go:17\nexit status 2\n";
+        for (log, line) in [
+            (crash, Some("panic: runtime error: index out of range [3]")),
+            ("a\n[y] ERROR no disk\nbye\n\n", Some("[y] ERROR no disk")),
+            ("a\nbye\n", Some("bye")),
+            (" \n\n", None),
+        ] {
+            assert_eq!(telling(log), line);
+        }
+        let password = Secret::new(b"a \"b".to_vec());
+        assert_eq!(
+            trouble::quoted("no: a \\\"b \u{1b}[2J", Some(&password)),
+            "no: [redacted] \\u{1b}[2J"
+        );
+        let old = format!("panic: long ago\n{}", "fine\n".repeat(LINES));
+        assert_eq!(telling(&old), Some("fine"));
+    }
+}
