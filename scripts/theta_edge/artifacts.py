@@ -23,6 +23,7 @@ from theta_edge.command import REPO, Failed
 
 DEFAULT_BINARY = str(REPO / "target/x86_64-unknown-linux-musl/release/bootstrap")
 ASSETS = REPO / "target/assets.tar.gz"
+EARLIER = REPO / "target/earlier"
 DOWNLOADED = REPO / "target/downloaded"
 
 HELP = """\
@@ -159,12 +160,25 @@ def name(aws: Aws, bucket: str, binary: Path) -> Artifacts:
         "AssetsKey": f"assets/{assets_sha}/assets.tar.gz",
         "AssetsSha256": assets_sha,
     }
-    suffix = "amazonaws.com.cn" if aws.region.startswith("cn-") else "amazonaws.com"
     for parameter, one in ("NodeTemplateUrl", template.NODE), ("FleetTemplateUrl", template.FLEET):
         key = f"templates/{sha256(one.path.read_bytes())}/{one.path.name}"
         files[key] = one.path
-        parameters[parameter] = f"https://{bucket}.s3.{aws.region}.{suffix}/{key}"
+        parameters[parameter] = _url(aws, bucket, key)
     return Artifacts(files, parameters)
+
+
+def _url(aws: Aws, bucket: str, key: str) -> str:
+    suffix = "amazonaws.com.cn" if aws.region.startswith("cn-") else "amazonaws.com"
+    return f"https://{bucket}.s3.{aws.region}.{suffix}/{key}"
+
+
+def earlier_template(aws: Aws, bucket: str, text: str) -> str:
+    """Where node.yaml is as a stack has it; it is put there where it came another way."""
+    file = EARLIER / sha256(text.encode()) / template.NODE.path.name
+    write(file, text.encode())
+    key = f"templates/{sha256(text.encode())}/{file.name}"
+    upload(aws, bucket, Artifacts({key: file}, {}))
+    return _url(aws, bucket, key)
 
 
 def upload(aws: Aws, bucket: str, artifacts: Artifacts) -> list[str]:

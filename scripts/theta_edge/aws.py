@@ -38,6 +38,7 @@ class Aws:
 
         self._errors = (botocore.exceptions.BotoCoreError, botocore.exceptions.ClientError)
         self._config = botocore.config.Config(retries={"mode": "standard", "max_attempts": 5})
+        self._s3 = botocore.config.Config(signature_version="s3v4")
         self._clients: dict[str, Any] = {}
         self.dry_run, self.profile = common.dry_run, common.profile
         # The AWS CLI knows AWS_REGION; boto3 does not.
@@ -58,7 +59,9 @@ class Aws:
 
     def _client(self, service: str) -> Any:
         if service not in self._clients:
-            self._clients[service] = self._session.client(service, region_name=self.region, config=self._config)
+            # What S3 gets signed in the older way, it refuses for newer buckets.
+            config = self._config.merge(self._s3) if service == "s3" else self._config
+            self._clients[service] = self._session.client(service, region_name=self.region, config=config)
         return self._clients[service]
 
     def read(self, service: str, operation: str, **parameters: Any) -> dict[str, Any]:
@@ -66,6 +69,14 @@ class Aws:
         try:
             answer: dict[str, Any] = getattr(self._client(service), operation)(**parameters)
             return answer
+        except self._errors as error:
+            raise Refused(error) from error
+
+    def address_of(self, bucket: str, key: str) -> str:
+        """Where whoever knows it can fetch the object for an hour."""
+        which = {"Bucket": bucket, "Key": key}
+        try:
+            return str(self._client("s3").generate_presigned_url("get_object", Params=which, ExpiresIn=3600))
         except self._errors as error:
             raise Refused(error) from error
 

@@ -23,8 +23,9 @@ from pathlib import Path
 from typing import Any
 
 from theta_edge import ssm
-from theta_edge.aws import Aws, Refused
+from theta_edge.aws import Aws
 from theta_edge.command import COMMON_HELP, REPO, Common, Failed, WrongUsage, options, warn
+from theta_edge.on_node import Program
 from theta_edge.terminal import address as address_in
 from theta_edge.terminal import one_line
 
@@ -139,39 +140,7 @@ class Node:
     instance: str
 
     def ask(self, seconds: int, comment: str, *arguments: str) -> dict[str, Any]:
-        """Runs key-on-node.py there; its answer, or nothing with --dry-run."""
-        start = f"exec python3 - {shlex.join(arguments)} <<'END_OF_PROGRAM'\n"
-        parameters = {
-            "commands": [start + PROGRAM.read_text(encoding="utf-8") + "END_OF_PROGRAM"],
-            "executionTimeout": [str(seconds)],
-        }
-        if self.aws.dry_run:
-            # The program itself would fill screens.
-            parameters["commands"] = [start + "<scripts/key-on-node.py>\nEND_OF_PROGRAM"]
-        try:
-            command = ssm.send(
-                self.aws, self.instance, "AWS-RunShellScript", parameters, f"scripts/backup-key: {comment}"
-            )
-        except Refused as refused:
-            if refused.code == "InvalidInstanceId":
-                raise Failed(ssm.unreachable(self.aws, self.instance)) from refused
-            raise Failed(f"the command was refused: {refused}") from refused
-        if not command:
-            return {}
-        answer = ssm.await_answer(self.aws, self.instance, command, seconds)
-        if not answer.delivered:
-            raise Failed(ssm.unreachable(self.aws, self.instance, answer.ended))
-        if answer.ended == "Failed":
-            # The agent adds a line of its own.
-            lines = [line for line in answer.errors.splitlines() if not line.startswith("failed to run commands")]
-            raise Failed("\n".join(lines))
-        if answer.ended != "Success":
-            raise Failed(f"the command did not end by itself: {answer.ended}. Nothing is lost: run the same again")
-        try:
-            said: dict[str, Any] = json.loads(answer.output)
-            return said
-        except ValueError:
-            raise Failed("the node's answer makes no sense: see scripts/verify, then run the same again") from None
+        return Program(self.aws, PROGRAM).ask(self.instance, seconds, comment, *arguments)
 
 
 def _backup(aws: Aws, name: str, to: str, passphrase_file: str) -> None:

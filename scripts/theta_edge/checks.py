@@ -37,7 +37,7 @@ class Checks:
         self.type = settings.value["InstanceType"]
         # What later checks need from earlier ones.
         self.vcpus: int | None = None
-        self.zone_of_volume = ""
+        self.ami = self.zone_of_volume = ""
         # Where the node could be as well; nowhere if the place was chosen by somebody, or by where a volume is.
         self.other_places: list[Place] = []
 
@@ -59,6 +59,7 @@ class Checks:
         if not re.fullmatch("ami-[0-9a-f]+", found):
             self.problem(f"the SSM parameter {parameter} names no AMI in {self.aws.region}: {found}")
             return
+        self.ami = found
         try:
             image = self._first("Images", "describe_images", ImageIds=[found])
         except (Refused, IndexError) as error:

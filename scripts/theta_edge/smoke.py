@@ -107,11 +107,20 @@ class Drill:
             self._verify(first)
         with self.step("a terminated instance is replaced, on the same volume"):
             self._replace(first)
-        with self.step("an upgrade"):
-            self.must(self.run(first, "upgrade", *name, "--yes", *self._binary(), "--log-retention", "7"), 0)
+        upgrade = ["upgrade", *name, "--yes", *self._binary()]
+        with self.step("an upgrade in place"):
+            self.must(self.run(first, *upgrade, "--log-retention", "7"), 0)
             self._verify(first)
-        with self.step("an upgrade that fails is rolled back"):
-            self.must(self.run(first, "upgrade", *name, "--yes", *self._binary(), "--image-digest", NO_DIGEST), 1)
+        with self.step("an upgrade in place that fails is undone"):
+            self.must(self.run(first, *upgrade, "--image-digest", NO_DIGEST), 1)
+            if self._stack(first).parameters["ImageDigest"]:
+                raise Failed("the stack has not gone back")
+            self._verify(first)
+        with self.step("an upgrade with a new instance"):
+            self.must(self.run(first, *upgrade, "--replace"), 0)
+            self._verify(first)
+        with self.step("an upgrade with a new instance that fails is rolled back"):
+            self.must(self.run(first, *upgrade, "--replace", "--image-digest", NO_DIGEST), 1)
             if self._stack(first).status != "UPDATE_ROLLBACK_COMPLETE":
                 raise Failed(f"the stack is {self._stack(first).status}")
             self._verify(first)

@@ -69,4 +69,11 @@ def read(path: Path) -> Template:
     return Template(path, text, parameters, resources)
 
 
+def block(text: str, section: str, name: str) -> str:
+    """An entry of a section as it is written; empty where there is none."""
+    found = re.search(rf"^{section}:\n(?:.*\n)*?(?=\S|\Z)", text, re.MULTILINE)
+    inner = re.search(rf"^  {name}:\n(?:(?:    .*)?\n)*", found[0], re.MULTILINE) if found else None
+    return inner[0] if inner else ""
+
+
 NODE, FLEET, COMMON = (read(REPO / "cloudformation" / name) for name in ("node.yaml", "fleet.yaml", "common.yaml"))

@@ -8,11 +8,12 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from theta_edge import artifacts, capacity, common_stack, fleets, guards, settings, stacks, summary
+from theta_edge import artifacts, capacity, common_stack, fleets, guards, in_place, settings, stacks, summary
 from theta_edge.artifacts import Artifacts, Binary
 from theta_edge.aws import Aws, Refused, pause
 from theta_edge.checks import Checks
 from theta_edge.command import COMMON_HELP, Common, Failed, Problems, confirm, options, say, warn
+from theta_edge.in_place import Target
 from theta_edge.launches import Launches
 from theta_edge.settings import Settings
 from theta_edge.stacks import Stack
@@ -23,23 +24,29 @@ HELP = f"""\
 Usage: scripts/upgrade [OPTION…]
 
 Uploads the binary, the assets and the templates as they are here, and updates the node's stack with
-them and with the options that are given; every other setting stays. The instance is replaced; the
-new one attaches the same volume, so the node keeps its wallet key. If the new one does not become
-healthy, CloudFormation goes back to the old version, and this ends with exit code 1. Before a node
-gives its instance back, a new one is reserved; where EC2 has none, nothing is changed. Nothing that
-would replace the volume is done.
+them and with the options that are given; every other setting stays. The running instance takes the
+new version over; if it is not healthy with it, it goes back to the old one, the stack too, and this
+ends with exit code 1.
 
-Shows what will change, what that costs and how long it takes, and asks before it begins.
+What belongs to the machine (its type, AMI, disk or network) takes a new instance: it attaches the
+same volume, so the node keeps its wallet key. If it does not become healthy, CloudFormation goes back
+to the old version. Before a node gives its instance back, a new one is reserved; where EC2 has none,
+nothing is changed. Nothing that would replace the volume is done.
+
+Shows which of the two it will be and why, what will change, what that costs and how long it takes, and
+asks before it begins.
 
   --name NAME                 the stack (default: theta-edge-node); of a fleet, the nodes are replaced
-                              one after another
+                              one after another, or as many at once as a tenth of them, none after
+                              the first that fails
 {artifacts.HELP}\
   --nodes NAME,NAME…          the nodes of a fleet from now on; the volume of a removed one is kept
+  --replace                   a new instance in any case, from the newest AMI
   --unreserved                give the instance back without having made sure of a new one
   --yes                       do not ask
 {settings.HELP}{COMMON_HELP}
-Without any option it takes the node to the version that lies here, with a new instance and, with
-the image tag `latest`, to the newest image. What belongs to the volume stays for the node's whole
+Without any option it takes the node to the version that lies here and, with the image tag `latest`,
+to the newest image. What belongs to the volume stays for the node's whole
 life: its zone, its file system, its keys. It can grow, but not shrink.
 """
 
@@ -58,6 +65,7 @@ class Wanted:
 
     name: str = "theta-edge-node"
     binary: Binary = field(default_factory=Binary)
+    replace: bool = False
     unreserved: bool = False
     yes: bool = False
     settings: Settings = field(default_factory=Settings)
@@ -69,7 +77,7 @@ def main(arguments: list[str]) -> int:
         arguments,
         shared,
         ["--name", "--binary", "--binary-sha256", *settings.VALUED],
-        ["--unreserved", "--yes", *settings.FLAGS],
+        ["--replace", "--unreserved", "--yes", *settings.FLAGS],
     ):
         if option == "--name":
             wanted.name = value
@@ -77,6 +85,8 @@ def main(arguments: list[str]) -> int:
             wanted.binary.source = value
         elif option == "--binary-sha256":
             wanted.binary.sha256 = value
+        elif option == "--replace":
+            wanted.replace = True
         elif option == "--unreserved":
             wanted.unreserved = True
         elif option == "--yes":
@@ -88,15 +98,27 @@ def main(arguments: list[str]) -> int:
     template = FLEET if stack.is_fleet else NODE
     wanted.settings.current = dict(stack.parameters)
     wanted.settings.settle(template)
-    _check(aws, wanted, template, stack)
-    common, made = _name_versions(aws, wanted, stack)
-    _show(aws, wanted, stack, template)
+    ami = _check(aws, wanted, template, stack)
+    nodes = in_place.targets(aws, stack)
+    # Why it takes a new instance, if it does.
+    why = "so --replace says" if wanted.replace else in_place.hindrance(aws, stack, wanted.settings, nodes)
+    common, made = _name_versions(aws, wanted, stack, bool(why))
+    _show(aws, wanted, stack, template, why, "" if why else _newer_ami(aws, nodes, ami))
     if not wanted.yes and not aws.dry_run:
-        confirm("yes", f"{wanted.name} gets a new instance and is away for some minutes.")
+        how = "gets a new instance and is away for some minutes" if why else "is away while its container starts anew"
+        confirm("yes", f"{wanted.name} {how}.")
 
     common_stack.update(aws, common, {})
     for line in artifacts.upload(aws, common.outputs["Bucket"], made):
         print(line, file=sys.stderr, flush=True)
+    if why:
+        _with_new_instances(aws, wanted, stack, template)
+    else:
+        _in_place(aws, wanted, stack, template, nodes, common, made)
+    return 0
+
+
+def _with_new_instances(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> None:
     newest, launches = stacks.newest_event(aws, stack.id), Launches.after(aws, stack)
     reserve = _reserves(wanted, template)
     with capacity.held(aws, wanted.name, wanted.settings) if reserve else nullcontext():
@@ -107,8 +129,67 @@ def main(arguments: list[str]) -> int:
     if template is FLEET and (aws.dry_run or (rests and rests.status == "UPDATE_COMPLETE")):
         _replace_instances(aws, wanted.name, stack)
     if not aws.dry_run:
-        _report(aws, wanted.name, stack, rests, newest)
-    return 0
+        _report(aws, stack, _require_updated(aws, wanted.name, stack, rests, newest))
+
+
+def _in_place(
+    aws: Aws, wanted: Wanted, stack: Stack, template: Template, nodes: list[Target], common: Stack, made: Artifacts
+) -> None:
+    """The stack first, since the role must let the node have the new version; a new instance would then be the new version
+    too. It goes back with the node."""
+    before = stacks.template(aws, stack)
+    in_place.prepare(aws, nodes, common.outputs["Bucket"], made)
+    newest, launches = stacks.newest_event(aws, stack.id), Launches.after(aws, stack)
+    changed = _update(aws, wanted, stack, template)
+    rests = None if aws.dry_run else stacks.follow(aws, stack.id, newest, launches.look)
+    if rests:
+        guards.protect(aws, rests)
+    if rests:
+        if changed:
+            _require_updated(aws, wanted.name, stack, rests, newest)
+        # A removed one is gone, and one that was added has the new version.
+        there = {node.instance for node in in_place.targets(aws, rests)}
+        nodes = [node for node in nodes if node.instance in there]
+    try:
+        undone = in_place.apply(aws, nodes, made)
+    except Failed as failed:
+        raise Failed(
+            f"{failed}\nThe stack has the new version: when that is put right, scripts/upgrade --name {wanted.name}; a new "
+            "instance in its place: the same with --replace"
+        ) from failed
+    if undone:
+        _go_back(aws, wanted, stack, common, before, undone)
+    if rests:
+        _report(aws, stack, rests)
+
+
+def _go_back(
+    aws: Aws, wanted: Wanted, stack: Stack, common: Stack, before: str, undone: dict[str, str]
+) -> None:
+    """The stack to what its node has again."""
+    reasons = "\n".join(f"  {name}: {reason}" for name, reason in undone.items())
+    if stack.is_fleet:
+        raise Failed(
+            f"not every node of {wanted.name} was upgraded:\n{reasons}\n"
+            f"{'These have' if len(undone) > 1 else 'This one has'} the old version again, those after it were left alone, and the "
+            f"stacks have the new one. When that is put right: scripts/upgrade --name {wanted.name}"
+        )
+    newest = stacks.newest_event(aws, stack.id)
+    url = artifacts.earlier_template(aws, common.outputs["Bucket"], before)
+    values = {**stack.parameters, "Updates": "in-place"}
+    changed = guards.update(
+        aws, stack, TemplateURL=url, Parameters=stacks.parameters(values, []), Capabilities=["CAPABILITY_IAM"]
+    )
+    rests = stacks.follow(aws, stack.id, newest)
+    if changed and (not rests or rests.status != "UPDATE_COMPLETE"):
+        raise Failed(
+            f"{wanted.name} has the old version again, since with the new one\n{reasons}\nbut its stack has not "
+            f"({rests.status if rests else 'deleted'}):\n{stacks.failures(aws, stack.id, newest)}"
+        )
+    raise Failed(
+        f"{wanted.name} was not upgraded:\n{reasons}\nThe old version runs again on the same instance, with the same wallet key, "
+        f"and the stack is as it was; see scripts/verify --name {wanted.name}"
+    )
 
 
 # Looking.
@@ -136,7 +217,8 @@ def _stack(aws: Aws, name: str) -> Stack:
     return stack
 
 
-def _check(aws: Aws, wanted: Wanted, template: Template, stack: Stack) -> None:
+def _check(aws: Aws, wanted: Wanted, template: Template, stack: Stack) -> str:
+    """The AMI that a new instance would have."""
     problems = Problems()
     if stack.status in KEPT and set(fleets.missing(aws, stack)).intersection(wanted.settings.nodes):
         problems.add(f"not every node of {wanted.name} came up: {fleets.what_to_do(aws, stack)}")
@@ -154,6 +236,7 @@ def _check(aws: Aws, wanted: Wanted, template: Template, stack: Stack) -> None:
     checks.default_key(new_volumes=bool(set(wanted.settings.nodes) - set(stack.nodes)))
     checks.secret()
     problems.report()
+    return checks.ami
 
 
 def _check_kept(wanted: Wanted, problems: Problems) -> None:
@@ -180,7 +263,17 @@ def _check_kept(wanted: Wanted, problems: Problems) -> None:
         )
 
 
-def _name_versions(aws: Aws, wanted: Wanted, stack: Stack) -> tuple[Stack, Artifacts]:
+def _newer_ami(aws: Aws, nodes: list[Target], ami: str) -> str:
+    """What a running instance does not take over."""
+    try:
+        found = aws.read("ec2", "describe_instances", InstanceIds=[nodes[0].instance])["Reservations"]
+        now = str(found[0]["Instances"][0]["ImageId"])
+    except (Refused, IndexError):
+        return ""
+    return f"{now} -> {ami} with the next instance; --replace takes it now" if now != ami else ""
+
+
+def _name_versions(aws: Aws, wanted: Wanted, stack: Stack, replaces: bool) -> tuple[Stack, Artifacts]:
     """The common stack, and what is to be uploaded; its names are in the settings then."""
     name = stack.parameters.get("CommonStack", "")
     common = stacks.find(aws, name) if name else None
@@ -188,8 +281,10 @@ def _name_versions(aws: Aws, wanted: Wanted, stack: Stack) -> tuple[Stack, Artif
         raise Failed(f"there is no common stack {name} in {aws.region}, though {wanted.name} needs it")
     made = artifacts.name(aws, common.outputs["Bucket"], wanted.binary.file)
     wanted.settings.given.update(made.parameters)
-    # A wait condition works once: an update takes the one that is not in use.
-    wanted.settings.given["WaitOn"] = "second" if stack.parameters.get("WaitOn") == "first" else "first"
+    wanted.settings.given["Updates"] = "rolling" if replaces else "in-place"
+    if replaces:
+        # A wait condition works once: an update takes the one that is not in use.
+        wanted.settings.given["WaitOn"] = "second" if stack.parameters.get("WaitOn") == "first" else "first"
     return common, made
 
 
@@ -201,7 +296,7 @@ def _reserves(wanted: Wanted, template: Template) -> bool:
 # Changing.
 
 
-def _show(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> None:
+def _show(aws: Aws, wanted: Wanted, stack: Stack, template: Template, why: str, ami: str) -> None:
     def short(text: str) -> str:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -211,24 +306,35 @@ def _show(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> None:
         now, then = stack.parameters.get(key, ""), wanted.settings.given.get(key)
         if then is not None and (key not in stack.parameters or then != now):
             lines.append((key, f"{now or 'nothing'} -> {then or 'nothing'}"))
-    reserved = _reserves(wanted, template)
-    lines.append(("instance", "a new one, on the same volume" + (", reserved before the old one goes" if reserved else "")))
+    if why:
+        reserved = ", reserved before the old one goes" if _reserves(wanted, template) else ""
+        lines.append(("instance", f"a new one, on the same volume{reserved}: {why}"))
+    else:
+        lines.append(("instance", "stays, and takes the new version over"))
+    if ami:
+        lines.append(("AMI", ami))
     lines.append(("cost", summary.costs(wanted.settings)))
     each = " for each node" if template is FLEET else ""
-    lines.append(("time", f"10 to 30 minutes{each}, in which the node is away"))
+    away = "10 to 30 minutes" if why else "some minutes"
+    lines.append(("time", f"{away}{each}, in which the node is away" + ("" if why else " while its container starts anew")))
     lines.append(("for good", "a volume that has grown does not shrink; the rest is rolled back where it fails"))
     say(f"What changes in {wanted.name}")
     for key, text in lines:
         print(f"  {key:<18} {printable(text)}")
 
 
-def _update(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> None:
+def _values(wanted: Wanted, template: Template) -> dict[str, str]:
+    return {key: wanted.settings.given[key] for key in template.parameters if key in wanted.settings.given}
+
+
+def _update(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> bool:
+    """False where nothing changes."""
     given = wanted.settings.given
     url, capabilities = given["NodeTemplateUrl"], ["CAPABILITY_IAM"]
     if template is FLEET:
         url, capabilities = given["FleetTemplateUrl"], ["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"]
     # A new parameter has its default; one that the new template lacks may not be named.
-    values = {key: given[key] for key in template.parameters if key in given}
+    values = _values(wanted, template)
     kept = [key for key in template.parameters if key in stack.parameters and key not in given]
     call: dict[str, Any] = {
         "TemplateURL": url,
@@ -236,9 +342,10 @@ def _update(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> None:
         "Capabilities": capabilities,
     }
     if template is NODE:
-        if not guards.update(aws, stack, **call):
+        changed = guards.update(aws, stack, **call)
+        if not changed:
             print("The stack is so already.")
-        return
+        return changed
     # No change set tells of what nested stacks would do, or of a list that grew (cfn-language-discussion#152, #146).
     # One failed node takes no other with it. CloudFormation replaces no resource then, so only where it matters.
     added = set(wanted.settings.nodes) - set(stack.nodes)
@@ -250,6 +357,8 @@ def _update(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> None:
         if "No updates are to be performed" not in str(refused):
             raise Failed(f"{wanted.name} was not updated: {refused}") from refused
         print("The stack is so already.")
+        return False
+    return True
 
 
 def _replace_instances(aws: Aws, name: str, stack: Stack) -> None:
@@ -290,7 +399,7 @@ def _replace_instances(aws: Aws, name: str, stack: Stack) -> None:
 # Telling.
 
 
-def _report(aws: Aws, name: str, before: Stack, rests: Stack | None, newest: str) -> None:
+def _require_updated(aws: Aws, name: str, before: Stack, rests: Stack | None, newest: str) -> Stack:
     status = rests.status if rests else "deleted"
     if status == "UPDATE_ROLLBACK_COMPLETE":
         raise Failed(
@@ -308,6 +417,11 @@ def _report(aws: Aws, name: str, before: Stack, rests: Stack | None, newest: str
             f"{stacks.failures(aws, before.id, newest)}\n"
             f"When that is put right: aws cloudformation continue-update-rollback --region {aws.region} --stack-name {name}"
         )
+    return rests
+
+
+def _report(aws: Aws, before: Stack, rests: Stack) -> None:
+    name = before.name
     if before.is_fleet:
         print(f"\nThe fleet {name} is upgraded; see scripts/verify --all")
         return

@@ -113,6 +113,7 @@ TWO_PASSWORDS = "Give WalletPassword or SecretArn, not both"
         ),
         ("node.yaml", {"Updates": "manual"}, None),
         ("node.yaml", {"WaitOn": "second"}, None),
+        ("node.yaml", {"Updates": "in-place", "WaitOn": "second"}, None),
         ("node.yaml", {"Updates": "manual", "WaitOn": "second"}, ("NobodyToWaitFor", NOBODY)),
         ("fleet.yaml", {}, None),
     ],
@@ -187,7 +188,7 @@ NODE_ONLY = {
     "VolumeId": (["", "vol-01234567", VOLUME], ["vol-", "vol-0123456", "vol-012345678G", SNAPSHOT]),
     "SnapshotId": (["", SNAPSHOT], ["snap-x", VOLUME]),
     "WaitOn": (["first", "second"], ["third", ""]),
-    "Updates": (["rolling", "manual"], ["never", ""]),
+    "Updates": (["rolling", "in-place", "manual"], ["never", ""]),
     "Fleet": (["", "my-fleet"], ["my_fleet", "1fleet"]),
 }
 FLEET_ONLY = {

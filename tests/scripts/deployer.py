@@ -32,6 +32,7 @@ CALLS: dict[str, list[tuple[str, str]]] = {
         f"ec2.{call}": [(f"ec2:{call}", "*")]
         for call in (
             "DescribeImages", "DescribeInstanceTypeOfferings", "DescribeInstanceTypes", "DescribeInstances",
+            "DescribeLaunchTemplateVersions",
             "DescribeSnapshots", "DescribeSubnets", "DescribeVolumes", "DescribeVpcs", "GetEbsDefaultKmsKeyId",
             "GetEbsEncryptionByDefault",
         )
@@ -53,6 +54,8 @@ CALLS: dict[str, list[tuple[str, str]]] = {
     "logs.DescribeLogStreams": [("logs:DescribeLogStreams", f"arn:aws:logs:{HERE}:log-group:{{logGroupName}}")],
     "logs.FilterLogEvents": [("logs:FilterLogEvents", f"arn:aws:logs:{HERE}:log-group:{{logGroupName}}")],
     # A head is a read.
+    # An address for the node, which reads with it in the caller's place.
+    "s3.GetObject": [("s3:GetObject", OBJECT)],
     "s3.HeadObject": [("s3:GetObject", OBJECT)],
     "s3.PutObject": [("s3:PutObject", OBJECT)],
     "s3.ListObjectVersions": [("s3:ListBucketVersions", BUCKET)],

@@ -47,13 +47,15 @@ def requests(server, tmp_path_factory) -> list[dict]:
         client.create_log_stream(logGroupName=f"/theta-edge/{NAME}", logStreamName="i-1/bootstrap")
         command("logs")
         command("backup-key", "--to", str(folder / "key"), "--passphrase-file", str(password))
+        server.run_command = lambda instance, script: (0, '{"ready": true, "upgraded": true}', "")
         command("upgrade", "--yes")
+        command("upgrade", "--yes", "--replace")
         key = server.client("kms").create_key()["KeyMetadata"]["Arn"]
         operate.calls += [("kms.GetKeyPolicy", {"KeyId": key}), ("kms.ListGrants", {"KeyId": key})]
         # An upgrade that is refused (test_guards).
         operate.calls.append(("cloudformation.DeleteChangeSet", {"StackName": NAME}))
         command("deploy", "--yes", "--nodes", "a")
-        command("upgrade", "--yes", "--name", FLEET, "--nodes", "a,b")
+        command("upgrade", "--yes", "--replace", "--name", FLEET, "--nodes", "a,b")
         command("destroy", "--yes", "--name", FLEET)
         volume, secret = deployed.output(server, NAME, "VolumeId"), deployed.output(server, COMMON, "SecretArn")
         command("destroy", "--yes", "--snapshot-volume", "--delete-volume", volume)

@@ -42,7 +42,7 @@ def test_an_update_that_would_cost_the_volume_is_refused(aws, binary, threat, ol
         Capabilities=["CAPABILITY_IAM"],
     )
     before, volume = stack(aws, NAME), deployed.output(aws, NAME, "VolumeId")
-    ended = upgrade(aws, binary, "--yes")
+    ended = upgrade(aws, binary, "--yes", "--replace")
     assert ended.returncode == 1
     assert ended.stderr.endswith(
         f"\nupgrade: {NAME} was not changed, since CloudFormation would\n  - {threat.format(volume)}\n"
@@ -73,7 +73,7 @@ def test_a_stack_is_protected_and_destroy_says_that_it_turns_that_off(aws, binar
 def test_an_upgrade_protects_what_was_made_without(aws, binary):
     deployed.node(aws)
     assert not stack(aws, NAME)["EnableTerminationProtection"]
-    ended = upgrade(aws, binary, "--yes")
+    ended = upgrade(aws, binary, "--yes", "--replace")
     assert ended.returncode == 0, ended.stderr
     assert stack(aws, NAME)["EnableTerminationProtection"]
     assert aws.client("cloudformation").get_stack_policy(StackName=NAME)["StackPolicyBody"] == POLICY
@@ -91,7 +91,7 @@ def test_each_node_of_a_fleet_has_the_policy(aws, binary):
 def test_an_instance_is_kept_until_another_one_is_sure(aws, binary, monkeypatch):
     instance, before = deployed.node(aws), parameters(aws, NAME)
     launches.refusals["us-east-1a"] = "There is no capacity."
-    ended = upgrade(aws, binary, "--yes")
+    ended = upgrade(aws, binary, "--yes", "--replace")
     assert ended.returncode == 1
     assert ended.stderr.endswith(
         f"\nupgrade: EC2 has no g4dn.xlarge to give in us-east-1a now, so {NAME} keeps the instance that it has, and nothing was "
@@ -103,7 +103,7 @@ def test_an_instance_is_kept_until_another_one_is_sure(aws, binary, monkeypatch)
     held = []
     launch = launches.launch
     monkeypatch.setattr(launches, "launch", lambda *where: (held.append(list(launches.reservations)), launch(*where)))
-    ended = upgrade(aws, binary, "--yes")
+    ended = upgrade(aws, binary, "--yes", "--replace")
     assert ended.returncode == 0, ended.stderr
     # While the instance was launched, and no longer.
     assert len(held) == 1 and len(held[0]) == 1
@@ -112,7 +112,7 @@ def test_an_instance_is_kept_until_another_one_is_sure(aws, binary, monkeypatch)
 
 def test_an_upgrade_also_looks_at_the_accounts_default_key(aws, binary, default_key):  # noqa: F811
     deployed.node(aws)
-    ended = upgrade(aws, binary, "--yes")
+    ended = upgrade(aws, binary, "--yes", "--replace")
     assert ended.returncode == 1
     told = ended.stderr.splitlines()
     assert told[0] == "upgrade: nothing was changed, because"

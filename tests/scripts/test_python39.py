@@ -63,14 +63,18 @@ def test_every_command_starts(command):
     assert ended.stdout.startswith(f"Usage: scripts/{command} ")
 
 
-def test_the_program_that_goes_to_a_node_starts(tmp_path):
+@pytest.mark.parametrize(
+    ("program", "arguments", "told"),
+    [
+        ("key", ["backup", "certificate"], "{}/etc/bootstrap/config.json does not exist on the node: it is not set up by bootstrap\n"),
+        ("upgrade", ["apply", "0" * 64, ""], "[Errno 2] No such file or directory: '{}/etc/bootstrap/config.json'\n"),
+    ],
+)
+def test_the_programs_that_go_to_a_node_start(tmp_path, program, arguments, told):
     ended = subprocess.run(
-        [PYTHON, REPO / "scripts/key-on-node.py", "backup", "certificate"],
+        [PYTHON, REPO / f"scripts/{program}-on-node.py", *arguments],
         env={"BOOTSTRAP_ROOT": str(tmp_path), "PATH": "/usr/bin:/bin"},
         capture_output=True,
         text=True,
     )
-    assert (ended.returncode, ended.stderr) == (
-        1,
-        f"{tmp_path}/etc/bootstrap/config.json does not exist on the node: it is not set up by bootstrap\n",
-    )
+    assert (ended.returncode, ended.stderr) == (1, told.format(tmp_path))

@@ -1,5 +1,7 @@
 """scripts/smoke against the simulated AWS: the whole drill, what it says before, and that nothing is left of it."""
 
+import base64
+import json
 
 import pytest
 
@@ -14,18 +16,30 @@ STEPS = [
     "a node from nothing",
     "its health, asked for by SSM",
     "a terminated instance is replaced, on the same volume",
-    "an upgrade",
-    "an upgrade that fails is rolled back",
+    "an upgrade in place",
+    "an upgrade in place that fails is undone",
+    "an upgrade with a new instance",
+    "an upgrade with a new instance that fails is rolled back",
     "the same name in a second region (eu-west-1)",
 ]
 REMOVED = ["everything of it is removed from us-east-1", "everything of it is removed from eu-west-1"]
+
+
+def answer(instance: str, script: str) -> tuple[int, str, str]:
+    words = script.splitlines()[0].split()
+    if "prepare" in words:
+        return 0, '{"ready": true}', ""
+    if "apply" in words:
+        good = smoke.NO_DIGEST not in base64.b64decode(words[words.index("apply") + 2]).decode()
+        return 0, json.dumps({"upgraded": good, "reason": "image: there is none"}), ""
+    return 0, HEALTHY, ""
 
 
 @pytest.fixture(autouse=True)
 def nodes(aws, monkeypatch):
     """They are healthy, but for one whose image does not exist."""
     aws.wait_data = NODE
-    aws.run_command = lambda instance, script: (0, HEALTHY, "")
+    aws.run_command = answer
     create = WaitCondition.create
 
     def wait(condition, name, properties):

@@ -36,7 +36,7 @@ def short(text: str) -> str:
 
 def test_only_what_was_asked_for_changes_and_the_wait_condition_flips(aws, node, binary):
     before, volume = parameters(aws, NAME), deployed.output(aws, NAME, "VolumeId")
-    ended = upgrade(aws, binary, "--yes", "--image-tag", "v1.3.1", "--parameter", "PerPeerMetrics=true")
+    ended = upgrade(aws, binary, "--yes", "--replace", "--image-tag", "v1.3.1", "--parameter", "PerPeerMetrics=true")
     assert ended.returncode == 0, ended.stderr
     sha = hashlib.sha256(binary.read_bytes()).hexdigest()
     after = parameters(aws, NAME)
@@ -71,7 +71,7 @@ def test_only_what_was_asked_for_changes_and_the_wait_condition_flips(aws, node,
   AssetsKey          assets/{"0" * 64}/assets.tar.gz -> {changed["AssetsKey"]}
   AssetsSha256       {"0" * 64} -> {changed["AssetsSha256"]}
   WaitOn             first -> second
-  instance           a new one, on the same volume, reserved before the old one goes
+  instance           a new one, on the same volume, reserved before the old one goes: so --replace says
 """
     # The events of this update only.
     assert "Ready2" in followed and "SecurityGroup" not in followed
@@ -86,7 +86,7 @@ Check it:        scripts/verify --name theta-edge-node
 Read its logs:   scripts/logs --name theta-edge-node
 """
 
-    ended = upgrade(aws, binary, "--dry-run")
+    ended = upgrade(aws, binary, "--dry-run", "--replace")
     assert "  WaitOn             second -> first\n" in ended.stdout
 
 
@@ -109,7 +109,7 @@ def test_the_template_goes_along_and_so_does_the_common_one(aws, node, binary):
             StackName=name, TemplateBody=older, Parameters=kept, Capabilities=["CAPABILITY_IAM"]
         )  # fmt: skip
         assert stack(aws, name)["StackStatus"] == "UPDATE_COMPLETE"
-    ended = upgrade(aws, binary, "--yes")
+    ended = upgrade(aws, binary, "--yes", "--replace")
     assert ended.returncode == 0, ended.stderr
     old, new = texts[NAME]
     assert f"  template           {short(old)} -> {short(new)}\n" in ended.stdout
@@ -121,7 +121,7 @@ def test_the_template_goes_along_and_so_does_the_common_one(aws, node, binary):
 
 def test_a_dry_run_prints_the_call_and_makes_none(aws, node, binary):
     before = parameters(aws, NAME)
-    ended = upgrade(aws, binary, "--dry-run", "--image-digest", "sha256:" + "a" * 64)
+    ended = upgrade(aws, binary, "--dry-run", "--replace", "--image-digest", "sha256:" + "a" * 64)
     assert (ended.returncode, ended.stderr) == (0, "")
     calls = would_run(ended.stdout)
     uploads, (reserve, call, execute) = calls[:4], calls[4:7]
@@ -140,14 +140,14 @@ def test_a_dry_run_prints_the_call_and_makes_none(aws, node, binary):
     given = {item.pop("ParameterKey"): item for item in json.loads(call[14])}
     assert given.keys() == before.keys()
     new = {key for key, value in given.items() if value != {"UsePreviousValue": True}}
-    assert new == {"ImageDigest", "BinaryKey", "BinarySha256", "AssetsKey", "AssetsSha256", "WaitOn"}
+    assert new == {"ImageDigest", "BinaryKey", "BinarySha256", "AssetsKey", "AssetsSha256", "Updates", "WaitOn"}
     assert given["WaitOn"] == {"ParameterValue": "second"}
     assert parameters(aws, NAME) == before
 
 
 def test_daily_snapshots_can_begin_and_end_later(aws, node, binary):
     for days, there in (("7", True), ("14", True), ("0", False)):
-        ended = upgrade(aws, binary, "--yes", "--snapshot-days", days)
+        ended = upgrade(aws, binary, "--yes", "--replace", "--snapshot-days", days)
         assert ended.returncode == 0, ended.stderr
         made = aws.client("cloudformation").describe_stack_resources(StackName=NAME)["StackResources"]
         assert ("Snapshots" in [one["LogicalResourceId"] for one in made]) == there
@@ -208,7 +208,7 @@ def test_a_failed_upgrade_tells_its_reason_and_that_the_old_version_is_back(aws,
         create(condition, name, properties)
 
     monkeypatch.setattr(WaitCondition, "create", fail)
-    ended = upgrade(aws, binary, "--yes", "--image-tag", "broken")
+    ended = upgrade(aws, binary, "--yes", "--replace", "--image-tag", "broken")
     assert ended.returncode == 1
     assert f"CREATE_FAILED            AWS::CloudFormation::WaitCondition: {REASON}\n" in ended.stdout
     _, told = ended.stderr.split("\nupgrade: ")
@@ -221,13 +221,13 @@ def test_a_failed_upgrade_tells_its_reason_and_that_the_old_version_is_back(aws,
     assert stack(aws, NAME)["StackStatus"] == "UPDATE_ROLLBACK_COMPLETE"
     assert deployed.output(aws, NAME, "VolumeId") == volume
     # And from there it can be tried again.
-    again = upgrade(aws, binary, "--dry-run")
+    again = upgrade(aws, binary, "--dry-run", "--replace")
     assert again.returncode == 0 and "  WaitOn             first -> second\n" in again.stdout
 
 
 def test_another_address_after_an_upgrade_is_no_success(aws, node, binary):
     aws.wait_data = OTHER
-    ended = upgrade(aws, binary, "--yes")
+    ended = upgrade(aws, binary, "--yes", "--replace")
     assert ended.returncode == 1
     assert ended.stderr.endswith(
         f"\nupgrade: theta-edge-node has another wallet key now: its address was {ADDRESS} and is 0x{'f' * 40}. Compare "
@@ -237,12 +237,15 @@ def test_another_address_after_an_upgrade_is_no_success(aws, node, binary):
 
 def test_without_a_terminal_it_does_not_begin_unless_told(aws, node, binary):
     before = parameters(aws, NAME)
-    ended = upgrade(aws, binary)
-    assert (ended.returncode, ended.stderr) == (
-        2,
-        "upgrade: there is no terminal to ask at: theta-edge-node gets a new instance and is away for some minutes. "
-        "Say --yes; see --help\n",
-    )
+    for options, how in (
+        ([], "is away while its container starts anew"),
+        (["--replace"], "gets a new instance and is away for some minutes"),
+    ):
+        ended = upgrade(aws, binary, *options)
+        assert (ended.returncode, ended.stderr) == (
+            2,
+            f"upgrade: there is no terminal to ask at: theta-edge-node {how}. Say --yes; see --help\n",
+        )
     assert parameters(aws, NAME) == before
 
 
@@ -270,7 +273,7 @@ def test_a_fleets_instances_are_replaced_one_after_another(aws, binary, monkeypa
     monkeypatch.setattr(SimpleSystemManagerResponse, "get_automation_execution", get, raising=False)
     deployed.common(aws)
     deployed.fleet(aws, "theta-edge-fleet", "a,b")
-    ended = upgrade(aws, binary, "--yes", "--name", "theta-edge-fleet", "--image-tag", "v2", "--nodes", "a,b,c")
+    ended = upgrade(aws, binary, "--yes", "--replace", "--name", "theta-edge-fleet", "--image-tag", "v2", "--nodes", "a,b,c")
     assert ended.returncode == 0, ended.stderr
     assert "  Nodes              a,b -> a,b,c\n" in ended.stdout
     assert started == [
@@ -290,7 +293,7 @@ def test_a_fleets_instances_are_replaced_one_after_another(aws, binary, monkeypa
         "get_automation_execution",
         lambda _: ActionResult({"AutomationExecution": {"AutomationExecutionStatus": "Failed"}}),
     )
-    ended = upgrade(aws, binary, "--yes", "--name", "theta-edge-fleet")
+    ended = upgrade(aws, binary, "--yes", "--replace", "--name", "theta-edge-fleet")
     assert ended.returncode == 1
     assert ended.stderr.endswith(
         "\nupgrade: not every instance was replaced (Failed): see\n"
@@ -313,5 +316,5 @@ def test_spot_is_not_reserved(aws, node, binary):
     ended = upgrade(aws, binary, "--dry-run", "--spot")
     assert ended.returncode == 0, ended.stderr
     assert "  Spot               false -> true\n" in ended.stdout
-    assert "  instance           a new one, on the same volume\n" in ended.stdout
+    assert "  instance           a new one, on the same volume: Spot belongs to the machine\n" in ended.stdout
     assert not [call for call in would_run(ended.stdout) if "create-capacity-reservation" in call]
