@@ -263,7 +263,8 @@ def start_or_put_back(node, address, kept):
         return
     if kept is None:
         raise Refused(f"the key of {address} is in its place, but {problem}")
-    with lock():
+    # A repair that a node without a container gets may be at work.
+    with lock(START_SECONDS):
         stop(node)
         node.require_no_link()
         old = put_back(node, kept, address)
@@ -291,14 +292,23 @@ def decrypt(pair, encrypted):
 
 
 @contextmanager
-def lock():
-    """bootstrap's own lock: a run of it would start the container while the folder is empty, and make a new key."""
+def lock(seconds=0):
+    """bootstrap's own lock, waited for so long: a run or a repair of it would start the container meanwhile."""
+    end = time.monotonic() + seconds
     with open(RUN + "/lock", "a") as file:
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise Refused("bootstrap is at work on the node: wait until it is done (bootstrap status), then try again")
+        while not taken(file):
+            if time.monotonic() >= end:
+                raise Refused("bootstrap is at work on the node: wait until it is done (bootstrap status), then try again")
+            time.sleep(1)
         yield
+
+
+def taken(file):
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
 
 
 def stop(node):

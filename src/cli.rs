@@ -107,6 +107,8 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
+    /// Repair what is down, at most three times at once, then hourly; a timer starts this every 20 seconds
+    Repair,
     /// Look at the edge image and say where it is not what it is believed to be
     ProbeImage,
     /// Work with the config file
@@ -214,6 +216,7 @@ pub fn main() -> ExitCode {
             commands::doctor::doctor(config, file.as_deref(), output)
         }
         Some(Command::Metrics { dry_run }) => commands::metrics::tick(config, dry_run, output),
+        Some(Command::Repair) => commands::repair::repair(config, documents, output),
         Some(Command::ProbeImage) => commands::probe_image::probe_image(config, output),
         Some(Command::Config(ConfigCommand::Check)) => commands::config::check(config),
         Some(Command::Config(ConfigCommand::Schema)) => commands::config::schema(),

@@ -7,7 +7,7 @@
 //! | --- | --- |
 //! | [`cli`], [`commands`] | arguments to command to exit code; what each command does |
 //! | [`phases`] | one file for each phase, and the table that lists them in order |
-//! | [`metrics`], [`health`] | one metrics tick; the health check |
+//! | [`metrics`], [`health`], [`repair`] | one metrics tick; the health check; what is repaired, and how often |
 //! | [`report`] | text, SVG and live views of the journal |
 //! | [`explain`] | what each check and each fault means, how it comes about, what to do |
 //! | [`node`] | what every phase shares: the config, the machine, the clients |
@@ -46,6 +46,7 @@ pub mod pace;
 pub mod paragraph;
 pub mod phases;
 pub mod proxy;
+pub mod repair;
 pub mod report;
 pub mod retry;
 pub mod rights;

@@ -346,6 +346,7 @@ fn every_command_has_a_whole_manual_page() {
         &["explain"],
         &["doctor"],
         &["metrics"],
+        &["repair"],
         &["probe-image"],
         &["config"],
         &["config", "check"],

@@ -175,6 +175,19 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         )],
     ),
     (
+        "bootstrap-repair",
+        &[
+            (
+                "sudo bootstrap repair",
+                "Put right what is down, where its timer would.",
+            ),
+            (
+                "sudo systemctl stop bootstrap-repair.timer",
+                "Keep the node down until the next boot.",
+            ),
+        ],
+    ),
+    (
         "bootstrap-config",
         &[(
             "sudo bootstrap config check",

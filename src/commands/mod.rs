@@ -9,6 +9,7 @@ pub mod man;
 pub mod metrics;
 pub mod plan;
 pub mod probe_image;
+pub mod repair;
 pub mod run;
 pub mod status;
 pub mod verify;

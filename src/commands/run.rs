@@ -77,8 +77,13 @@ pub fn run(
         let Some(_lock) = lock(&node.host)? else {
             return Ok(Exit::Locked);
         };
-        let finished = to_the_end(&node, engine, selection, what.jobs, observer).await?;
-        conclude(&node, &finished, output).await
+        let task = Task {
+            selection,
+            jobs: what.jobs,
+            reason: None,
+        };
+        let finished = to_the_end(&node, engine, task, observer).await?;
+        conclude(&node, &finished, true, output).await
     });
     match ended.flatten() {
         Ok(exit) => exit,
@@ -92,7 +97,7 @@ pub fn run(
 }
 
 /// In a terminal a live view, and the log in its file only; elsewhere the log lines.
-fn observe(output: Output, host: &Host) -> Arc<dyn Observer> {
+pub(super) fn observe(output: Output, host: &Host) -> Arc<dyn Observer> {
     if output.may_draw()
         && let Some(live) = Live::for_terminal()
     {
@@ -131,12 +136,25 @@ fn lock(host: &Host) -> Result<Option<Lock>> {
     }
 }
 
+/// What a run is to do.
+pub(super) struct Task {
+    /// The phases.
+    pub(super) selection: Selection,
+    /// How many of them at once.
+    pub(super) jobs: Option<u8>,
+    /// What it repairs.
+    pub(super) reason: Option<String>,
+}
+
 /// Runs the selection, whatever ends it: the last phase, a signal, a panic.
-async fn to_the_end(
+pub(super) async fn to_the_end(
     node: &Arc<Node>,
     engine: Engine,
-    selection: Selection,
-    jobs: Option<u8>,
+    Task {
+        selection,
+        jobs,
+        reason,
+    }: Task,
     observer: Arc<dyn Observer>,
 ) -> Result<Finished> {
     let stop = Stop::default();
@@ -146,6 +164,7 @@ async fn to_the_end(
         binary_version: VERSION.into(),
         deadline: Duration::from_secs(node.config.deadline_seconds),
         jobs: jobs.map_or(usize::MAX, usize::from),
+        reason,
     };
     let store = JournalFile(node.host.clone());
     // A task of its own, so that a panic in the engine ends in an error here.
@@ -171,8 +190,14 @@ async fn tell_of_broken_config(file: &Path, mistakes: &str) {
     }
 }
 
-/// The last words of a run: the summary for people, the failure for the stack, the reboot for the machine.
-async fn conclude(node: &Node, finished: &Finished, output: Output) -> Result<Exit> {
+/// The last words of a run: the summary for people, the failure for the stack where it `concerns` it, the reboot for the
+/// machine.
+pub(super) async fn conclude(
+    node: &Node,
+    finished: &Finished,
+    concerns: bool,
+    output: Output,
+) -> Result<Exit> {
     // Programs read JSON lines; `bootstrap status --json` tells them the rest.
     if output.format != log::Format::Json {
         say(&report::text::summary(&finished.journal));
@@ -180,7 +205,9 @@ async fn conclude(node: &Node, finished: &Finished, output: Output) -> Result<Ex
     match &finished.outcome {
         Outcome::Done => Ok(Exit::Done),
         Outcome::Failed(failure) => {
-            report_failure(node, &failure.reason, &failure.hint, "").await;
+            if concerns {
+                report_failure(node, &failure.reason, &failure.hint, "").await;
+            }
             Ok(Exit::Failed)
         }
         Outcome::Rebooting(why) => {

@@ -106,7 +106,7 @@ fn show(run: Option<&str>, as_json: bool, svg: Option<&Path>) -> Result<()> {
     Ok(())
 }
 
-fn journal(host: &Host) -> Result<Journal> {
+pub(super) fn journal(host: &Host) -> Result<Journal> {
     let bytes = host.read(JOURNAL)?.ok_or_else(|| {
         Error::new(
             format!("there is no journal at {JOURNAL}: bootstrap has not run here"),

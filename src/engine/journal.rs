@@ -79,6 +79,10 @@ pub struct RunRecord {
     pub boot_id: String,
     /// The program's version and commit.
     pub binary_version: String,
+    /// What was wrong with the node, where the run repairs it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<String>")]
+    pub reason: Option<String>,
 }
 
 /// How a run ended.

@@ -35,6 +35,8 @@ pub struct About {
     pub deadline: Duration,
     /// How many phases may run in parallel.
     pub jobs: usize,
+    /// Why it runs, where it repairs something.
+    pub reason: Option<String>,
 }
 
 /// A run that is over.
@@ -139,6 +141,7 @@ impl<'a> Run<'a> {
             result: RunResult::Running,
             boot_id: about.boot_id.clone(),
             binary_version: about.binary_version.clone(),
+            reason: about.reason.clone(),
         };
         let names = engine.names();
         for name in &names {

@@ -65,6 +65,13 @@ impl Engine {
         Selection(all.collect())
     }
 
+    /// Every phase but this one, which none of the others needs.
+    pub fn everything_but(&self, name: &str) -> Selection {
+        let Selection(mut all) = self.everything();
+        all.remove(name);
+        Selection(all)
+    }
+
     /// The phases `names`, and checks of what they need; `force` applies the named ones even where their check is
     /// satisfied. An unknown name is a usage error.
     pub fn named(&self, names: &[String], force: bool) -> Result<Selection> {

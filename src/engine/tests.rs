@@ -225,6 +225,7 @@ fn about(boot: &str) -> About {
         binary_version: "1.2.3".into(),
         deadline: 60 * MINUTE,
         jobs: usize::MAX,
+        reason: None,
     }
 }
 

@@ -27,8 +27,9 @@ pub(super) const MEANINGS: &[Meaning] = &[
     },
     Meaning {
         name: "boot-service",
-        means: "bootstrap.service is installed and enabled, so that every boot makes the node whole again.",
-        causes: "Someone disabled or edited the unit, or a newer binary brings another one.",
+        means: "bootstrap.service and bootstrap-repair.timer are installed and enabled, so that every boot makes the node \
+                whole again, and what goes down in between comes back.",
+        causes: "Someone disabled or edited a unit, or a newer binary brings another one.",
         remedy: "sudo bootstrap",
     },
     Meaning {

@@ -15,8 +15,9 @@ const START: Duration = Duration::from_mins(5);
 const JOURNAL_LINES: &str = "30";
 
 /// Units that checks ask for, beside those that differ by system: who asks for one is told of all.
-const ASKED_FOR: [&str; 4] = [
+const ASKED_FOR: [&str; 5] = [
     "bootstrap.service",
+    "bootstrap-repair.timer",
     "docker.service",
     "amazon-cloudwatch-agent.service",
     "bootstrap-metrics.timer",
@@ -24,14 +25,15 @@ const ASKED_FOR: [&str; 4] = [
 
 /// What systemd says of a unit.
 struct Shown {
-    active: bool,
+    state: String,
     enabled: bool,
 }
 
 impl Host {
     /// Whether the unit is active.
     pub async fn unit_active(&self, unit: &str) -> Result<bool> {
-        if self.shown(unit).await.is_some_and(|shown| shown.active) {
+        let shown = self.shown(unit).await;
+        if shown.is_some_and(|shown| is_active(&shown.state)) {
             return Ok(true);
         }
         let output = self
@@ -40,11 +42,24 @@ impl Host {
             .output()
             .await?;
         match output.stdout.trim() {
-            "active" | "reloading" => Ok(true),
+            state if is_active(state) => Ok(true),
             // No word at all: systemd itself was not reached.
             "" if output.code != 0 => Err(output.failure()),
             _ => Ok(output.code == 0),
         }
+    }
+
+    /// What systemd calls the state of each of these units (`active`, `activating`, `failed`, …), asked for in one call.
+    pub async fn unit_states(&self, units: &[&str]) -> Result<Vec<String>> {
+        let shown = self.show(units).await?;
+        Ok(shown.into_iter().map(|shown| shown.state).collect())
+    }
+
+    /// Whether the machine is on its way down.
+    pub async fn is_shutting_down(&self) -> bool {
+        let asked = self.systemctl(&["is-system-running"]).looks();
+        let said = asked.output().await;
+        said.is_ok_and(|said| said.stdout.trim() == "stopping")
     }
 
     /// Whether the unit is enabled (static, generated, alias and indirect units count: they need no enabling).
@@ -79,25 +94,27 @@ impl Host {
             .copied()
             .collect();
         let place = units.iter().position(|known| *known == unit)?;
+        self.show(&units).await.ok()?.into_iter().nth(place)
+    }
+
+    async fn show(&self, units: &[&str]) -> Result<Vec<Shown>> {
         let show = self.systemctl(&["show", "--property=ActiveState,UnitFileState"]);
-        let output = show
-            .args(units.iter().copied())
-            .looks()
-            .output()
-            .await
-            .ok()?;
+        let output = show.args(units.iter().copied()).looks().output().await?;
         let shown: Vec<&str> = output.stdout.trim().split("\n\n").collect();
         if output.code != 0 || shown.len() != units.len() {
-            return None;
+            return Err(output.failure());
         }
-        let value = |name: &str| {
-            let mut lines = shown.get(place)?.lines();
-            lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+        let of = |text: &str| {
+            let value = |name: &str| {
+                let mut lines = text.lines();
+                lines.find_map(|line| line.strip_prefix(name)?.strip_prefix('='))
+            };
+            Shown {
+                state: value("ActiveState").unwrap_or_default().to_owned(),
+                enabled: value("UnitFileState").is_some_and(is_enabled),
+            }
         };
-        Some(Shown {
-            active: matches!(value("ActiveState"), Some("active" | "reloading")),
-            enabled: value("UnitFileState").is_some_and(is_enabled),
-        })
+        Ok(shown.into_iter().map(of).collect())
     }
 
     /// Whether the unit (with its suffix) has a file, so that it can be started at all.
@@ -184,6 +201,10 @@ impl Host {
             .await;
         Err(not_started(unit, &output, journal.ok().as_ref()))
     }
+}
+
+fn is_active(state: &str) -> bool {
+    matches!(state, "active" | "reloading")
 }
 
 /// Static, generated, alias and indirect units need no enabling.
@@ -281,14 +302,15 @@ mod tests {
     async fn all_units_are_asked_for_in_one_call() {
         let tree = Tree::new();
         tree.file("/etc/os-release", "ID=debian\nVERSION_ID=\"12\"\n");
-        // bootstrap, docker, the agent, the timer; then the SSM agent's and cron.
+        // bootstrap, its repairs, docker, the agent, the tick's timer; then the SSM agent's and cron.
         tree.tool(
             "systemctl",
             r"[ $1 = is-enabled ] && echo enabled
             [ $1 = is-active ] && echo inactive && exit 3
             [ $1 = show ] || exit 0
-            printf 'ActiveState=inactive\nUnitFileState=enabled\n\nActiveState=active\nUnitFileState=disabled\n'
-            shift 4; for unit; do printf '\nActiveState=active\nUnitFileState=enabled\n'; done",
+            printf 'ActiveState=inactive\nUnitFileState=enabled\n\nActiveState=active\nUnitFileState=enabled\n'
+            printf '\nActiveState=active\nUnitFileState=disabled\n'
+            shift 5; for unit; do printf '\nActiveState=active\nUnitFileState=enabled\n'; done",
         );
         let host = &tree.host;
         host.share_looks();
@@ -304,7 +326,7 @@ mod tests {
         assert!(host.unit_enabled("docker.service").await.unwrap());
         let calls = tree.calls();
         assert!(calls[0].starts_with(
-            "systemctl show --property=ActiveState,UnitFileState bootstrap.service docker.service"
+            "systemctl show --property=ActiveState,UnitFileState bootstrap.service bootstrap-repair.timer docker.service"
         ));
         assert_eq!(
             calls[1..],

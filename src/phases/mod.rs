@@ -15,6 +15,7 @@ mod signal;
 mod ssm_agent;
 #[cfg(test)]
 mod testing;
+mod units;
 mod user;
 mod volume;
 

@@ -1,4 +1,4 @@
-//! Phase `preflight`: a machine that can become a node, the unit that converges it at every boot, and the manual.
+//! Phase `preflight`: a machine that can become a node, the units that converge and repair it, and the manual.
 
 use std::os::unix::fs::{MetadataExt, PermissionsExt};
 use std::path::Path;
@@ -8,6 +8,7 @@ use async_trait::async_trait;
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 
 use super::docker::{CONFIG as DAEMON_JSON, data_root};
+use super::units::{self, UNIT_FILE};
 use crate::config::Update;
 use crate::directories::{Directory, RUN, STATE};
 use crate::engine::{Applied, Phase, State};
@@ -33,44 +34,6 @@ const LATER: u64 = 2 * GIB;
 /// installed.
 const CONTAINERD: &str = "/var/lib/containerd";
 const CACHE: &str = "/var/cache";
-
-const UNIT: &str = "bootstrap.service";
-const UNIT_FILE: &str = "/etc/systemd/system/bootstrap.service";
-/// Ends with 4 when a reboot is under way. Its time limit is the run's (`deadline_seconds`). The boot goes on beside it:
-/// of a oneshot, multi-user.target would wait for the end, and cloud-init's last stage behind that.
-/// After a boot only this run can start the container, so it tries again until the cause of a failure is gone; a wrong
-/// config (2) waits for a person.
-///
-/// What it starts has no more rights than itself, and that includes the scripts of any package: they need all that is
-/// not taken away here, or may. `ping` and the like, which have capabilities of their own, would not even start without
-/// them. Rebooting is left to systemd. Also out of question: a mount namespace, in which the volume would be mounted for
-/// nobody else (Protect…, Private…); a choice of devices, since the volume's comes later (`ProtectClock=`, too, makes
-/// one).
-const UNIT_TEXT: &str = "\
-[Unit]
-Description=Bring this machine to the state of a Theta edge node
-After=network-online.target docker.service
-Wants=network-online.target
-StartLimitIntervalSec=0
-
-[Service]
-Type=exec
-ExecStart=/usr/local/bin/bootstrap
-SuccessExitStatus=4
-Restart=on-failure
-RestartSec=5min
-RestartPreventExitStatus=2
-CapabilityBoundingSet=~CAP_AUDIT_CONTROL CAP_AUDIT_READ CAP_BLOCK_SUSPEND CAP_BPF CAP_CHECKPOINT_RESTORE CAP_IPC_LOCK
-CapabilityBoundingSet=~CAP_IPC_OWNER CAP_LEASE CAP_LINUX_IMMUTABLE CAP_MAC_OVERRIDE CAP_NET_BROADCAST CAP_PERFMON
-CapabilityBoundingSet=~CAP_SYSLOG CAP_SYS_BOOT CAP_SYS_NICE CAP_SYS_PACCT CAP_SYS_RAWIO CAP_SYS_TIME CAP_SYS_TTY_CONFIG
-CapabilityBoundingSet=~CAP_WAKE_ALARM
-LockPersonality=yes
-RestrictRealtime=yes
-SystemCallArchitectures=native
-
-[Install]
-WantedBy=multi-user.target
-";
 
 /// Security updates are for set-up, not for every boot.
 const UPDATED: &str = "/var/lib/bootstrap/security-updates-installed";
@@ -160,11 +123,8 @@ impl Phase for Preflight {
         if self.update_due() {
             return Ok(State::Needed("security updates are not installed".into()));
         }
-        if host.read(UNIT_FILE)?.as_deref() != Some(UNIT_TEXT.as_bytes()) {
-            return Ok(State::Needed(format!("{UNIT} is not installed")));
-        }
-        if !host.unit_enabled(UNIT).await? {
-            return Ok(State::Needed(format!("{UNIT} is not enabled")));
+        if let Some(missing) = units::missing(host).await? {
+            return Ok(State::Needed(missing));
         }
         for document in self.documents() {
             if host.read(&document.path)?.as_deref() != Some(&document.text) {
@@ -194,10 +154,7 @@ impl Phase for Preflight {
             host.install_security_updates().await?;
             host.write(UPDATED, b"", Access::mode(0o600))?;
         }
-        if host.write_if_changed(UNIT_FILE, UNIT_TEXT.as_bytes(), Access::mode(0o644))? {
-            host.daemon_reload().await?;
-        }
-        host.enable(UNIT).await?;
+        units::install(host).await?;
         for document in self.documents() {
             host.write_if_changed(&document.path, &document.text, Access::mode(0o644))?;
         }
@@ -342,26 +299,14 @@ mod tests {
         assert!(space("the root disk", 3 * GIB, required(false, true, false)).is_ok());
     }
 
-    #[test]
-    fn the_boot_does_not_wait_for_the_end_of_a_run() {
-        let values = |key: &str| -> Vec<&str> {
-            let lines = UNIT_TEXT.lines();
-            let values = lines.filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
-            values.collect()
-        };
-        // systemd takes it for started once it executes.
-        assert_eq!(values("Type"), ["exec"]);
-        assert_eq!(values("WantedBy"), ["multi-user.target"]);
-        assert_eq!(values("RemainAfterExit"), [""; 0]);
-    }
-
     #[tokio::test]
-    async fn installs_the_unit_without_starting_it_and_then_changes_nothing() {
+    async fn installs_the_units_and_then_changes_nothing() {
         let tree = Tree::new();
         // The check after the first set-up asks for little space, whatever the test machine has.
         tree.file(UNIT_FILE, "older");
         tree.file("/etc/passwd", "root:x:0:0::/root:/bin/sh\n");
         tree.file("/etc/group", "root:x:0:\n");
+        tree.tool("mkfs.ext4", "");
         tree.tool(
             "systemctl",
             "case $1 in is-enabled) if [ -e \"$BOOTSTRAP_ROOT/enabled\" ]; then echo enabled; else echo disabled; exit 1; fi;;
@@ -386,13 +331,17 @@ mod tests {
         phase.apply().await.unwrap();
         assert_eq!(
             tree.calls()[before.len()..],
-            ["systemctl is-enabled bootstrap.service"]
+            [
+                "systemctl is-enabled bootstrap.service",
+                "systemctl is-enabled bootstrap-repair.timer"
+            ]
         );
     }
 
     #[tokio::test]
     async fn security_updates_are_installed_once() {
         let tree = Tree::new();
+        tree.tool("mkfs.ext4", "");
         tree.tool("systemctl", "echo enabled");
         tree.tool("dnf", "exit 0");
         let mut config = config(false);

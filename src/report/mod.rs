@@ -113,6 +113,7 @@ mod sample {
                 result,
                 boot_id: "boot-1".into(),
                 binary_version: "0.1.0 (abc1234)".into(),
+                reason: None,
             }),
             phases,
             reboots: BTreeMap::new(),

@@ -132,12 +132,15 @@ pub fn timeline(journal: &Journal, width: usize, now: Timestamp) -> String {
             }
         });
     }
+    let repaired = run.reason.as_ref();
+    let repaired = repaired.map(|reason| format!("repaired: {reason}\n"));
     format!(
-        "run {}: {}, {} (started {})\n\n{}",
+        "run {}: {}, {} (started {})\n{}\n{}",
         run.id,
         result(run.result),
         lasting(total),
         run.started,
+        repaired.unwrap_or_default(),
         table(&lines, &[1, 2])
     )
 }
@@ -302,10 +305,15 @@ signal         -           -  pending
     fn a_timeline_is_drawn_for_anything() {
         let now = sample::time(10.0);
         assert_eq!(timeline(&Journal::default(), 40, now), "no run yet\n");
-        let empty = sample::journal(RunResult::Running, None, Vec::new());
+        let mut empty = sample::journal(RunResult::Running, None, Vec::new());
         assert_eq!(
             timeline(&empty, 0, now),
             "run run-1: running, 10.0 s (started 2026-03-01T12:00:00Z)\n\nphase  start  time\n"
+        );
+        empty.run.as_mut().unwrap().reason = Some("docker.service is failed".into());
+        assert_eq!(
+            timeline(&empty, 0, now).lines().nth(1),
+            Some("repaired: docker.service is failed")
         );
         // A clock that went backwards, nothing that took any time, a bar at the very end.
         let phases = vec![

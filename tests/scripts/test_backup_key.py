@@ -300,10 +300,11 @@ def test_the_key_that_is_replaced_stays_on_the_volume(node, backup, backup_key):
     assert {file.name: file.read_bytes() for file in kept.iterdir()} == {other.removeprefix("0x"): old}
 
 
-def test_a_start_that_fails_puts_the_old_key_back(node, backup, backup_key):
+@pytest.mark.parametrize("is_repaired", [False, True])
+def test_a_start_that_fails_puts_the_old_key_back(node, backup, backup_key, is_repaired):
     address, _, file = backup
     other, old = node.start()
-    node.set(refuses=[address])
+    node.set(refuses=[address], is_repaired=is_repaired)
     assert reason(backup_key("--restore", str(file), "--replace", other)).splitlines()[-1] == (
         f"the key of {address} was not taken: the container does not start: the wallet password does not open the key on "
         f"the volume (correct the secret). The key of {other} is back in its place, and the node runs with it again"

@@ -115,7 +115,7 @@ fn outcome(row: &Value, device: Option<(&str, &str)>, is_there: bool) -> String 
     let mut lines: Vec<String> = machine
         .calls()
         .iter()
-        .filter(|call| !call.contains("bootstrap.service") && *call != "systemctl daemon-reload")
+        .filter(|call| !call.contains(" bootstrap") && *call != "systemctl daemon-reload")
         .map(|call| masked(&machine, call).replace(APT, "OPTIONS"))
         .collect();
     if ended.code == 1 {

@@ -27,6 +27,7 @@ mod machine;
 mod metrics;
 mod output;
 mod packages;
+mod repair;
 mod rights;
 mod runs;
 mod secret;
@@ -61,6 +62,7 @@ const THEMES: &[&[Test]] = &[
     container::TESTS,
     verify::TESTS,
     metrics::TESTS,
+    repair::TESTS,
     rights::TESTS,
     hostile::TESTS,
     output::TESTS,

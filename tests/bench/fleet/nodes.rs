@@ -162,6 +162,7 @@ async fn set_up(node: &Arc<Node>) -> Outcome {
         binary_version: "fleet".into(),
         deadline: Duration::from_secs(node.config.deadline_seconds),
         jobs: usize::MAX,
+        reason: None,
     };
     let (everything, stop) = (engine.everything(), Stop::default());
     let run = engine.run(&everything, about, &Nowhere, Arc::new(()), &stop);

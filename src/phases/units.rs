@@ -1,0 +1,154 @@
+//! The units that bring the machine to the desired state at every boot, and repair it in between.
+
+use crate::error::Result;
+use crate::host::Host;
+use crate::host::files::Access;
+
+/// Runs at every boot.
+pub(super) const UNIT: &str = "bootstrap.service";
+/// Its file, which is there once a first run has begun.
+pub(super) const UNIT_FILE: &str = "/etc/systemd/system/bootstrap.service";
+/// Starts the repairs.
+pub(super) const REPAIRS: &str = "bootstrap-repair.timer";
+
+/// Ends with 4 when a reboot is under way. Its time limit is the run's (`deadline_seconds`). The boot goes on beside it:
+/// of a oneshot, multi-user.target would wait for the end, and cloud-init's last stage behind that.
+/// After a boot only this run can start the container, so it tries again until the cause of a failure is gone; a wrong
+/// config (2) waits for a person.
+const RUN: &str = "\
+[Unit]
+Description=Bring this machine to the state of a Theta edge node
+After=network-online.target docker.service
+Wants=network-online.target
+StartLimitIntervalSec=0
+
+[Service]
+Type=exec
+ExecStart=/usr/local/bin/bootstrap
+SuccessExitStatus=4
+Restart=on-failure
+RestartSec=5min
+RestartPreventExitStatus=2
+{rights}
+[Install]
+WantedBy=multi-user.target
+";
+
+/// Ends with 3 where a run is at work. systemd's own words of each start would fill its journal.
+const REPAIR: &str = "\
+[Unit]
+Description=Repair what is down of the Theta edge node
+After=bootstrap.service docker.service
+
+[Service]
+Type=oneshot
+ExecStart=/usr/local/bin/bootstrap repair
+SuccessExitStatus=3 4
+SyslogLevel=notice
+LogLevelMax=notice
+{rights}";
+
+/// Where the boot has not come so far in two minutes, [`RUN`] comes first all the same.
+const TIMER: &str = "\
+[Unit]
+Description=Repair what is down of the Theta edge node, every 20 s
+
+[Timer]
+OnBootSec=2min
+OnUnitInactiveSec=20s
+AccuracySec=1s
+
+[Install]
+WantedBy=timers.target
+";
+
+/// What a run starts has no more rights than itself, and that includes the scripts of any package: they need all that is
+/// not taken away here, or may. `ping` and the like, which have capabilities of their own, would not even start without
+/// them. Rebooting is left to systemd. Also out of question: a mount namespace, in which the volume would be mounted for
+/// nobody else (Protect…, Private…); a choice of devices, since the volume's comes later (`ProtectClock=`, too, makes
+/// one).
+const RIGHTS: &str = "\
+CapabilityBoundingSet=~CAP_AUDIT_CONTROL CAP_AUDIT_READ CAP_BLOCK_SUSPEND CAP_BPF CAP_CHECKPOINT_RESTORE CAP_IPC_LOCK
+CapabilityBoundingSet=~CAP_IPC_OWNER CAP_LEASE CAP_LINUX_IMMUTABLE CAP_MAC_OVERRIDE CAP_NET_BROADCAST CAP_PERFMON
+CapabilityBoundingSet=~CAP_SYSLOG CAP_SYS_BOOT CAP_SYS_NICE CAP_SYS_PACCT CAP_SYS_RAWIO CAP_SYS_TIME CAP_SYS_TTY_CONFIG
+CapabilityBoundingSet=~CAP_WAKE_ALARM
+LockPersonality=yes
+RestrictRealtime=yes
+SystemCallArchitectures=native
+";
+
+/// The files, and what they hold.
+fn files() -> [(&'static str, String); 3] {
+    [
+        (UNIT_FILE, RUN),
+        ("/etc/systemd/system/bootstrap-repair.service", REPAIR),
+        ("/etc/systemd/system/bootstrap-repair.timer", TIMER),
+    ]
+    .map(|(file, text)| (file, text.replace("{rights}", RIGHTS)))
+}
+
+/// What is missing of them. A timer that somebody has stopped is none of that: it keeps the node down until the next
+/// boot.
+pub(super) async fn missing(host: &Host) -> Result<Option<String>> {
+    for (file, text) in files() {
+        if host.read(file)?.as_deref() != Some(text.as_bytes()) {
+            let name = file.rsplit('/').next().unwrap_or(file);
+            return Ok(Some(format!("{name} is not installed")));
+        }
+    }
+    for name in [UNIT, REPAIRS] {
+        if !host.unit_enabled(name).await? {
+            return Ok(Some(format!("{name} is not enabled")));
+        }
+    }
+    Ok(None)
+}
+
+/// Installs and enables them, and starts the timer where that is news. The service itself starts at the next boot: a run
+/// is at work already.
+pub(super) async fn install(host: &Host) -> Result<()> {
+    let mut is_news = false;
+    for (file, text) in files() {
+        is_news |= host.write_if_changed(file, text.as_bytes(), Access::mode(0o644))?;
+    }
+    if is_news {
+        host.daemon_reload().await?;
+    }
+    host.enable(UNIT).await?;
+    if is_news || !host.unit_enabled(REPAIRS).await? {
+        // Started first: what is enabled counts as done.
+        host.start_unit(REPAIRS).await?;
+        host.enable(REPAIRS).await?;
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn values<'a>(text: &'a str, key: &str) -> Vec<&'a str> {
+        let lines = text.lines();
+        let values = lines.filter_map(|line| line.strip_prefix(key)?.strip_prefix('='));
+        values.collect()
+    }
+
+    #[test]
+    fn the_boot_does_not_wait_for_the_end_of_a_run() {
+        // systemd takes it for started once it executes.
+        assert_eq!(values(RUN, "Type"), ["exec"]);
+        assert_eq!(values(RUN, "WantedBy"), ["multi-user.target"]);
+        assert_eq!(values(RUN, "RemainAfterExit"), [""; 0]);
+    }
+
+    #[test]
+    fn a_repair_may_do_what_a_run_may() {
+        let rights = |file: usize| {
+            let files = files();
+            let (_, text) = &files[file];
+            values(text, "CapabilityBoundingSet").join(" ")
+        };
+        assert_eq!(rights(0), rights(1));
+        assert!(rights(0).contains("CAP_SYS_BOOT"));
+    }
+}

@@ -1,0 +1,138 @@
+//! What has gone wrong with a node that was set up, and whether it may be repaired now. Looks are cheap: they come every
+//! 20 seconds, and ask none of the phases.
+
+mod limits;
+
+use serde::{Deserialize, Serialize};
+
+pub use limits::Repairs;
+
+use crate::config::Schedule;
+use crate::edge::Spec;
+use crate::edge::container::find;
+use crate::engine::Journal;
+use crate::engine::journal::{RunResult, Status};
+use crate::error::Result;
+use crate::health::TIMER;
+use crate::host::Host;
+use crate::node::Node;
+
+const DOCKER: &str = "docker.service";
+
+/// A run that failed is left to whoever watches it for so long, in seconds.
+const REST: i64 = 3600;
+
+/// What kind of repair it takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Kind {
+    /// Something that should be there is not.
+    Down,
+    /// A run has left something undone.
+    Unfinished,
+}
+
+/// What is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Fault {
+    /// Which of the limits counts.
+    pub kind: Kind,
+    /// In one line, for a person.
+    pub reason: String,
+}
+
+/// Looks for a fault, by what the runs so far have made of the machine. One that is being set up for the first time, or
+/// never was, has none: whoever started that sees to it.
+pub async fn look(node: &Node, journal: &Journal, now: i64) -> Result<Option<Fault>> {
+    let fault = |kind, reason| Ok(Some(Fault { kind, reason }));
+    if was_set_up(journal) {
+        let down = down(node).await?;
+        if !down.is_empty() {
+            return fault(Kind::Down, down.join("; "));
+        }
+    }
+    match unfinished(journal, now) {
+        // It tries again by itself, more often.
+        Some(reason) if !is_at_work(&node.host, "bootstrap.service").await? => {
+            fault(Kind::Unfinished, reason)
+        }
+        _ => Ok(None),
+    }
+}
+
+/// Whether one of the runs that are known found the container as it should be.
+fn was_set_up(journal: &Journal) -> bool {
+    let last = journal.phases.iter();
+    let earlier = journal.earlier.iter().flat_map(|past| &past.phases);
+    last.chain(earlier)
+        .any(|record| record.name == "container" && record.status == Status::Ok)
+}
+
+/// What the last run has left undone, an hour after it.
+fn unfinished(journal: &Journal, now: i64) -> Option<String> {
+    let run = journal.run.as_ref()?;
+    if run.result == RunResult::Rebooting
+        || now - run.ended.unwrap_or(run.started).as_second() < REST
+    {
+        return None;
+    }
+    if run.result == RunResult::Running {
+        return Some("the last run was cut off".into());
+    }
+    let phases = journal.phases.iter();
+    let undone = phases.filter(|record| matches!(record.status, Status::Failed | Status::Skipped));
+    let names: Vec<&str> = undone.map(|record| record.name.as_str()).collect();
+    (!names.is_empty()).then(|| format!("left undone by the last run: {}", names.join(", ")))
+}
+
+async fn is_at_work(host: &Host, unit: &str) -> Result<bool> {
+    let states = host.unit_states(&[unit]).await?;
+    Ok(states
+        .iter()
+        .all(|state| state != "inactive" && state != "failed"))
+}
+
+/// What is down of the node.
+async fn down(node: &Node) -> Result<Vec<String>> {
+    let Node { host, config, .. } = node;
+    let os = host.os()?;
+    let ssm = os.ssm_units.iter().find(|unit| host.unit_exists(unit));
+    let ticker = match config.metrics.schedule {
+        Schedule::Cron => os.cron.1,
+        Schedule::SystemdTimer => TIMER,
+    };
+    let units = [DOCKER, "amazon-cloudwatch-agent.service", ticker];
+    let units: Vec<&str> = units.into_iter().chain(ssm.copied()).collect();
+    let states = host.unit_states(&units).await?;
+    let mut down = Vec::new();
+    let mut docker_runs = false;
+    for (unit, state) in units.iter().zip(states) {
+        // What is on its way up or down is left alone.
+        if state == "inactive" || state == "failed" {
+            down.push(format!("{unit} is {state}"));
+        }
+        docker_runs |= *unit == DOCKER && state == "active";
+    }
+    let mount = &config.volume.mount;
+    if host.mounted_at(mount)?.is_none() {
+        down.push(format!("nothing is mounted at {mount}"));
+    }
+    match Spec::load(host, config)? {
+        Some(spec) if docker_runs => down.extend(container_down(host, &spec.name).await),
+        Some(_) => {}
+        None => down.push("the container spec is gone".into()),
+    }
+    Ok(down)
+}
+
+/// What is wrong with the container. One that Docker starts again by itself is left to it, as is an engine that does not
+/// answer.
+async fn container_down(host: &Host, name: &str) -> Option<String> {
+    match find(host, name).await {
+        Ok(None) => Some(format!("there is no container {name}")),
+        Ok(Some(found)) if ["exited", "dead", "created"].contains(&found.status.as_str()) => Some(
+            format!("{name} is {}, exit code {}", found.status, found.end()),
+        ),
+        _ => None,
+    }
+}
