@@ -7,11 +7,12 @@ import re
 from collections import Counter
 from typing import Any
 
-from theta_edge import stacks
+from theta_edge import twins
 from theta_edge.aws import Aws, Refused
 from theta_edge.command import Problems, warn
 from theta_edge.settings import Place, Settings
 from theta_edge.template import NODE, Template
+from theta_edge.twins import NODE_TAG
 
 # By the instance types' names: quotas count the vCPUs of all running instances of some families together, those on demand
 # and those on spot.
@@ -24,10 +25,6 @@ QUOTAS = [
 # docs.aws.amazon.com/autoscaling/ec2/userguide/key-policy-requirements-EBS-encryption.html
 SERVICE_ROLE = "role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
 GRANTED = "Encrypt Decrypt ReEncryptFrom ReEncryptTo GenerateDataKey GenerateDataKeyWithoutPlaintext DescribeKey CreateGrant"
-
-
-# By which a volume's node is known.
-NODE_TAG = "theta-edge:node"
 
 
 class Checks:
@@ -157,11 +154,11 @@ class Checks:
                 "instance-store"
             )
         if volume:
-            self._existing_volume(volume)
+            self._existing_volume(volume, take_over)
         if snapshot:
             self._snapshot(snapshot, take_over)
 
-    def _existing_volume(self, volume: str) -> None:
+    def _existing_volume(self, volume: str, take_over: bool) -> None:
         try:
             facts = self._first("Volumes", "describe_volumes", VolumeIds=[volume])
         except Refused as refused:
@@ -179,6 +176,8 @@ class Checks:
             )
         elif facts["State"] != "available":
             self.problem(f"{volume} is {facts['State']}")
+        elif not take_over:
+            self._no_twin(volume, [facts], set())
 
     def daily_snapshots(self, node: str) -> None:
         """That they would be made: Data Lifecycle Manager finds the volume by its tag, which one of our own has."""
@@ -213,43 +212,28 @@ class Checks:
                 f"the snapshot {snapshot} needs a volume of {least} GiB, not {size}: say --volume-size {least}"
             )
         if not take_over:
-            self._no_twin(snapshot, facts)
+            try:
+                # A copy from another region names a volume that does not exist here.
+                filters = [{"Name": "volume-id", "Values": [facts["VolumeId"]]}]
+                source = list(self.aws.pages("ec2", "describe_volumes", "Volumes", Filters=filters))
+            except Refused as refused:
+                self.problem(f"the volume of {snapshot} cannot be looked up: {refused}")
+                return
+            self._no_twin(snapshot, source, {twins.wallet_of(facts)})
 
-    def _no_twin(self, snapshot: str, facts: dict[str, Any]) -> None:
-        """A snapshot has a copy of a wallet key. Two nodes must not run one key, so its volume may not be a node's."""
+    def _no_twin(self, copy: str, volumes: list[dict[str, Any]], wallets: set[str]) -> None:
+        """Two nodes must not run one key, so nobody may use what else has it."""
         try:
-            # A copy from another region names a volume that does not exist.
-            having = self._volumes("volume-id", facts["VolumeId"])
-            wallets = [facts.get("Tags", []), *(volume.get("Tags", []) for volume in having)]
-            for address in {tag["Value"] for tags in wallets for tag in tags if tag["Key"] == "theta-edge:wallet"}:
-                having += self._volumes("tag:theta-edge:wallet", address)
-            users = {volume["VolumeId"]: user for volume in having if (user := self._user_of(volume))}
+            for use in twins.uses(self.aws, volumes, wallets):
+                has = f"is the volume of {use.user}" if use.what == copy else (
+                    f"has the wallet key of {use.what}, which {use.user} uses"
+                )
+                self.problem(
+                    f"{copy} {has}: one key must not run twice. Remove that node first (scripts/destroy), or say --take-over "
+                    "if it will never run again"
+                )
         except Refused as refused:
-            self.problem(f"whether another node has the wallet of {snapshot} cannot be looked up: {refused}")
-            return
-        for volume, user in users.items():
-            self.problem(
-                f"{snapshot} has the wallet key of {volume}, which {user} uses: one key must not run twice. Remove that node "
-                "first (scripts/destroy), or say --take-over if it will never run again"
-            )
-
-    def _volumes(self, name: str, value: str) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self.aws.read(
-            "ec2", "describe_volumes", Filters=[{"Name": name, "Values": [value]}]
-        )["Volumes"]
-        return found
-
-    def _user_of(self, volume: dict[str, Any]) -> str:
-        """The instance that has the volume, or the stack whose next instance will have it; empty where there is none."""
-        if volume["State"] == "in-use":
-            return str(volume["Attachments"][0]["InstanceId"])
-        for tag in volume.get("Tags", []):
-            # What cannot be a stack's name was not written by one.
-            if tag["Key"] == NODE_TAG and re.fullmatch("[A-Za-z][A-Za-z0-9-]{0,127}", tag["Value"]):
-                stack = stacks.find(self.aws, tag["Value"])
-                if stack and not stack.left_over:
-                    return f"the stack {stack.name}"
-        return ""
+            self.problem(f"whether another node has the wallet of {copy} cannot be looked up: {refused}")
 
     # The key that encrypts disks where nobody names one: of the root disk in any case.
 

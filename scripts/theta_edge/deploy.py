@@ -32,8 +32,8 @@ until the node is healthy. Nothing is changed unless all checks pass.
                               the instance type; the next one where that zone has no capacity
   --volume-id VOLUME          take over this volume, with the wallet key on it
   --snapshot-id SNAPSHOT      make the volume from this snapshot, with the wallet key in it
-  --take-over                 use the snapshot although a node that still exists has the same wallet key;
-                              that node must never run again
+  --take-over                 use the volume or snapshot although a node that still exists has the same
+                              wallet key; that node must never run again
   --alarm-email ADDRESS       gets the alarms of all nodes of the common stack
   --password-file FILE        the wallet password, 12 to 128 characters
   --keep-failed               leave a node whose set-up failed as it is, to be looked at

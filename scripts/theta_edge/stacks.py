@@ -63,6 +63,16 @@ def find(aws: Aws, name: str) -> Stack | None:
         if "does not exist" in str(refused):
             return None
         raise Failed(f"stack {name} cannot be read: {refused}") from refused
+    return _stack(found)
+
+
+def every(aws: Aws) -> Iterator[Stack]:
+    """Of the region."""
+    for found in aws.pages("cloudformation", "describe_stacks", "Stacks"):
+        yield _stack(found)
+
+
+def _stack(found: dict[str, Any]) -> Stack:
     return Stack(
         found["StackName"],
         found["StackId"],

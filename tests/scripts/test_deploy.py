@@ -446,6 +446,43 @@ def test_a_snapshot_of_a_wallet_that_a_node_still_has_is_refused(aws, binary, pa
     assert made().returncode == 0
 
 
+def test_a_wallet_that_a_stack_in_service_has_is_refused_wherever_it_comes_from(aws, binary):
+    aws.wait_data = NODE
+    deployed.common(aws)
+    deployed.node(aws, "alive")
+    deployed.node(aws, "another", VolumeType="instance-store")
+    ec2 = aws.client("ec2")
+
+    def made(source: str, which: str, *options: str) -> subprocess.CompletedProcess:
+        return deploy(aws, binary, source, which, "--dry-run", *options)
+
+    def twin(copy: str, has: str) -> str:
+        return (
+            f"{copy} {has}: one key must not run twice. Remove that node first (scripts/destroy), or say --take-over if it will "
+            "never run again"
+        )
+
+    # Between two instances nothing has it attached.
+    volume = deployed.output(aws, "alive", "VolumeId")
+    assert problems_of(made("--volume-id", volume)) == [twin(volume, "is the volume of the stack alive")]
+    snapshot = ec2.create_snapshot(VolumeId=volume)["SnapshotId"]
+    uses = f"has the wallet key of {volume}, which the stack alive uses"
+    assert problems_of(made("--snapshot-id", snapshot)) == [twin(snapshot, uses)]
+    assert made("--snapshot-id", snapshot, "--take-over").returncode == 0
+
+    # Whatever its own volume is, a node has said which wallet it runs.
+    copy = data_volume(aws)
+    assert made("--volume-id", copy).returncode == 0
+    ec2.create_tags(Resources=[copy], Tags=[{"Key": "theta-edge:wallet", "Value": ADDRESS.lower()}])
+    assert problems_of(made("--volume-id", copy)) == [
+        twin(copy, f"has the wallet key of {ADDRESS}, which the stack {name} uses") for name in ("alive", "another")
+    ]
+    for name in ("alive", "another"):
+        aws.client("cloudformation").delete_stack(StackName=name)
+    assert made("--volume-id", copy).returncode == 0
+    assert made("--volume-id", volume).returncode == 0
+
+
 def test_daily_snapshots_need_a_volume_that_carries_the_nodes_name(aws, binary, password):
     def asked(*options: str) -> subprocess.CompletedProcess:
         return deploy(
