@@ -5,8 +5,8 @@ use tokio::sync::OnceCell;
 
 use crate::aws::ec2::describe_volume;
 use crate::aws::imds::{Identity, Imds};
-use crate::aws::sdk_config;
 use crate::aws::secrets::wallet_password;
+use crate::aws::{region_of_environment, sdk_config};
 use crate::config::{Config, VolumeKind};
 use crate::error::Result;
 use crate::host::Host;
@@ -84,10 +84,14 @@ impl Node {
         }
     }
 
-    /// The region to work in: the config's, or the instance's own.
+    /// The region to work in: the config's, the environment's, or the instance's own.
     pub async fn region(&self) -> Result<String> {
-        match &self.config.region {
-            Some(region) => Ok(region.clone()),
+        let named = match &self.config.region {
+            Some(region) => Some(region.clone()),
+            None => region_of_environment()?,
+        };
+        match named {
+            Some(region) => Ok(region),
             None => match self.identity().await {
                 Ok(identity) => Ok(identity.region.clone()),
                 // Something else about the instance cannot be told.

@@ -27,6 +27,8 @@ use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use self::imds::Imds;
 pub use self::query::policy as retry_policy;
+use crate::error::{Error, Result};
+use crate::log::printable;
 use crate::retry::Policy;
 
 /// What became of a signal to CloudFormation.
@@ -89,6 +91,22 @@ pub fn sdk_config(region: String, imds: &Imds) -> SdkConfig {
         );
     config.set_endpoint_url(endpoint(""));
     config.build()
+}
+
+/// The region that `AWS_REGION` names, where it is set.
+pub fn region_of_environment() -> Result<Option<String>> {
+    let region = std::env::var("AWS_REGION").unwrap_or_default();
+    match region.as_str() {
+        "" => Ok(None),
+        known if imds::is_region(known) => Ok(Some(region)),
+        unknown => Err(Error::new(
+            format!(
+                "AWS_REGION is not the name of a region: {}",
+                printable(unknown)
+            ),
+            "set it to the node's region, such as us-east-1, or unset it",
+        )),
+    }
 }
 
 /// Each service's own endpoint, as the environment has it.

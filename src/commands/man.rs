@@ -65,14 +65,18 @@ const FILES: [(&str, &str); 7] = [
     ("/data/", "The data volume, which holds the wallet key."),
 ];
 
-const ENVIRONMENT: [(&str, &str); 6] = [
+const ENVIRONMENT: [(&str, &str); 7] = [
     (
         "BOOTSTRAP_CONFIG",
         "The config file, where --config names none.",
     ),
     (
         "AWS_REGION",
-        "The region, where neither the config nor the metadata service is to decide.",
+        "The region, if the config names none; without it, the instance's own.",
+    ),
+    (
+        "AWS_ACCESS_KEY_ID, AWS_SECRET_ACCESS_KEY, AWS_SESSION_TOKEN",
+        "Credentials to use instead of those of the instance's role.",
     ),
     (
         "AWS_ENDPOINT_URL",

@@ -13,7 +13,7 @@ pub use problem::{Problem, render};
 #[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
-    /// AWS region; the instance's own region where absent.
+    /// AWS region; where absent, that of `AWS_REGION`, else the instance's own.
     pub region: Option<String>,
     /// The CloudFormation stack that waits for this node; nothing is signalled where absent.
     pub stack: Option<Stack>,
