@@ -8,7 +8,6 @@ to anyone. What runs on the node is scripts/key-on-node.py.
 from __future__ import annotations
 
 import base64
-import json
 import os
 import shlex
 import shutil
@@ -22,12 +21,13 @@ from getpass import getpass
 from pathlib import Path
 from typing import Any
 
-from theta_edge import ssm
+from theta_edge import ssm, wallets
 from theta_edge.aws import Aws
 from theta_edge.command import COMMON_HELP, REPO, Common, Failed, WrongUsage, options, warn
 from theta_edge.on_node import Program
 from theta_edge.terminal import address as address_in
 from theta_edge.terminal import one_line
+from theta_edge.wallets import Copy, address_of
 
 HELP = f"""\
 Usage: scripts/backup-key [OPTION…]
@@ -40,7 +40,8 @@ the same wallet password: the key can't be used without it.
   --name STACK                the node (default: theta-edge-node)
   --to FILE                   the backup (default: ADDRESS.theta-key); an existing file is never
                               overwritten
-  --restore FILE              the backup to restore
+  --restore FILE              the backup to restore; or the copy that a node has put into the bucket, as
+                              s3://BUCKET/wallets/STACK/ADDRESS/FILE, which needs no passphrase
   --replace ADDRESS           with --restore: the key of this address may be put aside; it stays on the
                               volume
   --passphrase-file FILE      its first line is the passphrase (default: ask for it)
@@ -48,6 +49,7 @@ the same wallet password: the key can't be used without it.
 Never run one key on two machines: stop the old node before you restore its key on a new one.
 """
 
+S3 = "s3://"
 PROGRAM = REPO / "scripts/key-on-node.py"
 # A wallet password has as many; whoever finds the file can try passphrases as fast as he likes.
 SHORTEST = 12
@@ -58,6 +60,11 @@ CIPHER = "enc -aes-256-cbc -md sha256 -pbkdf2 -iter 600000 -pass".split()
 
 
 # The key in the clear.
+
+
+def need_openssl() -> None:
+    if not shutil.which("openssl"):
+        raise Failed("openssl is missing: install it, or run this in AWS CloudShell")
 
 
 def _openssl(*words: str, given: bytes = b"", inherit: tuple[int, ...] = ()) -> bytes | None:
@@ -75,15 +82,6 @@ def _with_passphrase(passphrase: str, given: bytes, *words: str) -> bytes | None
         return _openssl(*CIPHER, f"fd:{theirs}", *words, given=given, inherit=(theirs,))
     finally:
         os.close(theirs)
-
-
-def _address_of(key: bytes | None) -> str:
-    """The address that a key file says of itself; nothing where it is no key."""
-    try:
-        digits = json.loads(key or b"")["address"].lower()
-        return address_in("0x" + (digits[2:] if digits.startswith("0x") else digits))
-    except (ValueError, TypeError, KeyError, AttributeError):
-        return ""
 
 
 def _ask_passphrase(file: str, twice: bool) -> str:
@@ -171,7 +169,7 @@ def _backup(aws: Aws, name: str, to: str, passphrase_file: str) -> None:
         key = _openssl(
             "cms", "-decrypt", "-binary", "-inform", "DER", "-inkey", pair, "-recip", certificate, given=sent
         )
-    if key is None or _address_of(key) != address:
+    if key is None or address_of(key) != address:
         raise Failed(f"what came from the node is not the key of {address}: nothing was written. Try again")
     _write(key, passphrase, file)
     if not answer.get("answers"):
@@ -205,21 +203,37 @@ def _write(key: bytes, passphrase: str, file: Path) -> None:
 
 
 def _restore(aws: Aws, name: str, file: str, replace: str, passphrase_file: str) -> None:
+    copy = Copy(*file[len(S3) :].split("/", 1)) if file.startswith(S3) and "/" in file[len(S3) :] else None
+    held = wallets.read(aws, copy) if copy else _held(file)
+    node = Node(aws, ssm.node_instance(aws, name))
+    if aws.dry_run:
+        node.ask(RESTORE_SECONDS, "prepare to restore", "prepare", "<address>", replace)
+        node.ask(RESTORE_SECONDS, "restore", "restore", "<address>", replace, "<key pair>", "<key>")
+        return
+    if copy:
+        key: bytes | None = held
+    else:
+        key = _with_passphrase(_ask_passphrase(passphrase_file, twice=False), held, "-d")
+    if key is None or not address_of(key):
+        raise Failed(f"{file} is no key file" if copy else f"the passphrase is wrong, or {file} is damaged")
+    give(node, name, key, replace)
+    print("Never run one key on two machines: no other node may have this one.")
+    print(f"Check it: scripts/verify --name {name}")
+
+
+def _held(file: str) -> bytes:
     try:
         held = Path(file).read_bytes()
     except OSError:
         raise Failed(f"{file} cannot be read") from None
     if not held.startswith(b"Salted__"):
         raise Failed(f"{file} is not a backup that scripts/backup-key has written")
-    node = Node(aws, ssm.node_instance(aws, name))
-    if aws.dry_run:
-        node.ask(RESTORE_SECONDS, "prepare to restore", "prepare", "<address>", replace)
-        node.ask(RESTORE_SECONDS, "restore", "restore", "<address>", replace, "<key pair>", "<key>")
-        return
-    key = _with_passphrase(_ask_passphrase(passphrase_file, twice=False), held, "-d")
-    address = _address_of(key)
-    if key is None or not address:
-        raise Failed(f"the passphrase is wrong, or {file} is damaged")
+    return held
+
+
+def give(node: Node, name: str, key: bytes, replace: str) -> None:
+    """Starts the node with this key, unless it has it; that of `replace` may be put aside for it."""
+    address = address_of(key)
     ready = node.ask(RESTORE_SECONDS, "prepare to restore", "prepare", address, replace)
     if not ready.get("ready"):
         print(f"Node {name} runs with the key of {address} already: there is nothing to do.")
@@ -240,8 +254,6 @@ def _restore(aws: Aws, name: str, file: str, replace: str, passphrase_file: str)
     print(f"Node {name} runs with the key of {address}.")
     if kept := answer.get("kept"):
         print(f"The key of {replace} lies aside on the node's volume, in {one_line(str(kept))}.")
-    print("Never run one key on two machines: no other node may have this one.")
-    print(f"Check it: scripts/verify --name {name}")
 
 
 def main(arguments: list[str]) -> int:
@@ -255,8 +267,7 @@ def main(arguments: list[str]) -> int:
         raise WrongUsage("--replace belongs to --restore")
     if replace and not address_in(replace):
         raise WrongUsage(f"--replace takes an address, 0x and 40 hex digits, not {replace}")
-    if not shutil.which("openssl"):
-        raise Failed("openssl is missing: install it, or run this in AWS CloudShell")
+    need_openssl()
     aws = Aws(shared)
     if file:
         _restore(aws, given["--name"], file, replace, given["--passphrase-file"])

@@ -177,7 +177,7 @@ class Checks:
         elif facts["State"] != "available":
             self.problem(f"{volume} is {facts['State']}")
         elif not take_over:
-            self._no_twin(volume, [facts], set())
+            self.no_twin(volume, [facts], set())
 
     def daily_snapshots(self, node: str) -> None:
         """That they would be made: Data Lifecycle Manager finds the volume by its tag, which one of our own has."""
@@ -219,12 +219,14 @@ class Checks:
             except Refused as refused:
                 self.problem(f"the volume of {snapshot} cannot be looked up: {refused}")
                 return
-            self._no_twin(snapshot, source, {twins.wallet_of(facts)})
+            self.no_twin(snapshot, source, {twins.wallet_of(facts)})
 
-    def _no_twin(self, copy: str, volumes: list[dict[str, Any]], wallets: set[str]) -> None:
+    def no_twin(
+        self, copy: str, volumes: list[dict[str, Any]], wallets: set[str], where: Aws | None = None
+    ) -> None:
         """Two nodes must not run one key, so nobody may use what else has it."""
         try:
-            for use in twins.uses(self.aws, volumes, wallets):
+            for use in twins.uses(where or self.aws, volumes, wallets):
                 has = f"is the volume of {use.user}" if use.what == copy else (
                     f"has the wallet key of {use.what}, which {use.user} uses"
                 )
@@ -309,10 +311,20 @@ class Checks:
         if zones is not None:
             self._offer(zones, self.value["AvailabilityZone"], "where the volume is")
 
-    def place(self) -> None:
-        """VPC, subnet and zone: what was not set is chosen."""
+    def place(self, wanted: str = "") -> None:
+        """VPC, subnet and zone: what was not set is chosen; the zone is `wanted` where one is."""
         zones = self._zones()
         if zones is None:
+            return
+        if wanted:
+            self._offer(zones, wanted, "which --zone names")
+        elsewhere = self.zone_of_volume not in ("", wanted or self.zone_of_volume)
+        if elsewhere:
+            self.problem(
+                f"{self.settings.given['VolumeId']} is in {self.zone_of_volume}, not in {wanted}: a volume can be attached in its "
+                "own zone only"
+            )
+        if elsewhere or (wanted and wanted not in zones):
             return
         if subnet := self.settings.given.get("SubnetId"):
             self._subnet(subnet, zones)
@@ -331,14 +343,16 @@ class Checks:
         # One of each zone.
         first = dict(reversed(public))
         places = [
-            Place(zone, first[zone]) for zone in sorted(first) if zone in zones and self.zone_of_volume in ("", zone)
+            Place(zone, first[zone])
+            for zone in sorted(first)
+            if zone in zones and self.zone_of_volume in ("", zone) and wanted in ("", zone)
         ]
         if places:
             self.settings.move(places[0])
             self.other_places = places[1:]
             return
         self.problem(
-            f"{vpc} has no public subnet in {self.zone_of_volume or f'a zone that offers {self.type}'}: "
+            f"{vpc} has no public subnet in {self.zone_of_volume or wanted or f'a zone that offers {self.type}'}: "
             f"make one, or say --subnet; {self.type} is offered in {self._listed(zones)}"
         )
 

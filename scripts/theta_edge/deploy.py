@@ -7,7 +7,7 @@ import sys
 from dataclasses import dataclass, field
 from typing import Any
 
-from theta_edge import artifacts, common_stack, fleets, guards, settings, stacks, summary
+from theta_edge import artifacts, backup_key, common_stack, fleets, guards, settings, stacks, summary, wallets
 from theta_edge.artifacts import Binary
 from theta_edge.aws import Aws, Refused
 from theta_edge.checks import Checks
@@ -16,6 +16,7 @@ from theta_edge.launches import Launches
 from theta_edge.settings import Place, Settings
 from theta_edge.stacks import Stack
 from theta_edge.template import FLEET, NODE, Template
+from theta_edge.wallets import Copy
 
 HELP = f"""\
 Usage: scripts/deploy [OPTION…]
@@ -30,10 +31,14 @@ until the node is healthy. Nothing is changed unless all checks pass.
 {artifacts.HELP}\
   --vpc VPC, --subnet SUBNET  default: the default VPC, and its first public subnet in a zone that has
                               the instance type; the next one where that zone has no capacity
+  --zone ZONE                 the first public subnet in this one
   --volume-id VOLUME          take over this volume, with the wallet key on it
   --snapshot-id SNAPSHOT      make the volume from this snapshot, with the wallet key in it
-  --take-over                 use the volume or snapshot although a node that still exists has the same
-                              wallet key; that node must never run again
+  --restore NODE              make this node again, in any zone or region, from the copy of its wallet key
+                              in the common stack's bucket; NODE/ADDRESS where it has left several
+  --from-region REGION        the one that the copy is in (default: --region)
+  --take-over                 use the volume, snapshot or copy although a node that still exists has the
+                              same wallet key; that node must never run again
   --alarm-email ADDRESS       gets the alarms of all nodes of the common stack
   --password-file FILE        the wallet password, 12 to 128 characters
   --keep-failed               leave a node whose set-up failed as it is, to be looked at
@@ -58,6 +63,9 @@ class Wanted:
     binary: Binary = field(default_factory=Binary)
     alarm_email: str = ""
     password_file: str = ""
+    zone: str = ""
+    restore: str = ""
+    from_region: str = ""
     take_over: bool = False
     keep_failed: bool = False
     yes: bool = False
@@ -66,7 +74,8 @@ class Wanted:
 
 def _parse(arguments: list[str], shared: Common) -> Wanted:
     wanted = Wanted()
-    own = ["--name", "--common", "--binary", "--binary-sha256", "--alarm-email", "--password-file"]
+    own = ["--name", "--common", "--binary", "--binary-sha256", "--alarm-email", "--password-file", "--zone"]
+    own += ["--restore", "--from-region"]
     for option, value in options(
         arguments, shared, [*own, *settings.VALUED], ["--take-over", "--keep-failed", "--yes", *settings.FLAGS]
     ):
@@ -78,7 +87,14 @@ def _parse(arguments: list[str], shared: Common) -> Wanted:
             setattr(wanted, option[2:].replace("-", "_"), value if option in own else True)
     if wanted.password_file and wanted.settings.given.get("SecretArn"):
         raise WrongUsage("--password-file and --secret-arn are two places for one password: give one of them")
-    wanted.name = wanted.name or ("theta-edge-fleet" if wanted.settings.nodes else "theta-edge-node")
+    given = wanted.settings.given
+    if wanted.restore and (wanted.settings.nodes or given.get("VolumeId") or given.get("SnapshotId")):
+        raise WrongUsage("--restore makes one node, with a new volume: leave out --nodes, --volume-id and --snapshot-id")
+    if wanted.from_region and not wanted.restore:
+        raise WrongUsage("--from-region belongs to --restore")
+    if wanted.zone and given.get("SubnetId"):
+        raise WrongUsage("--zone and --subnet both say where: give one of them")
+    wanted.name = wanted.name or wanted.restore.split("/")[0] or ("theta-edge-fleet" if wanted.settings.nodes else "theta-edge-node")
     return wanted
 
 
@@ -88,14 +104,18 @@ def main(arguments: list[str]) -> int:
     template = FLEET if wanted.settings.nodes else NODE
     wanted.settings.settle(template)
     aws = Aws(shared)
-    password, common, places = _check(aws, wanted, template)
-    _look_for_volumes(aws, wanted)
+    source = Aws(Common(shared.profile, wanted.from_region, shared.dry_run)) if wanted.from_region else aws
+    password, common, places, copy = _check(aws, wanted, template, source)
+    key = wallets.key_file(source, copy) if copy else b""
+    if not copy:
+        _look_for_volumes(aws, wanted)
     summary.show(
         f"What will be made in {aws.region} (account {aws.account})",
         wanted.name,
         wanted.settings,
         None if common else wanted.common,
         [place.zone for place in places],
+        copy.address if copy else "",
     )
     if not wanted.yes and not aws.dry_run:
         confirm("yes", "Nothing was made yet.")
@@ -103,6 +123,9 @@ def main(arguments: list[str]) -> int:
     _bring_up_common(aws, wanted, common, password)
     del password
     _upload(aws, wanted)
+    if copy:
+        # Where the node would look for it.
+        wallets.put(aws, copy.of(_bucket(aws, wanted), wanted.name), key)
     while True:
         stack_id = _create(aws, wanted, template)
         if aws.dry_run:
@@ -122,16 +145,20 @@ def main(arguments: list[str]) -> int:
         warn(f"{wanted.settings.given['AvailabilityZone']} has no capacity for {wanted.settings.value['InstanceType']} now")
         stacks.delete(aws, rests)
         wanted.settings.move(place)
-    _report(aws, wanted, rests)
+    if copy:
+        _give(aws, wanted, rests, copy, key)
+    _report(aws, wanted, rests, copy.address if copy else rests.address)
     return 0
 
 
 # Looking.
 
 
-def _check(aws: Aws, wanted: Wanted, template: Template) -> tuple[str, Stack | None, list[Place]]:
-    """Everything, before anything is changed. The wallet password, if it is known yet, the common stack, and where else the
-    node could be."""
+def _check(
+    aws: Aws, wanted: Wanted, template: Template, source: Aws
+) -> tuple[str, Stack | None, list[Place], Copy | None]:
+    """Everything, before anything is changed. The wallet password, if it is known yet, the common stack, where else the
+    node could be, and the copy of the wallet key that it gets, which is in the region of `source`."""
     problems = Problems()
     _check_stack(aws, wanted.name, problems)
     wanted.settings.check_values(template, problems)
@@ -145,7 +172,8 @@ def _check(aws: Aws, wanted: Wanted, template: Template) -> tuple[str, Stack | N
     checks.volume()
     checks.sources(wanted.take_over)
     checks.daily_snapshots(wanted.name)
-    checks.place()
+    checks.place(wanted.zone)
+    copy = _find_copy(aws, wanted, source, checks, problems) if wanted.restore else None
     checks.quota(len(wanted.settings.nodes) or 1)
     checks.default_key(new_volumes=True)
     checks.secret()
@@ -161,7 +189,18 @@ def _check(aws: Aws, wanted: Wanted, template: Template) -> tuple[str, Stack | N
         problems.add("there is no terminal to ask at: say --yes")
     problems.report()
     # A fleet keeps what comes up, and a failed node is kept to be looked at.
-    return password, common, [] if wanted.settings.nodes or wanted.keep_failed else checks.other_places
+    alone = bool(wanted.settings.nodes or wanted.keep_failed or wanted.zone)
+    return password, common, [] if alone else checks.other_places, copy
+
+
+def _find_copy(aws: Aws, wanted: Wanted, source: Aws, checks: Checks, problems: Problems) -> Copy | None:
+    backup_key.need_openssl()
+    node, _, wallet = wanted.restore.partition("/")
+    copy = wallets.find(source, wanted.common, node, wallet, problems)
+    if copy and not wanted.take_over:
+        for where in dict.fromkeys((source, aws)):
+            checks.no_twin(copy.name, [], {copy.address}, where)
+    return copy
 
 
 def _is_name(name: str, problems: Problems) -> bool:
@@ -256,6 +295,24 @@ def _upload(aws: Aws, wanted: Wanted) -> None:
         given["VerifyDocument"] = output("VerifyDocument")
 
 
+def _bucket(aws: Aws, wanted: Wanted) -> str:
+    common = stacks.find(aws, wanted.common)
+    return common.outputs.get("Bucket", "") if common else f"<Bucket of {wanted.common}>"
+
+
+def _give(aws: Aws, wanted: Wanted, stack: Stack, copy: Copy, key: bytes) -> None:
+    """The node may have found the key by itself; else it has made one, which it puts aside."""
+    node = backup_key.Node(aws, stacks.instance(aws, stack))
+    try:
+        backup_key.give(node, wanted.name, key, stack.address.lower())
+    except Failed as failed:
+        again = copy.of(_bucket(aws, wanted), wanted.name).name
+        raise Failed(
+            f"{wanted.name} is up, but not with the key of {copy.address}: {failed}\nWhen that is put right:\n"
+            f"  scripts/backup-key --name {wanted.name} --restore {again} --replace {stack.address or 'ADDRESS'}"
+        ) from failed
+
+
 def _create(aws: Aws, wanted: Wanted, template: Template) -> str:
     """The id of the stack that is made; nothing with --dry-run."""
     given = wanted.settings.given
@@ -312,7 +369,7 @@ def _report_failure(aws: Aws, wanted: Wanted, stack_id: str, rests: Stack | None
     raise Failed("\n".join(said) + f"\nBefore the next try:  scripts/destroy --name {wanted.name}")
 
 
-def _report(aws: Aws, wanted: Wanted, stack: Stack) -> None:
+def _report(aws: Aws, wanted: Wanted, stack: Stack, address: str) -> None:
     name, nodes = wanted.name, wanted.settings.nodes
     dashboard = stack.outputs.get("Dashboard", "")
     if nodes:
@@ -328,7 +385,7 @@ Add a node:      scripts/upgrade --name {name} --nodes {",".join(nodes)},another
     volume = stack.outputs.get("VolumeId") or "none: the wallet key is on the instance store, which is empty after a stop"
     print(f"""
 The node {name} is up.
-  address    {stack.address or f"not known yet: scripts/verify --name {name} tells it"}
+  address    {address or f"not known yet: scripts/verify --name {name} tells it"}
   instance   {instance}
   volume     {volume}
   dashboard  {dashboard}

@@ -44,8 +44,9 @@ def costs(settings: Settings) -> str:
     return f"about {cost * count:,.0f} USD a month{each} in us-east-1, without tax and traffic{without}{snapshots}"
 
 
-def show(title: str, name: str, settings: Settings, common: str | None, elsewhere: list[str]) -> None:
-    """Of a deployment. `common` is the common stack that is still to be made; `elsewhere` are other zones."""
+def show(title: str, name: str, settings: Settings, common: str | None, elsewhere: list[str], wallet: str) -> None:
+    """Of a deployment. `common` is the common stack that is still to be made, `elsewhere` are other zones, `wallet` is one
+    that the node gets from its copy."""
     value, given, nodes = settings.value, settings.given, settings.nodes
     lines = []
     if common:
@@ -60,7 +61,8 @@ def show(title: str, name: str, settings: Settings, common: str | None, elsewher
     elif value["VolumeType"] == "instance-store":
         volume = "the instance store: empty after every stop and replacement, and the wallet key gone with it"
     else:
-        source = f" from {given['SnapshotId']}" if given.get("SnapshotId") else ", encrypted, with a new wallet key"
+        key = f"the wallet key of {wallet}" if wallet else "a new wallet key"
+        source = f" from {given['SnapshotId']}" if given.get("SnapshotId") else f", encrypted, with {key}"
         volume = f"{value['VolumeSize']} GiB {value['VolumeType']}{source}"
     lines.append(("volume", volume))
     lines.append(("cost", costs(settings)))

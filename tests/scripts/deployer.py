@@ -57,6 +57,7 @@ CALLS: dict[str, list[tuple[str, str]]] = {
     # An address for the node, which reads with it in the caller's place.
     "s3.GetObject": [("s3:GetObject", OBJECT)],
     "s3.HeadObject": [("s3:GetObject", OBJECT)],
+    "s3.ListObjectsV2": [("s3:ListBucket", BUCKET)],
     "s3.PutObject": [("s3:PutObject", OBJECT)],
     "s3.ListObjectVersions": [("s3:ListBucketVersions", BUCKET)],
     "s3.DeleteObjects": [("s3:DeleteObject", BUCKET + "/any"), ("s3:DeleteObjectVersion", BUCKET + "/any")],
