@@ -8,6 +8,7 @@ use serde_json::json;
 use crate::aws::cloudwatch::{Metric, put_metrics};
 use crate::directories;
 use crate::edge::container::restore_gpu;
+use crate::edge::earnings::{self, Earnings};
 use crate::edge::keys::{self, Keys};
 use crate::edge::processes::{Process, lives};
 use crate::edge::{Spec, wallet};
@@ -153,6 +154,8 @@ async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
     let status = live.status.as_ref().ok();
     progress.observe(status.and_then(|status| status.height), now);
     progress.up = Some(status.is_some());
+    let earnings = earnings::look(host, config, &spec, &live.answers, now);
+    progress.observe_vote(earnings.last_vote);
     let runs = matches!(&live.container, Ok(Some(container)) if container.is_up());
     progress.observe_gpu(live.gpus.as_ref().filter(|_| runs).map(Result::is_ok), now);
 
@@ -165,7 +168,7 @@ async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
             folder.keys != Keys::None && wallet::contradiction(&known, &folder, address).is_none()
         })
     });
-    let mut metrics = measure(&live, progress, now, is_own, &identity);
+    let mut metrics = measure(&live, &earnings, progress, now, is_own, &identity);
     if config.metrics.per_peer {
         let peers: Vec<String> = live
             .peers
@@ -208,6 +211,7 @@ async fn identify(node: &Node, progress: &Progress) -> Result<Identity> {
 /// The values, for the instance, and once more for its Auto Scaling group. `is_own`: the wallet is the node's own.
 fn measure(
     live: &Live,
+    earnings: &Earnings,
     progress: &Progress,
     now: i64,
     is_own: bool,
@@ -236,6 +240,8 @@ fn measure(
         && encoder != Some(false)
         && is_own;
     let container = live.container.as_ref().ok().and_then(Option::as_ref);
+    let jobs = earnings.jobs;
+    let last_job = jobs.and_then(|jobs| jobs.last);
     let flag = |flag: bool| if flag { 1.0 } else { 0.0 };
 
     // CloudWatch takes doubles; heights and counts stay far below 2^53.
@@ -257,6 +263,28 @@ fn measure(
             "edge_restarts",
             container.map(|container| container.restarts as f64),
             "Count",
+        ),
+        ("edge_pending_tfuel", earnings.pending_tfuel, "None"),
+        ("edge_jobs_done", jobs.map(|jobs| jobs.done as f64), "Count"),
+        (
+            "edge_jobs_failed",
+            jobs.map(|jobs| jobs.failed as f64),
+            "Count",
+        ),
+        (
+            "edge_jobs_failed_in_a_row",
+            jobs.map(|jobs| jobs.failed_in_a_row as f64),
+            "Count",
+        ),
+        (
+            "edge_job_age_seconds",
+            last_job.map(|last| (now - last).max(0) as f64),
+            "Seconds",
+        ),
+        (
+            "edge_vote_age_seconds",
+            progress.vote_age(now).map(|age| age as f64),
+            "Seconds",
         ),
     ];
     let instance = ("InstanceId".to_owned(), identity.instance.clone());
@@ -318,6 +346,7 @@ fn lock(host: &Host) -> Result<Option<Lock>> {
 mod tests {
     use super::*;
     use crate::edge::container::Container;
+    use crate::edge::earnings::Jobs;
     use crate::edge::processes::{Answer, Question};
     use crate::edge::rpc::{Fault, Status};
     use crate::host::testing::Tree;
@@ -327,6 +356,8 @@ mod tests {
             process,
             method: "m".into(),
             params: serde_json::Value::Null,
+            pending_tfuel: None,
+            jobs: None,
         };
         Answer { question, said }
     }
@@ -365,7 +396,8 @@ mod tests {
             height_moved_at: Some(1_000 - age),
             ..Progress::default()
         };
-        measure(live, &progress, 1_000, true, &identity(None))
+        let nothing = Earnings::default();
+        measure(live, &nothing, &progress, 1_000, true, &identity(None))
             .iter()
             .map(|metric| format!("{}={}", metric.name, metric.value))
             .collect()
@@ -387,6 +419,58 @@ mod tests {
                 "edge_restarts=2"
             ]
         );
+    }
+
+    #[test]
+    fn what_a_node_earns_is_published_as_far_as_it_tells() {
+        let progress = Progress {
+            last_vote: Some(400),
+            ..Progress::default()
+        };
+        let published = |earnings: &Earnings, progress: &Progress| -> Vec<String> {
+            measure(&good(), earnings, progress, 1_000, true, &identity(None))
+                .iter()
+                .map(|metric| format!("{}={} {}", metric.name, metric.value, metric.unit))
+                .skip_while(|metric| !metric.starts_with("edge_restarts"))
+                .skip(1)
+                .collect()
+        };
+        let jobs = Jobs {
+            done: 0,
+            failed: 4,
+            failed_in_a_row: 3,
+            last: Some(940),
+        };
+        let all = Earnings {
+            pending_tfuel: Some(0.25),
+            jobs: Some(jobs),
+            last_vote: None,
+        };
+        assert_eq!(
+            published(&all, &progress),
+            [
+                "edge_pending_tfuel=0.25 None",
+                "edge_jobs_done=0 Count",
+                "edge_jobs_failed=4 Count",
+                "edge_jobs_failed_in_a_row=3 Count",
+                "edge_job_age_seconds=60 Seconds",
+                "edge_vote_age_seconds=600 Seconds"
+            ]
+        );
+        let idle = Earnings {
+            jobs: Some(Jobs::default()),
+            ..Earnings::default()
+        };
+        assert_eq!(
+            published(&idle, &Progress::default()),
+            [
+                "edge_jobs_done=0 Count",
+                "edge_jobs_failed=0 Count",
+                "edge_jobs_failed_in_a_row=0 Count"
+            ]
+        );
+        let nothing = published(&Earnings::default(), &Progress::default());
+        assert!(nothing.is_empty(), "{nothing:?}");
     }
 
     #[test]
@@ -442,8 +526,9 @@ mod tests {
     #[test]
     fn the_group_gets_a_copy_and_peers_only_where_asked() {
         let progress = Progress::default();
-        let plain = measure(&good(), &progress, 1, true, &identity(None));
-        let copied = measure(&good(), &progress, 1, true, &identity(Some("group")));
+        let nothing = Earnings::default();
+        let of = |identity| measure(&good(), &nothing, &progress, 1, true, &identity);
+        let (plain, copied) = (of(identity(None)), of(identity(Some("group"))));
         assert_eq!(copied.len(), 2 * plain.len());
         let dimensions = &copied.last().unwrap().dimensions;
         assert_eq!(

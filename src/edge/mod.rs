@@ -1,8 +1,10 @@
-//! The edge node itself: container spec, image, whom it runs as, JSON-RPC client, processes, key folder, log,
+//! The edge node itself: container spec, image, whom it runs as, JSON-RPC client, processes, earnings, key
+//! folder, log,
 //! entrypoint.
 
 pub mod belief;
 pub mod container;
+pub mod earnings;
 pub mod entrypoint;
 pub mod image;
 mod init;

@@ -5,6 +5,7 @@ use std::fmt;
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::earnings::JobList;
 use super::rpc::{Client, Fault};
 use super::spec::Spec;
 use super::trouble;
@@ -58,6 +59,12 @@ pub struct Question {
     pub method: String,
     /// Its parameters.
     pub params: Value,
+    /// Where the answer tells the TFUEL that is not paid yet (a JSON pointer).
+    #[serde(default)]
+    pub pending_tfuel: Option<String>,
+    /// Where it lists jobs.
+    #[serde(default)]
+    pub jobs: Option<JobList>,
 }
 
 /// What it said.
@@ -148,6 +155,8 @@ mod tests {
                 process: Process::Launcher,
                 method: "m".into(),
                 params: Value::Null,
+                pending_tfuel: None,
+                jobs: None,
             },
             said: said.clone().map(|()| Value::Null),
         };

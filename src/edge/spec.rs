@@ -6,6 +6,7 @@ use std::path::{Component, Path};
 
 use serde::Deserialize;
 
+use super::earnings::Vote;
 use super::image::{ImageFacts, reference};
 use super::processes::Question;
 use super::run_as::RunAs;
@@ -45,6 +46,9 @@ pub struct Spec {
     /// The log that a process writes of its own, by the process: a file in the data folder.
     #[serde(default)]
     pub logs: BTreeMap<String, String>,
+    /// Where the last uptime vote is told.
+    #[serde(default)]
+    pub vote: Option<Vote>,
     /// Whether it gets a terminal.
     pub tty: bool,
     /// Seconds to stop in before it is killed.

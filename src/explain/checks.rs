@@ -204,6 +204,27 @@ pub(super) const MEANINGS: &[Meaning] = &[
         remedy: "Nothing; ask again once the node is in sync: bootstrap verify --only node -v",
     },
     Meaning {
+        name: "pending-tfuel",
+        means: "The TFUEL that the node says to have earned and that is not paid yet. Nothing fails where it does not say.",
+        causes: "Payment comes in the first days of a month; an edge image that does not tell it.",
+        remedy: "Nothing. Nobody of Theta asks for your key or password to pay it out.",
+    },
+    Meaning {
+        name: "jobs",
+        means: "How many jobs were done and failed since yesterday, and when the last one ended. It warns where three \
+                fail one after another, and where none came for three days; it never fails.",
+        causes: "The GPU or its driver does not do what a job asks for; the disk is full; or the network has no job for \
+                 this machine, which is nothing that it can mend.",
+        remedy: "docker logs --tail 100 edgelauncher; bootstrap verify --only gpu; bootstrap verify --only volume",
+    },
+    Meaning {
+        name: "uptime-vote",
+        means: "The node's log tells of a vote for its uptime within the last hour; votes follow checkpoints, every ten \
+                minutes or so. It warns, and never fails; it is skipped where the log tells of none.",
+        causes: "The node is not staked, or no longer; it does not follow the chain; its log says it in other words.",
+        remedy: "bootstrap verify --only node; look whether the stake still stands.",
+    },
+    Meaning {
         name: "signal",
         means: "The last phase: the node is healthy or syncing, and CloudFormation has heard of it.",
         causes: "The node did not become healthy before the phase's deadline; the wait handle or SignalResource cannot be reached.",

@@ -21,6 +21,15 @@ const START_SECONDS: i64 = 15 * 60;
 /// The node may take this long, in seconds, until it has a height and peers.
 const JOIN_SECONDS: i64 = 30 * 60;
 
+/// So many jobs that fail one after another are no accident (alarm `JobsFailing` has the same).
+const FAILING: u64 = 3;
+
+/// So long without a job, in seconds, is worth a word.
+const IDLE_SECONDS: i64 = 3 * 24 * 3600;
+
+/// Votes follow checkpoints, which come every ten minutes or so.
+const VOTE_SECONDS: i64 = 3600;
+
 /// A tick comes every 60 s; this many seconds without one are a failure.
 const TICK_SECONDS: i64 = 180;
 
@@ -56,6 +65,7 @@ pub const GROUPS: &[(&str, &[&str])] = &[
         "node",
         &["rpc", "launcher", "encoder", "height", "peers", "staking"],
     ),
+    ("earnings", &["pending-tfuel", "jobs", "uptime-vote"]),
     ("metrics", &["cloudwatch-agent", "metrics"]),
 ];
 
@@ -89,6 +99,9 @@ const CHECKS: &[(&str, &[&str])] = &[
     ("peers", &["rpc"]),
     ("metrics", &[]),
     ("staking", &["rpc"]),
+    ("pending-tfuel", &["encoder"]),
+    ("jobs", &["launcher", "encoder"]),
+    ("uptime-vote", &["rpc"]),
 ];
 
 /// Checks whose name is not that of the phase whose check they are.
@@ -155,6 +168,9 @@ pub(super) fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
         ("height", height(facts)),
         ("peers", peers(facts)),
         ("staking", staking(facts)),
+        ("pending-tfuel", pending_tfuel(facts)),
+        ("jobs", jobs(facts)),
+        ("uptime-vote", uptime_vote(facts)),
     ]);
     let place = |name: &str| CHECKS.iter().position(|(known, _)| *known == name);
     findings.sort_by_key(|(name, _)| place(name).unwrap_or(CHECKS.len()));
@@ -602,6 +618,57 @@ fn staking(facts: &Facts) -> Finding {
     }
 }
 
+// Whether it earns is not all in the node's hands: these warn, and never fail.
+
+fn pending_tfuel(facts: &Facts) -> Finding {
+    match facts.edge.earnings.pending_tfuel {
+        Some(pending) => pass(format!("{pending} TFUEL are earned and not paid yet")),
+        None => skip("the node does not say"),
+    }
+}
+
+fn jobs(facts: &Facts) -> Finding {
+    let Some(jobs) = facts.edge.earnings.jobs else {
+        return skip("the node does not say");
+    };
+    let counts = format!(
+        "{} done and {} failed since yesterday",
+        jobs.done, jobs.failed
+    );
+    let idle = jobs.last.map(|last| facts.now.as_second() - last);
+    let runs = running(facts).and_then(|found| found.age(facts.now));
+    match idle.or(runs) {
+        _ if jobs.failed_in_a_row >= FAILING => warn(
+            format!("the last {} failed; {counts}", jobs.failed_in_a_row),
+            "see why: docker logs --tail 100 edgelauncher; then: bootstrap verify --only gpu",
+        ),
+        Some(idle) if idle >= IDLE_SECONDS && runs.is_some_and(|runs| runs >= IDLE_SECONDS) => {
+            warn(
+                format!("none for {}", ago(idle)),
+                "nothing here fails; whether the network has jobs for this machine, its operators tell",
+            )
+        }
+        _ => pass(match idle {
+            Some(idle) => format!("{counts}, the last {} ago", ago(idle)),
+            None => "none yet".into(),
+        }),
+    }
+}
+
+fn uptime_vote(facts: &Facts) -> Finding {
+    let now = facts.now.as_second();
+    let mut known = facts.progress.clone();
+    known.observe_vote(facts.edge.earnings.last_vote);
+    match known.vote_age(now) {
+        None => skip("the node's log tells of none; one that is not staked does not vote"),
+        Some(age) if age >= VOTE_SECONDS => warn(
+            format!("the last {} ago; one is due every ten minutes", ago(age)),
+            "see whether it follows the chain: bootstrap verify --only node; and whether its stake still stands",
+        ),
+        Some(age) => pass(format!("the last {} ago", ago(age))),
+    }
+}
+
 /// Our container, in whatever state.
 fn running(facts: &Facts) -> Option<&Container> {
     let found = facts.edge.live.container.as_ref().ok()?.as_ref()?;
@@ -628,6 +695,7 @@ mod tests {
 
     use super::super::facts::Edge;
     use super::*;
+    use crate::edge::earnings::{Earnings, Jobs};
     use crate::edge::keys::KeyFolder;
     use crate::edge::processes::{Answer, Question};
     use crate::edge::rpc;
@@ -720,6 +788,16 @@ mod tests {
                 trouble: None,
                 log_end: None,
                 last_words: BTreeMap::new(),
+                earnings: Earnings {
+                    pending_tfuel: Some(0.25),
+                    jobs: Some(Jobs {
+                        done: 4,
+                        failed: 1,
+                        failed_in_a_row: 0,
+                        last: Some(NOW - 7200),
+                    }),
+                    last_vote: Some(NOW - 300),
+                },
                 exposed: Some(false),
             },
             scheduled_since: Some(NOW - 3600),
@@ -735,6 +813,8 @@ mod tests {
             process,
             method: "m".into(),
             params: serde_json::Value::Null,
+            pending_tfuel: None,
+            jobs: None,
         };
         Answer { question, said }
     }
@@ -906,6 +986,26 @@ mod tests {
             ("metrics", |f| f.progress.last_success = None, Degraded, "fail: never published"),
             ("metrics", |f| { f.progress.last_success = None; f.scheduled_since = Some(NOW - 20); }, Healthy, "pass: the first tick is due"),
             ("metrics", |f| { f.progress.last_success = Some(NOW - 9000); f.uptime = 90; }, Healthy, "pass: the first tick is due"),
+            ("pending-tfuel", |_| {}, Healthy, "pass: 0.25 TFUEL are earned and not paid yet"),
+            ("pending-tfuel", |f| f.edge.earnings.pending_tfuel = None, Healthy, "skip: the node does not say"),
+            ("jobs", |_| {}, Healthy, "pass: 4 done and 1 failed since yesterday, the last 2 h ago"),
+            ("jobs", |f| f.edge.earnings.jobs = None, Healthy, "skip: the node does not say"),
+            ("jobs", |f| f.edge.earnings.jobs = Some(Jobs::default()), Healthy, "pass: none yet"),
+            ("jobs", |f| f.edge.earnings.jobs.as_mut().unwrap().failed_in_a_row = 2, Healthy, "pass: 4 done and 1 failed since yesterday, the last 2 h ago"),
+            ("jobs", |f| f.edge.earnings.jobs.as_mut().unwrap().failed_in_a_row = 3, Healthy, "warn: the last 3 failed; 4 done and 1 failed since yesterday"),
+            ("jobs", |f| {
+                f.edge.earnings.jobs.as_mut().unwrap().last = Some(NOW - 4 * 86_400);
+                container(f).started = since(5 * 86_400);
+            }, Healthy, "warn: none for 96 h"),
+            ("jobs", |f| f.edge.earnings.jobs.as_mut().unwrap().last = Some(NOW - 4 * 86_400), Healthy, "pass: 4 done and 1 failed since yesterday, the last 96 h ago"),
+            ("uptime-vote", |_| {}, Healthy, "pass: the last 5 min ago"),
+            ("uptime-vote", |f| { f.edge.earnings.last_vote = None; f.progress.last_vote = Some(NOW - 7200); }, Healthy, "warn: the last 2 h ago; one is due every ten minutes"),
+            ("uptime-vote", |f| f.edge.earnings.last_vote = None, Healthy, "skip: the node's log tells of none; one that is not staked does not vote"),
+            ("uptime-vote", |f| f.edge.live.status = Err(Fault::Refused), Unhealthy, "pass: the last 5 min ago"),
+            ("jobs", |f| {
+                dies(f, Process::Encoder);
+                f.edge.earnings.jobs.as_mut().unwrap().failed_in_a_row = 3;
+            }, Degraded, "skip: because of encoder"),
             ("staking", |f| f.edge.summary = None, Healthy, "skip: the node returns no summary"),
         ];
         for (name, spoil, verdict, detail) in table {

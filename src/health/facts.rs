@@ -12,6 +12,7 @@ use super::probes::{Live, live};
 use super::progress::Progress;
 use super::{CRON_FILE, TIMER_FILE};
 use crate::config::{Config, Schedule, VolumeKind};
+use crate::edge::earnings::{self, Earnings};
 use crate::edge::keys::{self, KeyFolder};
 use crate::edge::processes::{self, Process};
 use crate::edge::rpc::{Client, Fault};
@@ -146,6 +147,8 @@ pub(super) struct Edge {
     pub log_end: Option<String>,
     /// What the logs of the processes that do not answer last said, by process.
     pub last_words: BTreeMap<&'static str, String>,
+    /// What the node earns.
+    pub earnings: Earnings,
     /// Whether `docker inspect` shows the password; `None` where there is none to look for.
     pub exposed: Option<bool>,
 }
@@ -168,6 +171,7 @@ async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Prog
                 trouble: None,
                 log_end: None,
                 last_words: BTreeMap::new(),
+                earnings: Earnings::default(),
                 exposed: None,
             };
         }
@@ -195,7 +199,9 @@ async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Prog
     );
     let password = trouble::password(host);
     let found = live.container.as_ref().ok().and_then(Option::as_ref);
+    let now = Timestamp::now().as_second();
     Edge {
+        earnings: earnings::look(host, config, spec, &live.answers, now),
         last_words: last_words(host, config, spec, &live, password.as_ref()),
         next_height,
         version,

@@ -40,6 +40,8 @@ pub struct Progress {
     pub gpu_lost_at: Option<i64>,
     /// When a tick last restarted the container because of that.
     pub gpu_restarted_at: Option<i64>,
+    /// When the node last voted for its uptime; its log, where that stands, is cut from time to time.
+    pub last_vote: Option<i64>,
     /// Who the instance is; asked again after a reboot.
     pub identity: Option<Identity>,
     /// The day (since 1970) of the next.
@@ -127,6 +129,17 @@ impl Progress {
         })
     }
 
+    /// Takes in when the log says that the node last voted; what is known already stays known.
+    pub fn observe_vote(&mut self, vote: Option<i64>) {
+        self.last_vote = self.last_vote.max(vote);
+    }
+
+    /// Seconds since the node last voted; a clock that jumps makes that unknown.
+    pub fn vote_age(&self, now: i64) -> Option<i64> {
+        let age = now - self.last_vote?;
+        (-60..=ABSURD_SECONDS).contains(&age).then_some(age.max(0))
+    }
+
     /// Seconds since the height last moved.
     pub fn height_age(&self, now: i64) -> Option<i64> {
         self.height_moved_at.map(|moved_at| (now - moved_at).max(0))
@@ -149,6 +162,19 @@ mod tests {
         assert_eq!(progress.admit_peers(&tick(300), 40), Vec::<String>::new());
         assert_eq!(progress.admit_peers(&tick(0), 50).len(), 150);
         assert_eq!(progress.admit_peers(&tick(300), 24 * 3600).len(), 150);
+    }
+
+    #[test]
+    fn a_vote_stays_known_when_its_log_is_cut() {
+        let mut progress = Progress::default();
+        assert_eq!(progress.vote_age(1000), None);
+        progress.observe_vote(Some(1000));
+        progress.observe_vote(None);
+        progress.observe_vote(Some(900));
+        assert_eq!(progress.vote_age(1600), Some(600));
+        assert_eq!(progress.vote_age(990), Some(0));
+        assert_eq!(progress.vote_age(100), None, "the clock was set back");
+        assert_eq!(progress.vote_age(1000 + ABSURD_SECONDS + 1), None);
     }
 
     fn after(seen: &[(Option<u64>, i64)]) -> Progress {

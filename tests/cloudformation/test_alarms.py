@@ -16,6 +16,9 @@ ALARMS = {
     "HeightStalled": ("CWAgent", "edge_height_age_seconds", "Minimum", "GreaterThanThreshold", 900, 3, "notBreaching"),
     "NoPeers": ("CWAgent", "edge_peers", "Maximum", "LessThanThreshold", 1, 15, "notBreaching"),
     "GpuLost": ("CWAgent", "edge_gpu_visible", "Maximum", "LessThanThreshold", 1, 5, "notBreaching"),
+    "JobsFailing": (
+        "CWAgent", "edge_jobs_failed_in_a_row", "Minimum", "GreaterThanOrEqualToThreshold", 3, 5, "notBreaching",
+    ),
     "DataDiskFull": ("CWAgent", "disk_used_percent", "Maximum", "GreaterThanThreshold", 90, 5, "notBreaching"),
     "RootDiskFull": ("CWAgent", "disk_used_percent", "Maximum", "GreaterThanThreshold", 90, 5, "notBreaching"),
     "InstanceImpaired": (

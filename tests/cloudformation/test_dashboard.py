@@ -148,13 +148,32 @@ def test_an_idle_volume_has_no_latency(node, variant, measured):
 
 def test_health_is_shown(any_node):
     health = by_title(any_node)["Health (1 is good)"]
-    assert [line.metric for line in health.lines] == ["edge_up", "edge_healthy"]
+    assert [line.metric for line in health.lines] == [
+        "edge_up", "edge_healthy", "edge_launcher_up", "edge_encoder_up",
+    ]  # fmt: skip
     # A minute that was bad must not vanish in a larger period.
     assert (health.properties["stat"], health.properties["yAxis"]) == ("Minimum", {"left": {"min": 0, "max": 1}})
     assert [line.metric for line in by_title(any_node)["Seconds since the height moved"].lines] == [
         "edge_height_age_seconds"
     ]
     assert [line.metric for line in by_title(any_node)["Container restarts"].lines] == ["edge_restarts"]
+
+
+def test_what_the_node_earns_is_shown(any_node):
+    shown_by = by_title(any_node)
+    for title, metrics in [
+        ("Pending TFUEL", ["edge_pending_tfuel"]),
+        ("Jobs of the last 24 hours", ["edge_jobs_done", "edge_jobs_failed"]),
+    ]:
+        assert [line.metric for line in shown_by[title].lines] == metrics
+    for title, metric, seconds, label in [
+        ("Hours since the last job", "edge_job_age_seconds", 5400, {"hours": 1.5}),
+        ("Minutes since the last uptime vote", "edge_vote_age_seconds", 90, {"minutes": 1.5}),
+    ]:
+        expression, hidden = shown_by[title].lines
+        assert (hidden.metric, hidden.visible) == (metric, False)
+        inputs = {hidden.options["id"]: seconds}
+        assert {expression.options["label"]: value(expression.expression, inputs, 300)} == label
 
 
 def test_every_alarm_is_shown(any_node):

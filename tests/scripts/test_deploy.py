@@ -522,7 +522,7 @@ def test_on_spot_another_quota_counts_and_the_price_is_a_limit(aws, binary, pass
     ended = deploy(aws, binary, "--password-file", str(password), "--spot", "--dry-run")
     assert ended.returncode == 0, ended.stderr
     assert "  instance      g4dn.xlarge on spot in us-east-1a, or" in ended.stdout
-    assert "  cost          at most 439 USD a month in us-east-1, without tax and traffic: spot costs less\n" in ended.stdout
+    assert "  cost          at most 442 USD a month in us-east-1, without tax and traffic: spot costs less\n" in ended.stdout
     assert given(would_run(ended.stdout)[-1])["Spot"] == "true"
 
 
@@ -757,7 +757,7 @@ def test_what_will_be_made_is_shown_and_nobody_agrees_without_a_terminal(aws, bi
   stack         {NAME}: one node
   instance      g4dn.xlarge in us-east-1a, or without capacity there in us-east-1b, us-east-1c, us-east-1d, us-east-1f
   volume        256 GiB gp3, encrypted, with a new wallet key
-  cost          about 439 USD a month in us-east-1, without tax and traffic
+  cost          about 442 USD a month in us-east-1, without tax and traffic
   time          10 to 30 minutes, most of them for the NVIDIA driver
   for good      the zone, the file system and the wallet password; the volume outlives its stack
 """)

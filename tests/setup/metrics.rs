@@ -11,6 +11,7 @@ use crate::shared::healthy;
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
     ("metrics_publishes_once_each_tick", metrics_publishes_once_each_tick),
+    ("what_a_node_does_not_tell_is_not_published", what_a_node_does_not_tell_is_not_published),
     ("metrics_dry_run_publishes_nothing", metrics_dry_run_publishes_nothing),
     ("two_ticks_at_once_are_one", two_ticks_at_once_are_one),
     ("the_tick_moves_between_cron_and_timer", the_tick_moves_between_cron_and_timer),
@@ -47,6 +48,13 @@ fn metrics_publishes_once_each_tick() {
     let machine = healthy("amazon-linux-2023-gpu");
     machine.aws.state().metadata["meta-data"]["tags"]["instance"]["aws:autoscaling:groupName"] =
         "theta-group".into();
+    let voted = jiff::Timestamp::now().as_second() - 60;
+    machine.write(
+        "/data/edgelauncher/edgecore.log",
+        &format!(
+            "[x]  INFO [uptime miner] Broadcasted vote: EENVote{{Height: 1, CreationTimestamp: {voted}}}\n[x]  INFO [p2p] x\n"
+        ),
+    );
     let log = machine.read("/var/log/bootstrap.log");
     let quiet = machine.run(&["metrics"]).expect(0);
     assert_eq!(quiet.output(), "");
@@ -65,6 +73,12 @@ fn metrics_publishes_once_each_tick() {
         ("edge_encoder_up", Some(1.0)),
         ("edge_gpu_visible", Some(1.0)),
         ("edge_restarts", Some(0.0)),
+        ("edge_pending_tfuel", Some(0.25)),
+        ("edge_jobs_done", Some(2.0)),
+        ("edge_jobs_failed", Some(0.0)),
+        ("edge_jobs_failed_in_a_row", Some(0.0)),
+        ("edge_job_age_seconds", None),
+        ("edge_vote_age_seconds", None),
     ];
     assert_eq!(metrics.len(), 2 * names.len());
     let of = [
@@ -79,6 +93,9 @@ fn metrics_publishes_once_each_tick() {
         );
         match exactly {
             Some(exactly) => assert!((value - exactly).abs() < f64::EPSILON, "{name} {value}"),
+            None if name.ends_with("_seconds") => {
+                assert!((60.0..600.0).contains(value), "{name} {value}");
+            }
             None => assert!(*value > 28_000_000.0, "{name} {value}"),
         }
     }
@@ -118,6 +135,40 @@ fn metrics_publishes_once_each_tick() {
         .iter()
         .find(|line| line["message"] == "the edge node is down");
     assert_eq!(down.unwrap()["level"], "warn");
+}
+
+/// What is not known is not made up: no log, jobs that fail, processes that say nothing.
+fn what_a_node_does_not_tell_is_not_published() {
+    let machine = healthy("debian-12");
+    machine.write(
+        "/var/lib/bootstrap/metrics.json",
+        &json!({"version": 1, "last_vote": jiff::Timestamp::now().as_second() - 60}).to_string(),
+    );
+    machine.node.change(|node| {
+        node.failed_jobs = 3;
+        node.dead = vec!["launcher".into()];
+    });
+    let shown = machine.run(&["metrics", "--dry-run"]).expect(0).json();
+    let value = |wanted: &str| {
+        let mut metrics = shown["metrics"].as_array().unwrap().iter();
+        metrics.find(|metric| metric["name"] == wanted)?["value"].as_f64()
+    };
+    assert_eq!(value("edge_jobs_done"), Some(0.0));
+    assert_eq!(value("edge_jobs_failed_in_a_row"), Some(3.0));
+    assert_eq!(value("edge_launcher_up"), Some(0.0));
+    assert!(value("edge_vote_age_seconds").is_some_and(|age| age >= 60.0));
+    machine
+        .node
+        .change(|node| node.dead = vec!["encoder".into(), "launcher".into()]);
+    let shown = machine.run(&["metrics", "--dry-run"]).expect(0).json();
+    for absent in [
+        "edge_pending_tfuel",
+        "edge_jobs_done",
+        "edge_jobs_failed",
+        "edge_job_age_seconds",
+    ] {
+        assert!(!shown.to_string().contains(absent), "{absent}: {shown:#}");
+    }
 }
 
 fn metrics_dry_run_publishes_nothing() {

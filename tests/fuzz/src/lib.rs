@@ -14,7 +14,9 @@ use serde_json::Value;
 use bootstrap::aws::{ec2, imds, query, xml};
 use bootstrap::config::{Config, render};
 use bootstrap::edge::container::Container;
+use bootstrap::edge::earnings;
 use bootstrap::edge::image::ImageFacts;
+use bootstrap::edge::processes::Answer;
 use bootstrap::edge::run_as::RunAs;
 use bootstrap::edge::{Spec, rpc, trouble};
 use bootstrap::engine::journal::Journal;
@@ -295,6 +297,21 @@ fn json_rpc(data: &[u8]) {
                     .iter()
                     .chain(&status.chain)
                     .for_each(|text| shown(text));
+            }
+            for question in Spec::parse(EDGE, "mainnet")
+                .expect("our own spec")
+                .questions
+            {
+                let said = Ok(result.clone());
+                let told = earnings::told(&[Answer { question, said }], 1_700_000_000);
+                assert!(
+                    told.pending_tfuel
+                        .is_none_or(|tfuel| tfuel >= 0.0 && tfuel.is_finite())
+                );
+                assert!(
+                    told.jobs
+                        .is_none_or(|jobs| jobs.failed_in_a_row <= jobs.failed)
+                );
             }
             if let Ok(peers) = rpc::peers(&result) {
                 assert!(peers.len() <= 1_000);

@@ -30,6 +30,8 @@ pub struct Behaviour {
     pub down: bool,
     /// The processes (`launcher`, `core`, `encoder`) whose calls are.
     pub dead: Vec<String>,
+    /// So many of the encoder's jobs have failed, one after another.
+    pub failed_jobs: usize,
     /// Every call is answered with this.
     pub rubbish: Option<String>,
     /// Every answer comes so late.
@@ -45,6 +47,7 @@ impl Default for Behaviour {
             stalled: false,
             down: false,
             dead: Vec::new(),
+            failed_jobs: 0,
             rubbish: None,
             late: Duration::ZERO,
         }
@@ -53,7 +56,7 @@ impl Default for Behaviour {
 
 impl Behaviour {
     /// Takes over the keys that a JSON object names: `address`, `warmup_seconds`, `peers`, `stalled`, `down`, `dead`,
-    /// `rubbish`, `late_seconds`.
+    /// `failed_jobs`, `rubbish`, `late_seconds`.
     pub fn change(&mut self, with: &Value) {
         if let Some(seconds) = with.get("warmup_seconds").and_then(Value::as_u64) {
             self.warmup_seconds = seconds;
@@ -66,6 +69,9 @@ impl Behaviour {
         }
         if let Some(down) = with.get("down").and_then(Value::as_bool) {
             self.down = down;
+        }
+        if let Some(jobs) = with.get("failed_jobs").and_then(Value::as_u64) {
+            self.failed_jobs = usize::try_from(jobs).unwrap_or(usize::MAX);
         }
         if let Some(dead) = with.get("dead").and_then(Value::as_array) {
             let names = dead.iter().filter_map(Value::as_str);
@@ -227,17 +233,36 @@ fn result(
                 _ => Err((-32000, "Invalid job type".into())),
             }
         }
-        "edgeencoder.GetStatus" => Ok(json!({
-            "status": "ok",
-            "address": format!("0x{}", behaviour.address),
-            "encoder_state": "idle",
-            "pending_tfuel": 0.25,
-            "progress": 0,
-            "recent_jobs": [],
-            "current_time": {},
-        })),
+        "edgeencoder.GetStatus" => {
+            let jobs: Vec<Value> = (0..behaviour.failed_jobs)
+                .map(|n| {
+                    json!({
+                        "id": format!("job_failed_{n}"), "type": "encoding", "is_failed": true, "error": "no codec",
+                        "create_time": at(now - 50), "start_time": at(now - 50), "finish_time": "", "failed_at": at(now - 30),
+                        "reward_tfuelwei": "0",
+                    })
+                })
+                .collect();
+            Ok(json!({
+                "status": "ok",
+                "address": format!("0x{}", behaviour.address),
+                "encoder_state": "idle",
+                "pending_tfuel": 0.25,
+                "progress": 0,
+                "recent_jobs": jobs,
+                "current_time": {},
+            }))
+        }
         _ => Err((-32000, format!("rpc: can't find method \"{method}\""))),
     }
+}
+
+/// The time as the encoder writes it.
+fn at(seconds: u64) -> String {
+    let seconds = i64::try_from(seconds).unwrap_or_default();
+    jiff::Timestamp::from_second(seconds)
+        .unwrap_or_default()
+        .to_string()
 }
 
 #[cfg(test)]
