@@ -6,6 +6,7 @@ pub mod cloudwatch;
 mod credentials;
 pub mod ec2;
 pub mod imds;
+pub mod objects;
 pub mod partition;
 pub mod query;
 mod refusal;

@@ -60,7 +60,7 @@ pub async fn download(
 }
 
 /// Path-style names only where an endpoint is named: `bucket.localhost` seldom resolves.
-fn client(aws: &SdkConfig) -> Client {
+pub(super) fn client(aws: &SdkConfig) -> Client {
     let named = aws.endpoint_url().is_some() || super::endpoint("_S3").is_some();
     let config = Builder::from(aws)
         .force_path_style(named)
@@ -68,6 +68,29 @@ fn client(aws: &SdkConfig) -> Client {
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .build();
     Client::from_conf(config)
+}
+
+/// The bucket's own region, where the answer names another one than `region`.
+pub(super) fn home_of<'a, E>(
+    error: &'a SdkError<E, HttpResponse>,
+    region: &str,
+) -> Option<&'a str> {
+    error
+        .raw_response()
+        .and_then(|response| response.headers().get("x-amz-bucket-region"))
+        .filter(|home| super::imds::is_region(home) && *home != region)
+}
+
+/// Whether S3 says that the bucket is in another region: with 301 without Location, which nothing follows
+/// (aws-sdk-rust#183).
+pub(super) fn is_elsewhere(refusal: &Refusal) -> bool {
+    matches!(refusal.status, 301 | 307)
+        || matches!(
+            refusal.code.as_str(),
+            "PermanentRedirect"
+                | "AuthorizationHeaderMalformed"
+                | "IllegalLocationConstraintException"
+        )
 }
 
 struct Source<'a> {
@@ -278,10 +301,7 @@ impl Piece {
 
 impl Source<'_> {
     fn explain(&self, error: &SdkError<GetObjectError, HttpResponse>) -> (Option<u16>, Error) {
-        let home = error
-            .raw_response()
-            .and_then(|response| response.headers().get("x-amz-bucket-region"))
-            .filter(|home| super::imds::is_region(home) && *home != self.region);
+        let home = home_of(error, self.region);
         match trouble(&format!("the download of {}", self.name), error) {
             Trouble::Refused(refusal) => {
                 let (status, settles) = (refusal.status, refusal.may_settle());
@@ -299,15 +319,7 @@ impl Source<'_> {
             name,
             ..
         } = self;
-        // S3 answers a wrong region with 301 without Location, which nothing follows (aws-sdk-rust#183).
-        let is_elsewhere = matches!(refusal.status, 301 | 307)
-            || matches!(
-                refusal.code.as_str(),
-                "PermanentRedirect"
-                    | "AuthorizationHeaderMalformed"
-                    | "IllegalLocationConstraintException"
-            );
-        if let (true, Some(home)) = (is_elsewhere, home) {
+        if let (true, Some(home)) = (is_elsewhere(&refusal), home) {
             return Error::new(
                 format!("the bucket {bucket} is in {home}, not in {region}"),
                 format!(

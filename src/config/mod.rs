@@ -31,6 +31,8 @@ pub struct Config {
     pub assets: Assets,
     /// The wallet password.
     pub secret: SecretRef,
+    /// Where a copy of the wallet key is kept; none is made where absent.
+    pub wallet_backup: Option<WalletBackup>,
     /// The edge container.
     #[serde(default)]
     pub edge: Edge,
@@ -176,6 +178,16 @@ pub struct Assets {
 pub struct SecretRef {
     /// Secrets Manager ARN (or name).
     pub arn: String,
+}
+
+/// Where a copy of the wallet key is kept, as encrypted as it is.
+#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
+#[serde(deny_unknown_fields)]
+pub struct WalletBackup {
+    /// Bucket name.
+    pub bucket: String,
+    /// What the keys of this node's backups begin with, without the slash behind it.
+    pub prefix: String,
 }
 
 /// The edge container.
@@ -348,6 +360,7 @@ mod tests {
             "assets": {"bucket": "assets", "key": "a/b.tar.gz",
                        "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
             "secret": {"arn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:wallet-AbCdEf"},
+            "wallet_backup": {"bucket": "assets", "prefix": "wallets/edge"},
             "edge": {"network": "testnet", "image": "registry:5000/theta/edge", "tag": "v1.2",
                      "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
                      "rpc_bind": "::1", "run_as": "image"},

@@ -146,6 +146,13 @@ const ID: Kind = Kind::Number {
     most: 60_000,
 };
 
+const BUCKET: Kind = shape(
+    "an S3 bucket name",
+    "theta-edge-assets",
+    r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$",
+)
+.and(|name| !name.contains("..") && name.parse::<IpAddr>().is_err());
+
 /// The file's keys.
 #[rustfmt::skip]
 pub(super) const FIELDS: &[Field] = &[
@@ -177,8 +184,7 @@ pub(super) const FIELDS: &[Field] = &[
         optional("filesystem", Kind::Choice(&["ext4", "xfs"])),
     ])),
     required("assets", Kind::Object(&[
-        required("bucket", shape("an S3 bucket name", "theta-edge-assets", r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$")
-            .and(|name| !name.contains("..") && name.parse::<IpAddr>().is_err())),
+        required("bucket", BUCKET),
         required("key", Kind::Text(shape("an S3 object key without a leading slash", "bootstrap/assets.tar.gz",
             r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$").at_most(1_024))),
         required("sha256", text("a SHA-256 of 64 lower-case hex digits",
@@ -188,6 +194,11 @@ pub(super) const FIELDS: &[Field] = &[
         // Someone may paste the password itself.
         required("arn", shape("a Secrets Manager ARN or secret name", "arn:aws:secretsmanager:us-east-1:123456789012:secret:wallet-AbCdEf",
             r"^(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@!-]+$").at_most(600).private()),
+    ])),
+    optional("wallet_backup", Kind::Object(&[
+        required("bucket", BUCKET),
+        required("prefix", Kind::Text(shape("plain words with slashes between them", "wallets/theta-edge-node",
+            r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$").at_most(512))),
     ])),
     optional("edge", Kind::Object(&[
         optional("network", text("a Theta network's name", "mainnet", r"^[a-z0-9][a-z0-9_-]{0,31}$")),

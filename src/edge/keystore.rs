@@ -14,7 +14,7 @@ use crate::log::printable;
 use crate::secret::Secret;
 
 /// No key file is larger; the ledger's has some 500 bytes.
-const LARGEST_FILE: usize = 64 << 10;
+pub const LARGEST_FILE: usize = 64 << 10;
 /// Memory that a key file may ask for (bytes): twice what geth's and the ledger's standard parameters take.
 const MOST_MEMORY: u64 = 512 << 20;
 /// Work that a key file may ask for, as N·r·p: four times the standard parameters, some seconds.

@@ -2,6 +2,7 @@
 //! folder, log,
 //! entrypoint.
 
+pub mod backup;
 pub mod belief;
 pub mod container;
 pub mod earnings;

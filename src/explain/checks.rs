@@ -124,6 +124,14 @@ pub(super) const MEANINGS: &[Meaning] = &[
                  key back with scripts/backup-key --restore.",
     },
     Meaning {
+        name: "wallet-backup",
+        means: "A copy of the key file, as encrypted as it is, lies in the bucket that the config names, was read back, \
+                and is what is on the volume. Skipped where the config has no wallet_backup. It only ever warns.",
+        causes: "The bucket refused it or could not be reached; the clock is wrong; a backup of the same wallet is there \
+                 with other bytes, for example since the key was encrypted anew. A backup is never overwritten.",
+        remedy: "Do what the check's own hint says, then: sudo bootstrap. By hand: scripts/backup-key.",
+    },
+    Meaning {
         name: "container",
         means: "The edge node's container runs, was made by bootstrap, and does not start again and again.",
         causes: "It was stopped or removed; Docker was killed; the wallet password does not open the key; the node \

@@ -46,7 +46,13 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ("gpu", &["gpu-driver", "gpu-container"]),
     (
         "volume",
-        &["volume", "volume-encrypted", "disk-data", "key"],
+        &[
+            "volume",
+            "volume-encrypted",
+            "disk-data",
+            "key",
+            "wallet-backup",
+        ],
     ),
     (
         "container",
@@ -87,6 +93,7 @@ const CHECKS: &[(&str, &[&str])] = &[
     ("secret", &[]),
     ("cloudwatch-agent", &["assets"]),
     ("key", &["volume"]),
+    ("wallet-backup", &["key"]),
     ("container", &["docker", "image", "volume", "secret"]),
     ("spec", &["container"]),
     ("password", &[]),
@@ -207,6 +214,7 @@ fn of_phases(facts: &Facts) -> Vec<(&'static str, Finding)> {
                 ("boot-service", if is_done { pass(right) } else { finding })
             }
             ("metrics-cron", _) if finding.0 == Status::Pass => ("metrics", metrics(facts)),
+            ("wallet-backup", _) => ("wallet-backup", wallet_backup(facts, finding)),
             ("secret", _) if finding.0 == Status::Pass => ("secret", secret(facts, finding)),
             (_, Some((_, check))) => (*check, finding),
             (phase, None) => (phase, finding),
@@ -279,6 +287,18 @@ fn secret(facts: &Facts, in_memory: Finding) -> Finding {
             error.hint(),
         ),
         _ => in_memory,
+    }
+}
+
+/// A node without a backup is as good a node as one with it, for as long as it has its volume.
+fn wallet_backup(facts: &Facts, said: Finding) -> Finding {
+    match (said, &facts.backup_trouble) {
+        ((Status::Fail, missing, _), Some(trouble)) => warn(
+            format!("{missing}: {}", trouble.reason),
+            format!("{}; then {RUN}", trouble.hint),
+        ),
+        ((Status::Fail, missing, hint), None) => (Status::Warn, missing, hint),
+        (said, _) => said,
     }
 }
 
@@ -695,6 +715,7 @@ mod tests {
 
     use super::super::facts::Edge;
     use super::*;
+    use crate::edge::backup::Trouble;
     use crate::edge::earnings::{Earnings, Jobs};
     use crate::edge::keys::KeyFolder;
     use crate::edge::processes::{Answer, Question};
@@ -705,7 +726,7 @@ mod tests {
     use crate::health::progress::Progress;
     use crate::health::report::{Report, Verdict};
 
-    const PHASES: [&str; 12] = [
+    const PHASES: [&str; 13] = [
         "preflight",
         "ssm-agent",
         "nvidia",
@@ -717,6 +738,7 @@ mod tests {
         "secret",
         "cloudwatch-agent",
         "container",
+        "wallet-backup",
         "metrics-cron",
     ];
     const NOW: i64 = 1_700_000_000;
@@ -759,6 +781,7 @@ mod tests {
                 foreign: Vec::new(),
             }),
             wallet: Some(ADDRESS.into()),
+            backup_trouble: None,
             spec: Ok(Spec::parse(text.as_bytes(), "mainnet").unwrap()),
             edge: Edge {
                 live: Live {
@@ -927,6 +950,16 @@ mod tests {
             ("key", |f| f.keys.as_mut().unwrap().keys = Keys::Unknown("k.json".into()), Healthy, "warn: /data/keys holds k.json, which is not named like a key"),
             ("key", |f| f.keys.as_mut().unwrap().foreign = vec!["/data/keys is owned by uid 0".into()], Unhealthy, "fail: /data/keys is owned by uid 0"),
             ("key", |f| f.keys.as_mut().unwrap().unsafe_modes = vec![("/data/keys has mode 0755".into(), "chmod 700 /data/keys".into())], Healthy, "warn: /data/keys has mode 0755"),
+            ("wallet-backup", |f| says(f, "wallet-backup", Ok(State::NotApplicable("not wanted".into()))), Healthy, "skip: not wanted"),
+            ("wallet-backup", |f| says(f, "wallet-backup", Ok(needed("not backed up"))), Healthy, "warn: not backed up"),
+            ("wallet-backup", |f| {
+                says(f, "wallet-backup", Ok(needed("not backed up")));
+                f.backup_trouble = Some(Trouble { reason: "denied".into(), hint: "allow it".into() });
+            }, Healthy, "warn: not backed up: denied"),
+            ("wallet-backup", |f| {
+                says(f, "wallet-backup", Ok(needed("no key")));
+                f.keys.as_mut().unwrap().keys = Keys::None;
+            }, Unhealthy, "skip: because of key"),
             ("container", |f| f.edge.live.container = Ok(None), Unhealthy, "fail: there is no container"),
             ("container", |f| container(f).spec = None, Unhealthy, "fail: a container of that name exists that bootstrap did not make"),
             ("container", |f| { container(f).status = "exited".into(); f.edge.log_end = Some("its log ends: x".into()); }, Unhealthy, "fail: exited, exit code 0; its log ends: x"),

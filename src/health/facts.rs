@@ -12,6 +12,7 @@ use super::probes::{Live, live};
 use super::progress::Progress;
 use super::{CRON_FILE, TIMER_FILE};
 use crate::config::{Config, Schedule, VolumeKind};
+use crate::edge::backup::{self, Trouble};
 use crate::edge::earnings::{self, Earnings};
 use crate::edge::keys::{self, KeyFolder};
 use crate::edge::processes::{self, Process};
@@ -68,6 +69,8 @@ pub(super) struct Facts {
     pub keys: Answer<KeyFolder>,
     /// Address of the wallet that the node on this disk had before.
     pub wallet: Option<String>,
+    /// Why the wallet key was not backed up when that was tried last.
+    pub backup_trouble: Option<Trouble>,
     /// The container spec.
     pub spec: Answer<Spec>,
     /// The edge node.
@@ -124,6 +127,7 @@ pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
         }),
         spec,
         wallet,
+        backup_trouble: backup::trouble(host),
         edge,
         scheduled_since: scheduled_since(host, config),
         progress,

@@ -18,6 +18,7 @@ mod testing;
 mod units;
 mod user;
 mod volume;
+mod wallet_backup;
 
 pub use assets::read as read_archive;
 pub use docker::merged as daemon_json;
@@ -35,7 +36,7 @@ use crate::node::Node;
 #[rustfmt::skip]
 pub const NAMES: &[&str] = &[
     "preflight", "ssm-agent", "nvidia", "docker", "image", "user", "volume", "assets", "secret", "cloudwatch-agent",
-    "container", "metrics-cron", "signal",
+    "container", "wallet-backup", "metrics-cron", "signal",
 ];
 
 /// The phases whose checks the health check asks: all but `signal`, which asks for that itself.
@@ -87,9 +88,10 @@ pub fn table(node: &Arc<Node>) -> Vec<Entry> {
         entry("cloudwatch-agent", &["assets"],                                  10, PACKAGES, cloudwatch_agent::CloudWatchAgent(n())),
         entry("container",        &["image", "user", "volume", "secret", "cloudwatch-agent"],
                                                                                 10, NONE,     container::Container(n())),
+        entry("wallet-backup",    &["container"],                               15, NONE,     wallet_backup::WalletBackup::new(n())),
         entry("metrics-cron",     &["container"],                                5, PACKAGES, metrics_cron::MetricsCron(n())),
         entry("signal",           &["preflight", "ssm-agent", "nvidia", "docker", "image", "user", "volume", "assets",
-                                    "secret", "cloudwatch-agent", "container", "metrics-cron"],
+                                    "secret", "cloudwatch-agent", "container", "wallet-backup", "metrics-cron"],
                                                                                 20, NONE,     Signal(n())),
     ];
     table

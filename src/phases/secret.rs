@@ -77,7 +77,7 @@ impl WalletPassword {
 }
 
 /// About a second of work, beside which the other phases go on.
-async fn opens(keystore: &Arc<Keystore>, secret: &Secret) -> Result<bool> {
+pub(super) async fn opens(keystore: &Arc<Keystore>, secret: &Secret) -> Result<bool> {
     let (keystore, secret) = (Arc::clone(keystore), Secret::new(secret.expose().to_vec()));
     let proof = tokio::task::spawn_blocking(move || keystore.opens(&secret));
     proof.await.or_fail(

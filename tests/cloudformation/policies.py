@@ -44,6 +44,7 @@ OPERATORS = {
     "Bool": lambda one, other: one == other.lower(),
     "NumericLessThan": lambda one, other: float(one) < float(other),
     "StringEquals": lambda one, other: one == other,
+    "StringLike": fnmatchcase,
 }
 
 

@@ -21,11 +21,12 @@ TOOLS = REPO / "target/tools/iam"
 KEY = "arn:aws:kms:us-east-1:123456789012:key/0e5f84f5-6d59-47da-932c-8177161cc957"
 SECRET_KEY = KEY.replace("0e5f", "5e5f")
 VARIANTS = {
-    "default": ({}, {"volume"}),
-    "customer's keys": ({"KmsKeyArn": KEY, "SecretKmsKeyArn": SECRET_KEY}, {"volume", "volume key", "secret key"}),
-    "one key for both": ({"KmsKeyArn": KEY, "SecretKmsKeyArn": KEY}, {"volume", "volume key", "secret key"}),
-    "instance store": ({"VolumeType": "instance-store"}, set()),
-    "a namespace of its own": ({"MetricsNamespace": "ThetaEdge/mine"}, {"volume"}),
+    "default": ({}, {"volume", "backup"}),
+    "customer's keys": ({"KmsKeyArn": KEY, "SecretKmsKeyArn": SECRET_KEY}, {"volume", "backup", "volume key", "secret key"}),
+    "one key for both": ({"KmsKeyArn": KEY, "SecretKmsKeyArn": KEY}, {"volume", "backup", "volume key", "secret key"}),
+    "instance store": ({"VolumeType": "instance-store"}, {"backup"}),
+    "no backup": ({"WalletBackup": "false"}, {"volume"}),
+    "a namespace of its own": ({"MetricsNamespace": "ThetaEdge/mine"}, {"volume", "backup"}),
 }
 
 # A policy's statement, one of its actions and one of its resources.
@@ -155,7 +156,7 @@ def test_what_is_no_business_of_the_node_is_denied(node, call):  # noqa: F811
 
 
 @pytest.mark.parametrize(
-    "action", ["cloudformation:SignalResource", "ec2:AttachVolume", "secretsmanager:GetSecretValue", "s3:GetObject"]
+    "action", ["cloudformation:SignalResource", "ec2:AttachVolume", "secretsmanager:GetSecretValue", "s3:GetObject", "s3:PutObject"]
 )
 def test_a_missing_action_is_named(node, action):  # noqa: F811
     made = node()

@@ -88,6 +88,37 @@ def test_it_fetches_its_software_and_nothing_else(any_node):
     assert not may(any_node, "s3:ListBucket", bucket)
 
 
+def test_it_keeps_a_copy_of_its_key_and_sees_no_other(any_node):
+    bucket = f"arn:aws:s3:::{any_node.config['assets']['bucket']}"
+    folder = f"wallets/{any_node.stack}"
+    assert any_node.config["wallet_backup"] == {"bucket": any_node.config["assets"]["bucket"], "prefix": folder}
+    new = {"s3__if-none-match": "*"}
+    assert may(any_node, "s3:PutObject", f"{bucket}/{folder}/0xab/ab", **new)
+    assert may(any_node, "s3:GetObject", f"{bucket}/{folder}/0xab/ab")
+    for prefix in ("", "0xab/"):
+        assert may(any_node, "s3:ListBucket", bucket, s3__prefix=f"{folder}/{prefix}")
+    # Not over one that is there.
+    assert not may(any_node, "s3:PutObject", f"{bucket}/{folder}/0xab/ab")
+    for other in (folder, f"{folder}-2/0xab/ab", "wallets/0xab"):
+        assert not may(any_node, "s3:PutObject", f"{bucket}/{other}", **new)
+        assert not may(any_node, "s3:GetObject", f"{bucket}/{other}")
+    for prefix in ("", "wallets/", f"{folder}-2/", folder):
+        assert not may(any_node, "s3:ListBucket", bucket, s3__prefix=prefix)
+    assert not may(any_node, "s3:ListBucketVersions", bucket, s3__prefix=f"{folder}/")
+    for action in ("s3:DeleteObject", "s3:DeleteObjectVersion", "s3:GetObjectVersion", "s3:PutObjectAcl"):
+        assert not may(any_node, action, f"{bucket}/{folder}/0xab/ab")
+
+
+def test_without_a_backup_it_writes_to_no_bucket(node):
+    made = node(WalletBackup="false")
+    assert "wallet_backup" not in made.config
+    bucket = f"arn:aws:s3:::{made.config['assets']['bucket']}"
+    key = f"{bucket}/wallets/{made.stack}/0xab/ab"
+    assert not may(made, "s3:PutObject", key, **{"s3__if-none-match": "*"})
+    assert not may(made, "s3:GetObject", key)
+    assert not may(made, "s3:ListBucket", bucket, s3__prefix=f"wallets/{made.stack}/")
+
+
 def test_it_reads_its_secret_and_no_other(any_node):
     secret = any_node.config["secret"]["arn"]
     assert may(any_node, "secretsmanager:GetSecretValue", secret)

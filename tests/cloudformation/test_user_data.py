@@ -115,6 +115,10 @@ def test_the_config_says_what_the_stack_was_told(node):
             "key": SOFTWARE["AssetsKey"],
             "sha256": SOFTWARE["AssetsSha256"],
         },
+        "wallet_backup": {
+            "bucket": node().config["assets"]["bucket"],
+            "prefix": f"wallets/{made.stack}",
+        },
         "edge": {
             "network": "mainnet",
             "tag": "latest",

@@ -29,6 +29,8 @@ pub const VOLUME: &str = "vol-0123456789abcdef0";
 pub const INSTANCE: &str = "i-0123456789abcdef0";
 pub const ADDRESS: &str = "0x2e833968e5bb786ae419c4d13189fb081cc43bab";
 pub const SECRET: &str = "arn:aws:secretsmanager:us-east-1:123456789012:secret:wallet-AbCdEf";
+/// What the keys of the wallet's backups begin with.
+pub const BACKUPS: &str = "wallets/theta-edge";
 /// The wallet password: what must be found nowhere. Full of what a shell, JSON, XML or a URL takes for its own.
 pub const PASSWORD: &str = "canary-7Qm2 $(id)`w`'a\"l&l<e>t\\n%41;${HOME}|*?#!~ é€";
 
@@ -204,6 +206,7 @@ impl Machine {
             "volume": {"id": VOLUME, "origin": "new"},
             "assets": {"bucket": "theta-assets", "key": "assets.tar.gz", "sha256": sha256(&archive)},
             "secret": {"arn": SECRET},
+            "wallet_backup": {"bucket": "theta-assets", "prefix": BACKUPS},
             "deadline_seconds": 120
         });
         self.configure(|_| {});

@@ -38,6 +38,7 @@ mod trace;
 mod verify;
 mod volume;
 mod wallet;
+mod wallet_backup;
 mod whole_machines;
 
 use std::process::ExitCode;
@@ -57,6 +58,7 @@ const THEMES: &[&[Test]] = &[
     drivers::TESTS,
     volume::TESTS,
     wallet::TESTS,
+    wallet_backup::TESTS,
     downloads::TESTS,
     secret::TESTS,
     container::TESTS,

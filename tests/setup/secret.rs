@@ -55,7 +55,7 @@ fn a_denied_secret_fails_its_phase_only() {
     assert_eq!(machine.phases("failed"), ["secret"]);
     assert_eq!(
         machine.phases("skipped"),
-        ["container", "metrics-cron", "signal"]
+        ["container", "wallet-backup", "metrics-cron", "signal"]
     );
     assert_eq!(
         machine.phase("container")["detail"],
@@ -69,7 +69,7 @@ fn a_denied_secret_fails_its_phase_only() {
 }
 
 /// A key file as the ledger writes it, with a light derivation; "testpassword" opens it.
-const KEY: &str = r#"{"address":"2e833968e5bb786ae419c4d13189fb081cc43bab","crypto":{"cipher":"aes-128-ctr","cipherparams":{
+pub const KEY: &str = r#"{"address":"2e833968e5bb786ae419c4d13189fb081cc43bab","crypto":{"cipher":"aes-128-ctr","cipherparams":{
     "iv":"83dbcc02d8ccb40e466191a123791e0e"},"ciphertext":"d172bf743a674da9cdad04534d56926ef8358534d458fffccd4e6ad2fbde479c",
     "kdf":"scrypt","kdfparams":{"dklen":32,"n":4,"p":1,"r":1,"salt":"ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19"},
     "mac":"d60fbbf87ce80e4659548e09fbc827b715b7a9cfcaaa20d85e153ddf59bff9e2"},"id":"3198bc9c-6672-5ab3-d995-4942343ae5b6","version":3}"#;

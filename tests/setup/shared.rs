@@ -7,7 +7,7 @@ use serde_json::json;
 
 use crate::machine::{INSTANCE, Machine};
 
-pub const PHASES: [&str; 13] = [
+pub const PHASES: [&str; 14] = [
     "preflight",
     "ssm-agent",
     "nvidia",
@@ -19,6 +19,7 @@ pub const PHASES: [&str; 13] = [
     "secret",
     "cloudwatch-agent",
     "container",
+    "wallet-backup",
     "metrics-cron",
     "signal",
 ];

@@ -50,6 +50,11 @@ pub enum Fault {
         #[serde(default)]
         unexpected: bool,
     },
+    /// An object in S3, `BUCKET/KEY`, with this text; or none.
+    Object {
+        object: String,
+        text: Option<String>,
+    },
     /// What EC2 knows of the volume.
     Ec2 { ec2: Ec2 },
     /// The signatures on the volume's disk; `empty` where nothing of worth is behind them.
@@ -217,6 +222,7 @@ impl Fault {
                 archive,
                 unexpected,
             } => store(machine, archive, *unexpected),
+            Self::Object { object, text } => put_object(machine, object, text.as_ref()),
             Self::Ec2 { ec2 } => know(machine, ec2),
             Self::Disk { disk, empty } => hold(machine, disk.as_ref(), *empty),
             Self::Tool { tool } => {
@@ -449,6 +455,19 @@ fn store(machine: &mut Machine, archive: &Archive, unexpected: bool) -> Undo {
         objects(machine, right);
         machine.configure(|config| config["assets"]["sha256"] = before);
     })
+}
+
+fn put_object(machine: &Machine, object: &str, text: Option<&String>) -> Undo {
+    let set = |machine: &Machine, object: &str, bytes: Option<Vec<u8>>| {
+        let objects = &mut machine.aws.state().objects;
+        match bytes {
+            Some(bytes) => objects.insert(object.to_owned(), bytes),
+            None => objects.remove(object),
+        }
+    };
+    let before = set(machine, object, text.map(|text| text.as_bytes().to_vec()));
+    let object = object.to_owned();
+    Box::new(move |machine| drop(set(machine, &object, before)))
 }
 
 /// A tar.gz of these entries, whose names are not looked at.

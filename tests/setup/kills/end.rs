@@ -53,6 +53,9 @@ impl End {
             let name = phase["name"].as_str().unwrap();
             end.insert(format!("phase {name}"), phase["status"].to_string());
         }
+        for (name, bytes) in &machine.aws.state().objects {
+            end.insert(format!("object {name}"), sha256(bytes));
+        }
         for signal in machine.signals() {
             let name = format!("signal {}", signal["by"]);
             end.insert(name, masked(machine, &signal.to_string()));

@@ -255,7 +255,7 @@ fn lock(state: &Mutex<State>) -> MutexGuard<'_, State> {
 }
 
 /// Names a call: `imds`, `wait-handle`, the action of an API call (`AttachVolume`,
-/// `GetSecretValue`, `PutMetricData` …), and `GetObject` for everything else.
+/// `GetSecretValue`, `PutMetricData` …), `PutObject`, `ListObjectsV2`, and `GetObject` for everything else.
 pub fn kind(request: &Request) -> String {
     let path = request.path();
     if path.starts_with(WAIT_HANDLE) {
@@ -271,6 +271,12 @@ pub fn kind(request: &Request) -> String {
     if let Some((_, operation)) = path.split_once("/operation/") {
         return operation.into();
     }
+    if request.method == "PUT" {
+        return "PutObject".into();
+    }
+    if request.parameter("list-type").is_some() {
+        return "ListObjectsV2".into();
+    }
     request
         .parameter("Action")
         .unwrap_or_else(|| "GetObject".into())
@@ -285,6 +291,8 @@ fn answer(kind: &str, request: &Request, state: &mut State) -> Response {
                 None => s3_error(404, "NoSuchKey"),
             }
         }
+        "PutObject" => put_object(request, state),
+        "ListObjectsV2" => list_objects(request, state),
         "GetSecretValue" => {
             let body: Value = serde_json::from_slice(&request.body).unwrap_or_default();
             let id = body.get("SecretId").and_then(Value::as_str);
@@ -316,6 +324,35 @@ fn answer(kind: &str, request: &Request, state: &mut State) -> Response {
         "CreateTags" => create_tags(request, state),
         other => query_error(400, "InvalidAction", &format!("no stand-in for {other}")),
     }
+}
+
+fn put_object(request: &Request, state: &mut State) -> Response {
+    let key = request.path().trim_start_matches('/').to_owned();
+    if request.header("if-none-match") == Some("*") && state.objects.contains_key(&key) {
+        return s3_error(412, "PreconditionFailed");
+    }
+    state.objects.insert(key, request.body.clone());
+    Response::new(200, "application/xml", "")
+}
+
+fn list_objects(request: &Request, state: &State) -> Response {
+    let bucket = request.path().trim_matches('/');
+    let prefix = request.parameter("prefix").unwrap_or_default();
+    let mut keys: Vec<&str> = state
+        .objects
+        .keys()
+        .filter_map(|object| object.strip_prefix(bucket)?.strip_prefix('/'))
+        .filter(|key| key.starts_with(&prefix))
+        .collect();
+    keys.sort_unstable();
+    let contents = keys
+        .iter()
+        .map(|key| format!("<Contents><Key>{key}</Key></Contents>"));
+    let body = format!(
+        "<ListBucketResult>{}</ListBucketResult>",
+        contents.collect::<String>()
+    );
+    Response::new(200, "application/xml", body)
 }
 
 /// Success in RPC v2 CBOR, whose empty map is 0xa0.

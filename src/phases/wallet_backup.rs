@@ -1,0 +1,248 @@
+//! Phase `wallet-backup`: a copy of the key file, as encrypted as it is, lies in a bucket, which outlives volume and zone.
+//!
+//! A node without it earns as well as one with it: what keeps the copy from being made is said, by `verify` too, and the
+//! next run tries again.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use async_trait::async_trait;
+
+use super::secret::opens;
+use crate::aws::objects::{Bucket, Put};
+use crate::config::WalletBackup as Wanted;
+use crate::digest::sha256;
+use crate::doing::doing;
+use crate::edge::backup::{self, Backup};
+use crate::edge::keystore::{Keystore, LARGEST_FILE, Read};
+use crate::edge::{Spec, keys, trouble};
+use crate::engine::{Applied, Phase, State};
+use crate::error::{Error, Result};
+use crate::node::Node;
+
+/// The node makes its key at its first start, which can take it minutes.
+const LOOKS: u32 = 300;
+const PAUSE: Duration = Duration::from_secs(2);
+
+/// How long the bucket may take: less than the phase has, which must not fail for it.
+const PATIENCE: Duration = Duration::from_mins(3);
+
+/// See [`Phase`].
+pub(super) struct WalletBackup {
+    node: Arc<Node>,
+    /// It has failed in this run, and is not tried again in it.
+    failed: AtomicBool,
+}
+
+/// The key on the volume.
+struct Key {
+    backup: Backup,
+    bytes: Vec<u8>,
+}
+
+#[async_trait]
+impl Phase for WalletBackup {
+    async fn check(&self) -> Result<State> {
+        let Node { host, config, .. } = &*self.node;
+        let Some(wanted) = &config.wallet_backup else {
+            return Ok(State::NotApplicable(
+                "the config has no wallet_backup".into(),
+            ));
+        };
+        let (missing, is_made) = match self.key()? {
+            None => ("there is no key to back up yet".into(), false),
+            Some(key) => {
+                let (address, object) = (&key.backup.address, key.object(wanted));
+                let is_made = backup::is_made(host, &object, &sha256(&key.bytes));
+                if is_made {
+                    (format!("the key of {address} is in {object}"), true)
+                } else {
+                    (format!("the key of {address} is not backed up"), false)
+                }
+            }
+        };
+        Ok(if is_made || self.failed.load(Ordering::Relaxed) {
+            State::Done(missing)
+        } else {
+            State::Needed(missing)
+        })
+    }
+
+    async fn apply(&self) -> Result<Applied> {
+        let Some(wanted) = &self.node.config.wallet_backup else {
+            return Ok(Applied::Finished);
+        };
+        if let Err(error) = self.back_up(wanted).await {
+            tracing::warn!("the wallet key is not backed up: {error}; {}", error.hint());
+            backup::failed(&self.node.host, &error)?;
+            self.failed.store(true, Ordering::Relaxed);
+        }
+        Ok(Applied::Finished)
+    }
+}
+
+impl WalletBackup {
+    pub(super) fn new(node: Arc<Node>) -> Self {
+        Self {
+            node,
+            failed: AtomicBool::new(false),
+        }
+    }
+
+    /// The key on the volume, where there is exactly one. What is wrong with the folder is told by phase `container`.
+    fn key(&self) -> Result<Option<Key>> {
+        let Node { host, config, .. } = &*self.node;
+        let Some(spec) = Spec::load(host, config)? else {
+            return Ok(None);
+        };
+        let folder = keys::look(host, &spec.key_folder(config), None)?;
+        let file = folder.file.unwrap_or_default();
+        let name = file.rsplit('/').next().unwrap_or_default();
+        let Some(backup) = Backup::of(name) else {
+            return Ok(None);
+        };
+        let bytes = host.read_foreign(&file)?;
+        Ok(bytes.map(|bytes| Key { backup, bytes }))
+    }
+
+    async fn back_up(&self, wanted: &Wanted) -> Result<()> {
+        let key = self.await_key().await?;
+        let work = tokio::time::timeout(PATIENCE, self.copy(wanted, &key));
+        let object = key.object(wanted);
+        let object = work.await.map_err(|_| {
+            Error::new(
+                format!(
+                    "{object} was not made within {} s",
+                    PATIENCE.as_secs()
+                ),
+                "see in /var/log/bootstrap.log what AWS answered, and check that the instance's route and security group reach S3",
+            )
+        })??;
+        backup::made(&self.node.host, &object, &sha256(&key.bytes))
+    }
+
+    async fn await_key(&self) -> Result<Key> {
+        for _ in 0..LOOKS {
+            if let Some(key) = self.key()? {
+                return Ok(key);
+            }
+            doing("waiting for the node to make its key");
+            crate::pace::pause(PAUSE).await;
+        }
+        Err(Error::new(
+            "the node has made no key yet",
+            "wait: bootstrap verify --wait 15m",
+        ))
+    }
+
+    /// Has the bucket hold the key, and says where. Nothing is ever overwritten.
+    async fn copy(&self, wanted: &Wanted, Key { backup, bytes }: &Key) -> Result<String> {
+        let bucket = Bucket::new(self.node.aws().await?, &wanted.bucket);
+        let (address, key) = (&backup.address, backup.key(&wanted.prefix));
+        let object = bucket.object(&key);
+        let there = bucket.list(&backup.folder(&wanted.prefix)).await?;
+        if let Some(other) = there.iter().find(|there| **there != key) {
+            return Err(differs(&bucket.object(other), address));
+        }
+        let put = if there.is_empty() {
+            doing(&format!("copying the key of {address} to {object}"));
+            bucket.put_new(&key, bytes).await?
+        } else {
+            Put::Taken
+        };
+        let back = bucket.get(&key, LARGEST_FILE).await?.unwrap_or_default();
+        if back != *bytes {
+            return Err(match put {
+                Put::New => Error::new(
+                    format!("{object} was read back otherwise than it was written"),
+                    "see what stands between the node and S3, such as a proxy",
+                ),
+                Put::Taken => differs(&object, address),
+            });
+        }
+        self.prove(&back, &object).await?;
+        Ok(object)
+    }
+
+    /// A copy that nobody can open is none.
+    async fn prove(&self, bytes: &[u8], object: &str) -> Result<()> {
+        let keystore = match Keystore::read(bytes, object)? {
+            Read::Known(keystore) => Arc::new(keystore),
+            Read::Unknown(what) => {
+                tracing::info!("{object} is not proven: it is of an unknown kind ({what})");
+                return Ok(());
+            }
+        };
+        let password = trouble::password(&self.node.host);
+        if let Some(password) = password
+            && opens(&keystore, &password).await?
+        {
+            return Ok(());
+        }
+        Err(Error::new(
+            format!("the wallet password in memory does not open {object}"),
+            "run: bootstrap --phase secret --force, which says what is wrong with it",
+        ))
+    }
+}
+
+impl Key {
+    fn object(&self, wanted: &Wanted) -> String {
+        let key = self.backup.key(&wanted.prefix);
+        crate::log::printable(&format!("s3://{}/{key}", wanted.bucket))
+    }
+}
+
+fn differs(object: &str, address: &str) -> Error {
+    Error::new(
+        format!(
+            "{object} is another key file of {address} than the volume's, and is not overwritten"
+        ),
+        format!(
+            "see which of the two the wallet password opens; if it is the volume's, remove the other one (aws s3 rm {object}, \
+             whose last version the bucket keeps for 90 days)"
+        ),
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use super::*;
+    use crate::aws::tests::config as aws;
+    use crate::edge::SPEC_FILE;
+    use crate::host::testing::Tree;
+    use crate::phases::testing::{DEBIAN, config, node};
+
+    #[tokio::test(start_paused = true)]
+    async fn a_bucket_that_never_answers_is_given_up() {
+        let tree = Tree::new();
+        tree.file(
+            SPEC_FILE,
+            include_str!("../../cloudformation/assets/edge.json"),
+        );
+        let keys = "/data/edgelauncher/edgecore/key/encrypted";
+        let file = "2e833968e5bb786ae419c4d13189fb081cc43bab";
+        tree.file(&format!("{keys}/{file}"), "{}");
+        let mut config = config(false);
+        config.wallet_backup = Some(Wanted {
+            bucket: "b".into(),
+            prefix: "w".into(),
+        });
+        // It takes connections, and nobody answers.
+        let silent = TcpListener::bind("127.0.0.1:0").unwrap();
+        let url = format!("http://{}", silent.local_addr().unwrap());
+        let node = Arc::into_inner(node(&tree, DEBIAN, config)).unwrap();
+        let phase = WalletBackup::new(Arc::new(node.with_aws(aws(&url).await)));
+        let missing = format!("the key of 0x{file} is not backed up");
+        assert_eq!(phase.check().await.unwrap(), State::Needed(missing.clone()));
+        phase.apply().await.unwrap();
+        assert_eq!(phase.check().await.unwrap(), State::Done(missing));
+        assert_eq!(
+            backup::trouble(&tree.host).unwrap().reason,
+            format!("s3://b/w/0x{file}/{file} was not made within 180 s")
+        );
+    }
+}
