@@ -133,6 +133,9 @@ def image_of(config):
 
 
 def image_id(reference):
+    """Nothing where it is not here, or Docker is not."""
+    if not shutil.which("docker"):
+        return ""
     return run("docker", "image", "inspect", "--format", "{{.Id}}", reference).stdout.decode().strip()
 
 
@@ -147,7 +150,9 @@ def keep():
     write(new + "/config.json", read(CONFIG), 0o600)
     reference = image_of(json.loads(read(CONFIG)))
     write(new + "/image", json.dumps([reference, image_id(reference)]).encode(), 0o600)
-    copy_folder(ASSETS, new + "/assets")
+    # A node whose set-up has failed early has none.
+    if os.path.exists(ASSETS):
+        copy_folder(ASSETS, new + "/assets")
     sync(new)
     os.rename(new, KEPT)
     sync(os.path.dirname(KEPT))
@@ -167,7 +172,7 @@ def put_back():
     write(CONFIG, read(KEPT + "/config.json"), 0o600)
     if sha256(BINARY) != sha256(KEPT + "/bootstrap"):
         write(BINARY, read(KEPT + "/bootstrap"), 0o755)
-    if sha256(ASSETS + "/.sha256") != sha256(KEPT + "/assets/.sha256"):
+    if os.path.exists(KEPT + "/assets") and sha256(ASSETS + "/.sha256") != sha256(KEPT + "/assets/.sha256"):
         beside = os.path.dirname(ASSETS)
         # bootstrap removes what is left under such names.
         work = tempfile.mkdtemp(prefix=".assets-", dir=beside)

@@ -132,6 +132,15 @@ def test_where_neither_runs_both_reasons_are_told_and_the_next_try_has_the_same_
     assert not node.kept
 
 
+def test_a_node_whose_set_up_has_failed_early_can_be_helped(node, tmp_path):
+    shutil.rmtree(node.root / "opt/bootstrap/assets")
+    (node.root / "bin/docker").unlink()
+    binary = bring(node, "new", tmp_path)
+    assert apply(node, binary, changed(edge={"tag": "sick"}))["upgraded"] is False
+    assert apply(node, bring(node, "new", tmp_path), changed(edge={"tag": "v2"})) == {"upgraded": True}
+    assert node.runs == "new v2 aaaa"
+
+
 def test_what_does_not_arrive_changes_nothing(node, tmp_path):
     code, out, err = on_node(node, "prepare", "0" * 64, f"file://{tmp_path}/none")
     assert (code, out) == (1, "")
