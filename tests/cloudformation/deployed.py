@@ -1,5 +1,6 @@
 """Stacks made straight from the templates, without the scripts that people use."""
 
+import hashlib
 from pathlib import Path
 
 REPO = Path(__file__).parents[2]
@@ -30,14 +31,12 @@ def node(aws, name: str = "theta-edge-node", zone: str = "us-east-1a", **paramet
 
 def fleet(aws, name: str, nodes: str, zone: str = "us-east-1a") -> None:
     """Makes a fleet's stack, of node names with commas between them."""
-    bucket, key = output(aws, "theta-edge-common", "Bucket"), "templates/node.yaml"
-    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=(REPO / "cloudformation/node.yaml").read_bytes())
     create(
         aws,
         name,
         "fleet.yaml",
         Nodes=nodes,
-        NodeTemplateUrl=f"https://{bucket}.s3.{zone[:-1]}.amazonaws.com/{key}",
+        NodeTemplateUrl=node_template(aws, (REPO / "cloudformation/node.yaml").read_text()),
         VerifyDocument=output(aws, "theta-edge-common", "VerifyDocument"),
         **place(aws, zone),
         **SOFTWARE,
@@ -45,12 +44,24 @@ def fleet(aws, name: str, nodes: str, zone: str = "us-east-1a") -> None:
 
 
 def create(aws, name: str, template: str, **parameters: str) -> None:
+    text = (REPO / "cloudformation" / template).read_text()
+    if template == "node.yaml":
+        where = {"TemplateURL": node_template(aws, text, parameters.get("CommonStack", "theta-edge-common"))}
+    else:
+        where = {"TemplateBody": text}
     aws.client("cloudformation").create_stack(
         StackName=name,
-        TemplateBody=(REPO / "cloudformation" / template).read_text(),
+        **where,
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in parameters.items()],
         Capabilities=["CAPABILITY_IAM", "CAPABILITY_AUTO_EXPAND"],
     )
+
+
+def node_template(aws, text: str, common: str = "theta-edge-common") -> str:
+    """Where it is, as a call could not hold all of it."""
+    bucket, key = output(aws, common, "Bucket"), f"templates/{hashlib.sha256(text.encode()).hexdigest()}/node.yaml"
+    aws.client("s3").put_object(Bucket=bucket, Key=key, Body=text.encode())
+    return f"https://{bucket}.s3.us-east-1.amazonaws.com/{key}"
 
 
 def output(aws, stack: str, key: str) -> str:

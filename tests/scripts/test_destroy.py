@@ -70,7 +70,7 @@ def test_a_dry_run_prints_every_call_and_makes_none(aws, node):
     for body in (b"one", b"two"):
         s3.put_object(Bucket=bucket, Key="it's", Body=body)
     s3.delete_object(Bucket=bucket, Key="it's")
-    held = s3.list_object_versions(Bucket=bucket)
+    held = s3.list_object_versions(Bucket=bucket, Prefix="it's")
     wanted = {item["VersionId"] for kind in ("Versions", "DeleteMarkers") for item in held[kind]}
     ended = destroy(
         aws, "--dry-run", "--snapshot-volume", "--delete-volume", node, "--with-common", "--delete-secret", arn

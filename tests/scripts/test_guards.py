@@ -37,7 +37,7 @@ def test_an_update_that_would_cost_the_volume_is_refused(aws, binary, threat, ol
     given = {**deployed.place(aws, "us-east-1a"), **deployed.SOFTWARE}
     aws.client("cloudformation").create_stack(
         StackName=NAME,
-        TemplateBody=older,
+        TemplateURL=deployed.node_template(aws, older),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
         Capabilities=["CAPABILITY_IAM"],
     )

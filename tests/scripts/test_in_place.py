@@ -138,7 +138,7 @@ def test_an_older_template_takes_a_new_instance(aws, nodes, binary, why, change)
     given = {**deployed.place(aws, "us-east-1a"), **deployed.SOFTWARE}
     aws.client("cloudformation").create_stack(
         StackName=NAME,
-        TemplateBody=text.replace(*change),
+        TemplateURL=deployed.node_template(aws, text.replace(*change)),
         Parameters=[{"ParameterKey": key, "ParameterValue": value} for key, value in given.items()],
         Capabilities=["CAPABILITY_IAM"],
     )

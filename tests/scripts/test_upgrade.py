@@ -106,7 +106,7 @@ def test_the_template_goes_along_and_so_does_the_common_one(aws, node, binary):
             if key != "MetricsSchedule"
         ]  # fmt: skip
         cloudformation.update_stack(
-            StackName=name, TemplateBody=older, Parameters=kept, Capabilities=["CAPABILITY_IAM"]
+            StackName=name, TemplateURL=deployed.node_template(aws, older), Parameters=kept, Capabilities=["CAPABILITY_IAM"]
         )  # fmt: skip
         assert stack(aws, name)["StackStatus"] == "UPDATE_COMPLETE"
     ended = upgrade(aws, binary, "--yes", "--replace")
