@@ -4,6 +4,7 @@ use aws_types::SdkConfig;
 use tokio::sync::OnceCell;
 
 use crate::aws::ec2::describe_volume;
+use crate::aws::endpoint;
 use crate::aws::imds::{Identity, Imds};
 use crate::aws::secrets::wallet_password;
 use crate::aws::{region_of_environment, sdk_config};
@@ -103,7 +104,10 @@ impl Node {
     /// What every AWS client is made from: region, credentials, TLS, timeouts, retries.
     pub async fn aws(&self) -> Result<&SdkConfig> {
         self.aws
-            .get_or_try_init(async || Ok(sdk_config(self.region().await?, &self.imds)))
+            .get_or_try_init(async || {
+                endpoint::check()?;
+                Ok(sdk_config(self.region().await?, &self.imds))
+            })
             .await
     }
 

@@ -9,7 +9,7 @@ use crate::error::{Error, Result};
 const CLOUDFORMATION: Service = Service {
     name: "cloudformation",
     version: "2010-05-15",
-    variable: "AWS_ENDPOINT_URL_CLOUDFORMATION",
+    id: "CloudFormation",
 };
 
 /// Tells `stack`, by its id, that `resource` is up, or failed. `unique_id` is the instance id (1 to 64 characters). A

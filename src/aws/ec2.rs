@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 const EC2: Service = Service {
     name: "ec2",
     version: "2016-11-15",
-    variable: "AWS_ENDPOINT_URL_EC2",
+    id: "EC2",
 };
 
 /// What `DescribeVolumes` says about a volume.
@@ -67,6 +67,7 @@ pub async fn describe_volume(aws: &SdkConfig, id: &str) -> Result<VolumeInfo> {
                 format!("DescribeVolumes says nothing readable about {id}"),
                 "run `bootstrap` again; if it stays, compare with `aws ec2 describe-volumes`",
             )
+            .transient()
         }),
         Err(refusal) => Err(refused(
             refusal,

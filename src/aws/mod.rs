@@ -5,6 +5,7 @@ pub mod cloudformation;
 pub mod cloudwatch;
 mod credentials;
 pub mod ec2;
+pub mod endpoint;
 pub mod imds;
 pub mod objects;
 pub mod partition;
@@ -24,7 +25,6 @@ use aws_sdk_s3::config::{BehaviorVersion, IdentityCache, Region};
 use aws_smithy_http_client::{Connector, tls};
 use aws_smithy_runtime_api::client::runtime_components::RuntimeComponents;
 use aws_types::SdkConfig;
-use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 
 use self::imds::Imds;
 pub use self::query::policy as retry_policy;
@@ -74,7 +74,7 @@ pub fn sdk_config(region: String, imds: &Imds) -> SdkConfig {
         .credentials_provider(SharedCredentialsProvider::new(credentials))
         // The provider has its own.
         .identity_cache(IdentityCache::no_cache())
-        .service_config(Endpoints)
+        .service_config(endpoint::Endpoints)
         .http_client(bounds::bounded(http))
         // The SDK sets no time limit of its own on reading an answer or on a whole attempt.
         .timeout_config(
@@ -90,7 +90,7 @@ pub fn sdk_config(region: String, imds: &Imds) -> SdkConfig {
                 .with_initial_backoff(crate::pace::of(Duration::from_secs(1)))
                 .with_max_backoff(crate::pace::of(Duration::from_secs(20))),
         );
-    config.set_endpoint_url(endpoint(""));
+    config.set_endpoint_url(endpoint::of_all());
     config.build()
 }
 
@@ -108,25 +108,6 @@ pub fn region_of_environment() -> Result<Option<String>> {
             "set it to the node's region, such as us-east-1, or unset it",
         )),
     }
-}
-
-/// Each service's own endpoint, as the environment has it.
-#[derive(Debug)]
-struct Endpoints;
-
-impl LoadServiceConfig for Endpoints {
-    fn load_config(&self, key: ServiceConfigKey<'_>) -> Option<String> {
-        (key.env() == "AWS_ENDPOINT_URL")
-            .then(|| endpoint(&format!("_{}", key.service_id())))
-            .flatten()
-    }
-}
-
-/// `AWS_ENDPOINT_URL`, or with a service's name behind it.
-fn endpoint(service: &str) -> Option<String> {
-    let service = service.to_uppercase().replace(' ', "_");
-    let url = std::env::var(format!("AWS_ENDPOINT_URL{service}")).ok();
-    url.filter(|url| !url.is_empty())
 }
 
 #[cfg(test)]

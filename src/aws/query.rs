@@ -24,8 +24,8 @@ pub(super) struct Service {
     pub(super) name: &'static str,
     /// API version.
     pub(super) version: &'static str,
-    /// Environment variable with another endpoint.
-    pub(super) variable: &'static str,
+    /// As in the name of the environment variable with its endpoint.
+    pub(super) id: &'static str,
 }
 
 /// Calls `action` with `parameters`; the root element of its answer. Transient failures are retried as `aws` says;
@@ -36,7 +36,7 @@ pub(super) async fn call(
     action: &str,
     parameters: &[(&str, &str)],
 ) -> Result<std::result::Result<Element, Refusal>> {
-    let url = endpoint(aws, service, std::env::var(service.variable).ok())?;
+    let url = endpoint(aws, service, super::endpoint::of(service.id))?;
     let body = form(service, action, parameters);
     let answer = retry(policy(aws), action, || async {
         let response = attempt(aws, service, action, &url, &body).await?;
@@ -82,11 +82,15 @@ async fn attempt(
         request = request.header(name, value);
     }
     request.send().await.map_err(|failure| {
+        let uri = url.parse().ok();
+        let way = if uri.is_some_and(|uri| crate::proxy::of(&uri).is_some()) {
+            "the proxy that HTTPS_PROXY names"
+        } else {
+            "the instance's route, DNS and security group"
+        };
         failure.told(
             format!("{action} got no answer from AWS"),
-            format!(
-                "check that the instance's route, DNS and security group reach {url} over HTTPS"
-            ),
+            format!("check that {way} reach {url} over HTTPS"),
         )
     })
 }
@@ -114,9 +118,7 @@ fn region(aws: &SdkConfig) -> Result<&str> {
 
 /// The service's own variable, `AWS_ENDPOINT_URL`, or the real host, in this order.
 fn endpoint(aws: &SdkConfig, service: &Service, own: Option<String>) -> Result<String> {
-    let named = own
-        .filter(|url| !url.is_empty())
-        .or_else(|| aws.endpoint_url().map(Into::into));
+    let named = own.or_else(|| aws.endpoint_url().map(Into::into));
     if let Some(url) = named {
         return Ok(format!("{}/", url.trim_end_matches('/')));
     }
@@ -231,7 +233,7 @@ mod tests {
     const EC2: Service = Service {
         name: "ec2",
         version: "2016-11-15",
-        variable: "AWS_ENDPOINT_URL_NONE",
+        id: "None",
     };
 
     #[tokio::test]
@@ -326,7 +328,7 @@ mod tests {
             "http://127.0.0.1:6000/"
         );
         assert_eq!(
-            endpoint(&named, &EC2, Some(String::new())).unwrap(),
+            endpoint(&named, &EC2, None).unwrap(),
             "http://127.0.0.1:5000/"
         );
         for (region, url) in [

@@ -35,14 +35,22 @@ pub(super) enum Trouble {
 impl Refusal {
     /// Whether the service only asks for patience: too many calls at once, of this node or of others.
     pub(super) fn is_throttled(&self) -> bool {
-        const THROTTLED: [&str; 7] = [
+        // As the SDKs have it (smithy-rs, aws-runtime `THROTTLING_ERRORS`).
+        const THROTTLED: [&str; 14] = [
             "Throttling",
             "ThrottlingException",
             "ThrottledException",
+            "RequestThrottledException",
             "RequestThrottled",
             "RequestLimitExceeded",
             "SlowDown",
             "TooManyRequestsException",
+            "ProvisionedThroughputExceededException",
+            "TransactionInProgressException",
+            "BandwidthLimitExceeded",
+            "LimitExceededException",
+            "PriorRequestNotComplete",
+            "EC2ThrottledException",
         ];
         self.status == 429 || THROTTLED.contains(&self.code.as_str())
     }
@@ -62,7 +70,24 @@ impl Refusal {
     /// volume) is not known everywhere yet (IAM and EC2 guides, "eventual consistency"), and a clock that was wrong at boot
     /// has been set.
     pub(super) fn may_settle(&self) -> bool {
-        self.is_denied() || self.is_about_clock() || self.code.ends_with(".NotFound")
+        self.is_denied()
+            || self.is_about_clock()
+            || self.is_about_credentials()
+            || self.code.ends_with(".NotFound")
+    }
+
+    /// Whether it does not know the credentials, or no longer: the metadata service may have new ones, and those of a new role
+    /// are not known everywhere yet.
+    fn is_about_credentials(&self) -> bool {
+        const CREDENTIALS: [&str; 6] = [
+            "ExpiredToken",
+            "ExpiredTokenException",
+            "InvalidAccessKeyId",
+            "InvalidClientTokenId",
+            "InvalidToken",
+            "UnrecognizedClientException",
+        ];
+        CREDENTIALS.contains(&self.code.as_str())
     }
 
     /// Whether the signature's time is not AWS's.
@@ -148,10 +173,7 @@ impl Refusal {
             _ if self.is_about_clock() => {
                 "check the instance's clock (`timedatectl`) and its credentials"
             }
-            "ExpiredToken"
-            | "ExpiredTokenException"
-            | "InvalidClientTokenId"
-            | "UnrecognizedClientException" => CREDENTIALS_HINT,
+            _ if self.is_about_credentials() => CREDENTIALS_HINT,
             _ => "correct what AWS reports here, then run `bootstrap` again",
         };
         Error::new(reason, hint)

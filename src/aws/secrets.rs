@@ -70,7 +70,7 @@ fn password(mut bytes: Vec<u8>, arn: &str) -> Result<Secret> {
             "begins or ends with a character that nobody sees",
             TYPE_ANEW,
         )
-    } else if is_json(&bytes, b'{') {
+    } else if is_json(&bytes, b'{') || is_unquoted_object(&bytes) {
         ("is a JSON object", PLAIN)
     } else if is_json(&bytes, b'[') {
         ("is a JSON array", ONE_LINE)
@@ -110,6 +110,23 @@ fn has_invisible_end(bytes: &[u8]) -> bool {
 fn is_json(bytes: &[u8], begin: u8) -> bool {
     let text = bytes.trim_ascii();
     text.first() == Some(&begin) && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
+}
+
+/// `{name:value}` and `{'name': 'value'}`: a JSON object whose quotes a shell has taken (aws/aws-cli#1682), or Python's form.
+fn is_unquoted_object(bytes: &[u8]) -> bool {
+    let inner = bytes.trim_ascii().strip_prefix(b"{");
+    let inner = inner.and_then(|rest| rest.strip_suffix(b"}"));
+    let colon = inner.and_then(|inner| Some((inner, inner.iter().position(|b| *b == b':')?)));
+    let name = colon.and_then(|(inner, colon)| inner.get(..colon));
+    name.is_some_and(|name| {
+        let name = name.trim_ascii();
+        let quoted = name
+            .strip_prefix(b"'")
+            .and_then(|name| name.strip_suffix(b"'"));
+        let name = quoted.unwrap_or(name);
+        let is_plain = |byte: &u8| byte.is_ascii_alphanumeric() || b"_-".contains(byte);
+        name.first().is_some_and(u8::is_ascii_alphabetic) && name.iter().all(is_plain)
+    })
 }
 
 fn refused(refusal: Refusal, arn: &str) -> Error {

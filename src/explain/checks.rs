@@ -83,7 +83,8 @@ pub(super) const MEANINGS: &[Meaning] = &[
     },
     Meaning {
         name: "disk-root",
-        means: "At least 15 % of the root disk is free. It warns below that, and fails below 5 %.",
+        means: "At least 15 % is free on the root disk, and on each other disk that holds Docker's images, /var or the logs. It warns \
+                below that, and fails below 5 %.",
         causes: "Old images, the journal, or a log that nobody rotates.",
         remedy: "docker system df; journalctl --disk-usage; then remove what is not needed (docker image prune).",
     },

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::facts::{Answer, Facts, Space};
+use super::facts::{Answer, Facts};
 use super::progress::STALL_SECONDS;
 use super::report::{Check, RUN, Status};
 use crate::config::Config;
@@ -13,6 +13,7 @@ use crate::edge::rpc::Fault;
 use crate::edge::wallet;
 use crate::engine::State;
 use crate::engine::journal::lasting;
+use crate::host::room::Space;
 use crate::shell::word;
 
 /// The node may take this long, in seconds, until its RPC answers (the blueprint's guide says ten minutes).
@@ -152,15 +153,15 @@ pub(super) fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
         ("volume-encrypted", encrypted(facts)),
         (
             "disk-root",
-            space(
-                &facts.root_space,
+            room(
+                &facts.spaces,
                 "see what fills it: docker system df; journalctl --disk-usage",
             ),
         ),
         (
             "disk-data",
-            space(
-                &facts.data_space,
+            room(
+                std::slice::from_ref(&facts.data_space),
                 "make the EBS volume larger, then run: sudo bootstrap",
             ),
         ),
@@ -302,18 +303,25 @@ fn wallet_backup(facts: &Facts, said: Finding) -> Finding {
     }
 }
 
-fn space(answer: &Answer<Space>, hint: &str) -> Finding {
-    let space = match answer {
-        Err(error) => return fail(error.as_str(), hint),
-        Ok(space) => space,
-    };
-    let percent = space.free.saturating_mul(100) / space.size.max(1);
-    let detail = format!("{percent} % free ({})", size(space.free));
-    match percent {
-        0..5 => fail(detail, hint),
-        5..15 => warn(detail, hint),
-        _ => pass(detail),
+/// Room on each of the disks; the one with the least decides.
+fn room(disks: &[(String, Answer<Space>)], hint: &str) -> Finding {
+    let mut worst = Status::Pass;
+    let mut details = Vec::new();
+    for (place, answer) in disks {
+        let space = match answer {
+            Err(error) => return fail(error.as_str(), hint),
+            Ok(space) => space,
+        };
+        let percent = space.free.saturating_mul(100) / space.size.max(1);
+        details.push(format!("{place}: {percent} % free ({})", size(space.free)));
+        worst = match (percent, worst) {
+            (0..5, _) | (_, Status::Fail) => Status::Fail,
+            (5..15, _) | (_, Status::Warn) => Status::Warn,
+            _ => worst,
+        };
     }
+    let hint = (worst != Status::Pass).then(|| hint.to_owned());
+    (worst, details.join(", "), hint)
 }
 
 /// Bytes for people, to two digits at least.
@@ -770,8 +778,8 @@ mod tests {
                 .into(),
             encrypted: Some(Ok(true)),
             secret_changed: Some(Ok(false)),
-            root_space: Ok(space),
-            data_space: Ok(space),
+            spaces: vec![("/".into(), Ok(space))],
+            data_space: ("/data".into(), Ok(space)),
             keys: Ok(KeyFolder {
                 path: "/data/keys".into(),
                 keys: Keys::One(ADDRESS.into()),
@@ -934,9 +942,11 @@ mod tests {
             ("secret", |f| f.secret_changed = Some(Err(Error::new("busy", "h").transient())), Healthy, "pass: secret is done"),
             ("volume-encrypted", |f| f.encrypted = Some(Ok(false)), Degraded, "fail: the volume that holds the wallet key is not encrypted"),
             ("volume-encrypted", |f| f.encrypted = Some(Err("denied".into())), Healthy, "skip: AWS did not say: denied"),
-            ("disk-root", |f| f.root_space = Ok(Space { free: 14, size: 100 }), Healthy, "warn: 14 % free (0 MiB)"),
-            ("disk-data", |f| f.data_space = Ok(Space { free: 4 << 30, size: 100 << 30 }), Degraded, "fail: 4 % free (4.0 GiB)"),
-            ("disk-data", |f| f.data_space = Ok(Space { free: 0, size: 0 }), Degraded, "fail: 0 % free (0 MiB)"),
+            ("disk-root", |f| f.spaces[0].1 = Ok(Space { free: 14, size: 100 }), Healthy, "warn: /: 14 % free (0 MiB)"),
+            ("disk-root", |f| f.spaces.push(("/var".into(), Ok(Space { free: 4, size: 100 }))), Degraded, "fail: /: 50 % free (50 GiB), /var: 4 % free (0 MiB)"),
+            ("disk-root", |f| f.spaces.insert(0, ("/x".into(), Ok(Space { free: 14, size: 100 }))), Healthy, "warn: /x: 14 % free (0 MiB), /: 50 % free (50 GiB)"),
+            ("disk-data", |f| f.data_space.1 = Ok(Space { free: 4 << 30, size: 100 << 30 }), Degraded, "fail: /data: 4 % free (4.0 GiB)"),
+            ("disk-data", |f| f.data_space.1 = Ok(Space { free: 0, size: 0 }), Degraded, "fail: /data: 0 % free (0 MiB)"),
             ("key", |f| f.keys.as_mut().unwrap().keys = Keys::None, Unhealthy, "fail: the node has an address, but /data/keys holds no key: it is not kept on the volume"),
             ("key", |f| {
                 f.keys.as_mut().unwrap().keys = Keys::None;

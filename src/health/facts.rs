@@ -23,6 +23,8 @@ use crate::edge::{trouble, wallet};
 use crate::engine::{Engine, State};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::host::docker::CONTAINERD;
+use crate::host::room::Space;
 use crate::node::Node;
 use crate::secret::Secret;
 
@@ -35,15 +37,6 @@ const HEIGHT_PAUSE: Duration = Duration::from_millis(750);
 
 /// A value, or why there is none.
 pub(super) type Answer<T> = std::result::Result<T, String>;
-
-/// Room on a filesystem.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Space {
-    /// Bytes that can still be used.
-    pub free: u64,
-    /// Bytes in all that can be used.
-    pub size: u64,
-}
 
 /// What is known about the node.
 #[derive(Debug)]
@@ -61,10 +54,10 @@ pub(super) struct Facts {
     /// Whether Secrets Manager holds another password than the one in memory; `None` where there is none in memory, or
     /// AWS gives no answer.
     pub secret_changed: Option<Result<bool>>,
-    /// Room on the root disk, which also holds images and logs.
-    pub root_space: Answer<Space>,
-    /// Room on the volume.
-    pub data_space: Answer<Space>,
+    /// Room on the root disk, and on each other disk that holds images or logs.
+    pub spaces: Vec<(String, Answer<Space>)>,
+    /// Room where the volume is mounted.
+    pub data_space: (String, Answer<Space>),
     /// The key folder.
     pub keys: Answer<KeyFolder>,
     /// Address of the wallet that the node on this disk had before.
@@ -118,7 +111,7 @@ pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
         phases,
         encrypted,
         secret_changed,
-        root_space: space(host, "/"),
+        spaces: spaces(host),
         data_space: space(host, &config.volume.mount),
         keys: spec.as_ref().map_err(Clone::clone).and_then(|spec| {
             let owner =
@@ -306,15 +299,16 @@ fn scheduled_since(host: &Host, config: &Config) -> Option<i64> {
     Some(written.mtime())
 }
 
-fn space(host: &Host, path: &str) -> Answer<Space> {
-    let stat = rustix::fs::statvfs(host.path(path)).map_err(|error| error.to_string())?;
-    // As df counts: what is reserved for root counts neither as free nor as used.
-    let free = stat.f_bavail * stat.f_frsize;
-    let used = stat.f_blocks.saturating_sub(stat.f_bfree) * stat.f_frsize;
-    Ok(Space {
-        free,
-        size: free + used,
-    })
+/// The root disk, and what is on none: where Docker's images lie, all else below /var, logs.
+fn spaces(host: &Host) -> Vec<(String, Answer<Space>)> {
+    let images = host.docker().data_root();
+    let elsewhere = host.on_other_disks([images.as_str(), CONTAINERD, "/var", "/var/log"]);
+    let places = ["/"].into_iter().chain(elsewhere);
+    places.map(|place| space(host, place)).collect()
+}
+
+fn space(host: &Host, place: &str) -> (String, Answer<Space>) {
+    (place.to_owned(), told(host.space(place)))
 }
 
 fn uptime(host: &Host) -> i64 {

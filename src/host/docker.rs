@@ -9,11 +9,19 @@ use serde_json::Value;
 use super::Host;
 use super::command::{Command, Output};
 use super::failures;
+use super::files::without_mark;
 use crate::error::{Error, Result};
 use crate::log::printable;
 
 /// How much of a container's log is read, in lines.
 const LOG_LINES: &str = "200";
+
+/// The engine's config, and where it keeps images and containers where that says nothing else.
+pub const CONFIG: &str = "/etc/docker/daemon.json";
+const DATA: &str = "/var/lib/docker";
+
+/// Images of engines that keep them in containerd's store (the default from 29 on).
+pub const CONTAINERD: &str = "/var/lib/containerd";
 
 /// Where the engine listens, on every supported system.
 const SOCKET: &str = "/run/docker.sock";
@@ -31,6 +39,16 @@ impl Host {
 }
 
 impl Docker<'_> {
+    /// Where the engine keeps images and containers.
+    pub fn data_root(&self) -> String {
+        let config = self.host.read_others(CONFIG).ok().flatten();
+        let config: Option<Value> =
+            config.and_then(|text| serde_json::from_str(without_mark(&text)).ok());
+        let named = config.as_ref().and_then(|config| config.get("data-root"));
+        let named = named.and_then(Value::as_str).unwrap_or(DATA);
+        named.to_owned()
+    }
+
     /// Engine version, or `None` where the engine does not answer.
     pub async fn server_version(&self) -> Result<Option<String>> {
         if let Ok(version) = engine::version(&self.host.path(SOCKET)).await {

@@ -11,6 +11,7 @@ pub mod nvidia;
 pub mod os;
 pub mod packages;
 pub mod pci;
+pub mod room;
 mod sources;
 pub mod systemd;
 #[cfg(test)]

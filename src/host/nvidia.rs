@@ -61,10 +61,13 @@ pub fn warning(output: &Output) -> Option<String> {
 }
 
 /// Why a GPU would not have its persistence mode turned on, which nvidia-smi calls no failure: "Unable to set persistence mode
-/// for GPU …: Not Supported", "Treating as warning and moving on."
+/// for GPU …: Not Supported", "Persistence mode is not supported for …", "Treating as warning and moving on."
 pub fn kept_off(output: &Output) -> Option<String> {
     let mut lines = output.stdout.lines().chain(output.stderr.lines());
-    let line = lines.find(|line| line.starts_with("Unable to set persistence mode"))?;
+    let line = lines.find(|line| {
+        line.starts_with("Unable to set persistence mode")
+            || line.contains("ersistence mode is not supported")
+    })?;
     Some(printable(line))
 }
 

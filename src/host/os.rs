@@ -168,8 +168,9 @@ pub fn recognise(text: &str, path: &str) -> Result<&'static Os> {
             let Some((name, value)) = line.split_once('=') else {
                 continue;
             };
-            // As in a shell, the last one counts.
-            if name == key {
+            // As in a shell, the last one counts. systemd reads over blanks around the sign.
+            let value = value.trim_start();
+            if name.trim_end() == key {
                 found = unquoted(value).ok_or_else(|| {
                     Error::new(
                         format!("line {} of {path} is not KEY=VALUE", index + 1),

@@ -125,27 +125,22 @@ impl Host {
 
     /// Whether the package is installed, whole (half-installed counts as not).
     pub async fn package_installed(&self, package: &str) -> Result<bool> {
-        let (code, answer) = match self.os()?.manager {
-            Manager::Dnf => {
-                let output = self
-                    .command("rpm")
-                    .args(["-q", package])
-                    .looks()
-                    .output()
-                    .await?;
-                (output.code, output.stdout)
-            }
-            Manager::Apt => {
-                let output = self
-                    .command("dpkg-query")
-                    .args(["--show", "--showformat=${db:Status-Status}", package])
-                    .looks()
-                    .output()
-                    .await?;
-                (output.code, output.stdout)
-            }
+        let manager = self.os()?.manager;
+        let asked = match manager {
+            Manager::Dnf => self.command("rpm").args(["-q", package]),
+            Manager::Apt => self.command("dpkg-query").args([
+                "--show",
+                "--showformat=${db:Status-Status}",
+                package,
+            ]),
         };
-        Ok(code == 0 && (self.os()?.manager == Manager::Dnf || answer.trim() == "installed"))
+        let output = asked.looks().output().await?;
+        // Both exit with 1 as well where there is no such package, and say so without this word.
+        if output.code != 0 && output.stderr.contains("error: ") {
+            return Err(output.failure());
+        }
+        let is_whole = manager == Manager::Dnf || output.stdout.trim() == "installed";
+        Ok(output.code == 0 && is_whole)
     }
 
     /// Why the packages cannot be installed together, if so: the package manager tries it without doing it. That the
@@ -270,7 +265,14 @@ impl Host {
             Manager::Dnf => {
                 let release = ["versionlock", "delete"].iter().chain(packages);
                 let release: Vec<&str> = release.copied().collect();
-                self.succeed(self.dnf(&release)).await
+                let output = self.dnf(&release).output().await?;
+                // Some versions call it a failure that nothing was held.
+                if output.stdout.contains("No package found for")
+                    || output.stderr.contains("No package found for")
+                {
+                    return Ok(());
+                }
+                self.judge(&output)
             }
             Manager::Apt => self.mark("unhold", packages).await,
         }

@@ -65,7 +65,9 @@ impl CloudWatchAgent {
     fn is_in_use(&self, config: &str) -> Result<bool> {
         let host = &self.0.host;
         let names = host.names_in(IN_USE)?;
-        if names.iter().any(|name| name != OURS && name != DEFAULT) {
+        // The agent reads nothing that ends so: it is what a fetch that was cut off leaves.
+        let is_read = |name: &&String| !name.ends_with(".tmp");
+        if (names.iter().filter(is_read)).any(|name| name != OURS && name != DEFAULT) {
             return Ok(false);
         }
         let value = |text: &str| serde_json::from_str::<Value>(text).ok();

@@ -8,11 +8,11 @@ use serde_json::{Map, Value, json};
 use super::repository;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
+use crate::host::docker::CONFIG;
 use crate::host::files::{Access, without_mark};
 use crate::node::Node;
 
 const UNIT: &str = "docker.service";
-pub(super) const CONFIG: &str = "/etc/docker/daemon.json";
 /// There from before daemon.json changes under a running engine until the engine has restarted, so that a run killed
 /// in between is taken up.
 const RESTART_DUE: &str = "/var/lib/bootstrap/docker-restart-due";
@@ -180,14 +180,6 @@ impl Phase for Docker {
         }
         Ok(Applied::Finished)
     }
-}
-
-/// Where the engine keeps images and containers.
-pub(super) fn data_root(daemon_json: Option<&str>) -> String {
-    let named = parsed(daemon_json).ok();
-    let named = named.as_ref().and_then(|config| config.get("data-root"));
-    let named = named.and_then(Value::as_str);
-    named.unwrap_or("/var/lib/docker").to_owned()
 }
 
 /// daemon.json as an object. What is not one is never overwritten: it is an administrator's.

@@ -147,10 +147,11 @@ impl Nvidia {
         if cards.iter().any(|card| card.persistent.is_some()) {
             let command = host.command("nvidia-smi").arg("--persistence-mode=1");
             let output = command.output().await?;
-            if !nvidia::works(&output) {
+            let kept_off = nvidia::kept_off(&output);
+            if kept_off.is_none() && !nvidia::works(&output) {
                 return Err(output.failure());
             }
-            if let Some(said) = nvidia::kept_off(&output) {
+            if let Some(said) = kept_off {
                 tracing::warn!("persistence mode stays off: {said}");
                 RUN.make(host)?;
                 host.write(NOT_PERSISTENT, b"", Access::mode(0o600))?;

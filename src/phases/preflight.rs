@@ -1,19 +1,18 @@
 //! Phase `preflight`: a machine that can become a node, the units that converge and repair it, and the manual.
 
-use std::os::unix::fs::{MetadataExt, PermissionsExt};
-use std::path::Path;
+use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
 
 use async_trait::async_trait;
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 
-use super::docker::{CONFIG as DAEMON_JSON, data_root};
 use super::units::{self, UNIT_FILE};
 use crate::config::Update;
 use crate::directories::{Directory, RUN, STATE};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
+use crate::host::docker::CONTAINERD;
 use crate::host::files::Access;
 use crate::node::{Document, Node};
 use crate::phases::user;
@@ -30,9 +29,7 @@ const FIRST_WITH_DRIVER: u64 = 14 * GIB;
 /// Later: all of that has its place already; this is room for logs and for a new image's pull to fail in good order.
 const LATER: u64 = 2 * GIB;
 
-/// Where else much is written: images of engines that keep them in containerd's store, and packages before they are
-/// installed.
-const CONTAINERD: &str = "/var/lib/containerd";
+/// Packages before they are installed.
 const CACHE: &str = "/var/cache";
 
 /// Security updates are for set-up, not for every boot.
@@ -54,30 +51,27 @@ impl Preflight {
         let disk = root_disk(host)?;
         writable(disk.f_flag)?;
         user::missing(&self.0)?;
-        let free = free(&disk);
         let first = !host.path(UNIT_FILE).exists();
         let has_driver = host.path("/proc/driver/nvidia/version").exists();
         let required = required(first, self.0.config.gpu, has_driver);
-        let images = data_root(host.read_text(DAEMON_JSON)?.as_deref());
-        for (place, required) in [
-            (
-                "/",
-                if is_elsewhere(host, &images) {
-                    LATER.min(required)
-                } else {
-                    required
-                },
-            ),
-            (images.as_str(), required),
-            (CONTAINERD, LATER),
-            (CACHE, LATER),
-        ] {
-            if place == "/" {
-                space("the root disk", free, required)?;
-            } else if is_elsewhere(host, place) {
-                let disk = statvfs(host, &existing(host, place))?;
-                space(&format!("the disk of {place}"), self::free(&disk), required)?;
-            }
+        let images = host.docker().data_root();
+        let own = host.on_other_disks([images.as_str(), CONTAINERD, CACHE, "/usr", "/opt"]);
+        let on_root = if own.contains(&images.as_str()) {
+            LATER.min(required)
+        } else {
+            required
+        };
+        let free = host.space("/")?.free;
+        space("the root disk", free, on_root)?;
+        for place in own {
+            let required = match place {
+                place if place == images => required,
+                // What is installed once has its place already.
+                "/usr" | "/opt" if !first => continue,
+                _ => LATER,
+            };
+            let free = host.space(place)?.free;
+            space(&format!("the disk of {place}"), free, required)?;
         }
         Ok(format!(
             "{} ({}, {}), {}, {} GiB free",
@@ -189,35 +183,6 @@ fn required(first: bool, gpu: bool, has_driver: bool) -> u64 {
         (true, false, _) => FIRST,
         (false, ..) => LATER,
     }
-}
-
-/// The nearest folder above that exists: what is not there yet will be on its disk.
-fn existing(host: &Host, place: &str) -> String {
-    let found = Path::new(place)
-        .ancestors()
-        .find(|path| host.path(path).exists());
-    found.map_or_else(|| "/".into(), |path| path.display().to_string())
-}
-
-/// Whether it is on another disk than the root directory.
-fn is_elsewhere(host: &Host, place: &str) -> bool {
-    let disk = |place: &str| {
-        let found = std::fs::metadata(host.path(place));
-        found.ok().map(|found| found.dev())
-    };
-    disk(&existing(host, place)) != disk("/")
-}
-
-/// Blocks reserved for root count as not free (`f_bavail`).
-fn free(disk: &StatVfs) -> u64 {
-    disk.f_bavail.saturating_mul(disk.f_frsize)
-}
-
-fn statvfs(host: &Host, place: &str) -> Result<StatVfs> {
-    rustix::fs::statvfs(host.path(place)).or_fail(
-        || format!("cannot ask for the free space of {place}"),
-        "check that it is mounted",
-    )
 }
 
 fn space(what: &str, free: u64, required: u64) -> Result<()> {

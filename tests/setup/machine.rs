@@ -553,10 +553,10 @@ impl Machine {
     pub fn files_with(&self, text: &str) -> Vec<String> {
         let mut found = Vec::new();
         walk(self.folder.path(), &mut |path| {
-            // The tools are this program, which has the text; the data volume is 8 GiB of nothing.
+            // The tools are this program, which has the text; disks are 8 GiB of nothing.
             let is_volume = path
                 .strip_prefix(self.root())
-                .is_ok_and(|path| path.to_string_lossy().starts_with("dev/nvme1n"));
+                .is_ok_and(|path| path.starts_with("dev"));
             if path.is_file() && !path.is_symlink() && !is_volume {
                 let bytes = fs::read(path).unwrap();
                 if bytes

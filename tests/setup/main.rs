@@ -18,6 +18,7 @@ mod disk;
 mod doctor;
 mod downloads;
 mod drivers;
+mod endpoints;
 mod faults;
 mod gpu;
 mod hostile;
@@ -60,6 +61,7 @@ const THEMES: &[&[Test]] = &[
     wallet::TESTS,
     wallet_backup::TESTS,
     downloads::TESTS,
+    endpoints::TESTS,
     secret::TESTS,
     container::TESTS,
     verify::TESTS,

@@ -17,6 +17,7 @@ pub const TESTS: &[Test] = &[
     ("each_thing_is_asked_once", each_thing_is_asked_once),
     ("whoever_watches_ends_with_the_last_verdict", whoever_watches_ends_with_the_last_verdict),
     ("a_dead_node_is_not_well_because_it_once_was", a_dead_node_is_not_well_because_it_once_was),
+    ("each_disk_that_fills_up_is_named", each_disk_that_fills_up_is_named),
 ];
 
 /// Runs `verify`; the report.
@@ -186,4 +187,39 @@ fn a_dead_node_is_not_well_because_it_once_was() {
         (&json!("ok"), &json!(true))
     );
     assert_eq!(machine.signals().len(), 2);
+}
+
+/// Wherever Docker keeps its images, what is below /var, and where the volume is mounted.
+fn each_disk_that_fills_up_is_named() {
+    let mut machine = healthy("debian-12");
+    let daemon = machine.read("/etc/docker/daemon.json");
+    for (check, place, data_root) in [
+        ("disk-root", "/var/lib/docker", None),
+        ("disk-root", "/srv/images", Some("/srv/images")),
+        ("disk-data", "/data", None),
+    ] {
+        fs::create_dir_all(machine.path(place)).unwrap();
+        if let Some(root) = data_root {
+            let mut config: Value = serde_json::from_str(&daemon).unwrap();
+            config["data-root"] = root.into();
+            machine.write("/etc/docker/daemon.json", &config.to_string());
+        }
+        machine.put_disk(place, 64);
+        for (used, status, free) in [(54, "pass", "15 % free"), (7, "fail", "4 % free")] {
+            machine.write(&format!("{place}/ballast-{used}"), &"x".repeat(used << 20));
+            let report = machine.run(&["verify", "--json"]).json();
+            let checks = report["checks"].as_array().unwrap();
+            let found = checks.iter().find(|found| found["name"] == check).unwrap();
+            let detail = found["detail"].as_str().unwrap();
+            assert_eq!(found["status"], status, "{place}: {found}");
+            assert!(detail.contains(&format!("{place}: {free} (")), "{detail}");
+            let has_root = detail.starts_with("/: ");
+            assert_eq!(has_root, check == "disk-root", "{detail}");
+        }
+        for used in [54, 7] {
+            fs::remove_file(machine.path(&format!("{place}/ballast-{used}"))).unwrap();
+        }
+        machine.take_disk();
+        machine.write("/etc/docker/daemon.json", &daemon);
+    }
 }

@@ -53,6 +53,13 @@ pub(super) const APT: Tool = Tool {
             source: "Debian/apt",
         },
         Fact {
+            words: &["failed to open package info file '/var/lib/dpkg/status'"],
+            meaning: Lasts,
+            hint: "dpkg's list of packages is gone or damaged: put the copy of the day before in its place (cp /var/lib/dpkg/status-old \
+                   /var/lib/dpkg/status), then run `bootstrap` again",
+            source: "Debian/dpkg, dpkg(1) FILES",
+        },
+        Fact {
             words: &["NO_PUBKEY"],
             meaning: Lasts,
             source: "Debian/apt",
@@ -85,6 +92,8 @@ pub(super) const APT: Tool = Tool {
                 "could not connect to",
                 "got 'nosplit'",
                 "has died unexpectedly",
+                "received a segmentation fault",
+                "exited unexpectedly",
             ],
             meaning: Passes,
             hint: NETWORK,
@@ -133,7 +142,11 @@ pub(super) const APT: Tool = Tool {
             words: &[
                 "problem renaming the file /var/",
                 "could not open file /var/",
+                "could not read meta data from /var/",
+                "unable to determine file size for fd",
+                "flabspath on /var/",
                 "cannot access archive *: no such file",
+                "failed to read archive *: no such file",
                 "rename failed, no such file",
                 "lists or status file could not be parsed",
                 "unable to parse package file",
@@ -160,13 +173,6 @@ pub(super) const APT: Tool = Tool {
             source: "Debian/apt",
             hint: "run `dpkg --configure -a`, then run `bootstrap` again",
         },
-        // The next fact's words can stand on the same line.
-        Fact {
-            words: &["not valid yet"],
-            meaning: Passes,
-            hint: super::CLOCK,
-            source: "jareware/chilipie-kiosk#190",
-        },
         Fact {
             words: &["is expired (invalid since"],
             meaning: Passes,
@@ -190,11 +196,16 @@ pub(super) const APT: Tool = Tool {
         },
         Fact {
             words: &[
-                "unable to locate package",
-                "has no installation candidate",
                 "does not have a release file",
                 "no longer has a release file",
             ],
+            meaning: Lasts,
+            hint: "the repository that is named does not serve this release, or no longer: correct or remove it in /etc/apt/sources.list and \
+                   /etc/apt/sources.list.d, or use a newer AMI",
+            source: "Debian/apt",
+        },
+        Fact {
+            words: &["unable to locate package", "has no installation candidate"],
             meaning: Lasts,
             hint: MISSING,
             source: "Debian/apt",

@@ -82,6 +82,12 @@ pub(super) const DNF: Tool = Tool {
             words: &[
                 "[errno 2] no such file or directory: '/var/cache/",
                 "[errno 2] no such file or directory: '*.rpm'",
+                "[errno 17] file exists: '/var/cache/",
+                "[errno 39] directory not empty: '/var/cache/",
+                "failed to open cache",
+                "cache-only enabled but no cache",
+                "problem opening package",
+                "is corrupted: bad checksum",
                 "error opening file for checksum",
                 "has incorrect checksum",
                 "cannot open *.rpm",
@@ -90,15 +96,6 @@ pub(super) const DNF: Tool = Tool {
             meaning: Passes,
             source: "openshift/microshift#2061",
             hint: "another dnf has emptied the cache: run `dnf clean packages`, then run `bootstrap` again",
-        },
-        Fact {
-            words: &[
-                "certificate is not yet valid",
-                "certificate is not valid yet",
-            ],
-            meaning: Passes,
-            hint: super::CLOCK,
-            source: "curl/curl (error 60)",
         },
         Fact {
             words: &[
@@ -125,6 +122,7 @@ pub(super) const DNF: Tool = Tool {
                 "rpmdb open failed",
                 "cannot open packages *database",
                 "database disk image is malformed",
+                "db_runrecovery",
             ],
             meaning: Lasts,
             hint: "rpm's database is damaged: run `rpm --rebuilddb`, then run `bootstrap` again",

@@ -71,6 +71,25 @@ pub const DOCKER: Tool = Tool {
             hint: "see what the engine is busy with (`docker ps -a`, `journalctl -u docker.service`), then run `bootstrap` again",
             source: "moby/moby, docker/cli",
         },
+        // Every container is a unit of systemd's, which may just be reading its files anew.
+        Fact {
+            words: &[
+                "unable to apply cgroup configuration",
+                "message recipient disconnected from message bus",
+                "transport endpoint is not connected",
+                "unable to start unit \"docker-",
+            ],
+            meaning: Passes,
+            hint: "see what systemd is busy with (`systemctl list-jobs`), then run: bootstrap --phase container",
+            source: "opencontainers/runc, libcontainer/cgroups/systemd",
+        },
+        Fact {
+            words: &["permission denied while trying to connect to the docker"],
+            meaning: Lasts,
+            hint: "something keeps root from the engine's socket: see `ls -lZ /var/run/docker.sock` and `dmesg`, then run: bootstrap --phase \
+                   docker",
+            source: "docker/cli",
+        },
         // A socket of containerd's, not a port.
         Fact {
             words: &["create new shim socket"],
@@ -208,7 +227,11 @@ pub const PULL: Tool = Tool {
         },
         Fact {
             // "error getting credentials - err: exec: "docker-credential-ecr-login": executable file not found in $PATH".
-            words: &["error getting credentials", "docker-credential-"],
+            words: &[
+                "error getting credentials",
+                "error listing credentials",
+                "docker-credential-",
+            ],
             meaning: Lasts,
             hint: "/root/.docker/config.json names a credential helper that is missing or fails: install it, or take credsStore \
                    and credHelpers out of that file, then run `bootstrap` again",
@@ -254,6 +277,7 @@ pub const PULL: Tool = Tool {
             words: &[
                 "error parsing http 40",
                 "httpreadseeker: failed open: *",
+                "unexpected http status: 403",
                 "/v2/\": forbidden",
             ],
             meaning: Passes,
@@ -294,6 +318,13 @@ pub const PULL: Tool = Tool {
             hint: "the registry that edge.image names does not speak HTTPS: name one that does, or list it as an insecure registry in \
                    /etc/docker/daemon.json",
             source: "Go's net/http",
+        },
+        // The word of a registry that refuses is "denied"; this alone is said, too, when a token has run out in a long pull.
+        Fact {
+            words: &["unauthorized: authentication required"],
+            meaning: Passes,
+            hint: LOGIN,
+            source: "moby/moby#15640, distribution/distribution",
         },
         Fact {
             words: &[
@@ -349,7 +380,25 @@ pub const PULL: Tool = Tool {
             hint: "check that the instance reaches the registry by HTTPS: subnet route, NAT, security group, DNS",
             source: "Go's net",
         },
+        // A warning only, where anything else is said.
+        Fact {
+            words: &["error loading config file", "error parsing config file"],
+            meaning: Lasts,
+            hint: "/root/.docker/config.json cannot be read: correct or remove it, then run `bootstrap` again",
+            source: "docker/cli, cli/config",
+        },
     ],
+};
+
+/// nvidia-ctk, which writes the engine's config.
+pub(super) const TOOLKIT: Tool = Tool {
+    programs: &["nvidia-ctk"],
+    chatter: &["*level=info *", "*level=warning *", "INFO[*", "WARN[*"],
+    marks: &["*level=error *", "*level=fatal *", "ERRO[*", "FATA[*"],
+    lines: 1,
+    otherwise: Lasts,
+    hint: super::BY_HAND,
+    facts: &[],
 };
 
 /// Docker has no such container, image or network: an answer, no failure. Nothing else that "is not there" is one.
@@ -369,6 +418,10 @@ pub fn is_absent(stderr: &str) -> bool {
 pub fn is_program_missing(said: &str) -> bool {
     const MISSING: &[&str] = &[
         "*executable file not found in $path*",
+        // crun's words, and those of a program whose loader the image lacks.
+        "*executable file `*` not found*",
+        "*exec *: no such file or directory*",
+        "*: symbol not found*",
         "*exec: \"*\": stat *: no such file or directory*",
         "*exec: \"*\": permission denied*",
         // The image brings a program of its own, and not what it needs.

@@ -4,6 +4,7 @@
 //! seen. Nothing else in the program looks for words in a tool's messages to judge a failure.
 
 mod accounts;
+mod agent;
 mod apt;
 mod dnf;
 pub mod docker;
@@ -88,6 +89,8 @@ const TOOLS: &[&Tool] = &[
     &journal::DOCKERD,
     &modprobe::MODPROBE,
     &accounts::ACCOUNTS,
+    &agent::AGENT,
+    &docker::TOOLKIT,
 ];
 
 /// What to do about a service whose journal says nothing that is known.
@@ -110,6 +113,23 @@ const DISK: &str = "see `dmesg` for a disk error; reboot, which checks the disk;
 const ROOM: &str = "make room on the disk (`df -h`), or give the instance a larger one, then run `bootstrap` again";
 const CLOCK: &str = "see whether the clock is right (`timedatectl`, `chronyc tracking`), put it right, then run `bootstrap` again";
 
+/// A machine's clock can be wrong until its time service has asked for the first time: said of signatures and
+/// certificates beside what could not be had for it, so looked for before all else.
+const WRONG_CLOCK: Fact = Fact {
+    words: &[
+        "not valid yet",
+        "not yet valid",
+        "not yet activated",
+        "is not valid until",
+        "notvalidyet",
+        "not live until",
+        "has expired or is not yet valid",
+    ],
+    meaning: Meaning::Passes,
+    hint: CLOCK,
+    source: "jareware/chilipie-kiosk#190 (apt), GnuTLS, Go's crypto/x509, OpenSSL, rustls, Sequoia's sqv (apt 3)",
+};
+
 /// What any tool can say.
 const COMMON: &[Fact] = &[
     Fact {
@@ -122,20 +142,6 @@ const COMMON: &[Fact] = &[
         meaning: Meaning::Lasts,
         hint: ROOM,
         source: "errno(3); \"on /run\": systemd 249 to 257",
-    },
-    Fact {
-        // A machine's clock can be wrong until its time service has asked for the first time.
-        words: &[
-            "not valid yet",
-            "not yet valid",
-            "is not valid until",
-            "notvalidyet",
-            "expired or is not yet valid",
-            "not live until",
-        ],
-        meaning: Meaning::Passes,
-        hint: CLOCK,
-        source: "jareware/chilipie-kiosk#190 (apt), Go's crypto/x509, OpenSSL, rustls, Sequoia's sqv (apt 3)",
     },
     Fact {
         words: &[
@@ -189,7 +195,7 @@ pub fn read_as(tool: &Tool, stderr: &str, stdout: &str) -> Failure {
             .map(str::trim)
             .filter(|line| !line.is_empty())
     };
-    for fact in tool.facts.iter().chain(COMMON) {
+    for fact in [&WRONG_CLOCK].into_iter().chain(tool.facts).chain(COMMON) {
         let mut from = lines().skip_while(|line| !fact.fits(line));
         let Some(line) = from.next() else { continue };
         // "The following packages have unmet dependencies:" says nothing without the next line.
@@ -304,5 +310,6 @@ pub fn facts() -> impl Iterator<Item = (&'static str, &'static Fact)> {
         let name = tool.programs.first().copied().unwrap_or_default();
         tool.facts.iter().map(move |fact| (name, fact))
     });
-    of_tools.chain(COMMON.iter().map(|fact| ("any tool", fact)))
+    let of_any = [&WRONG_CLOCK].into_iter().chain(COMMON);
+    of_tools.chain(of_any.map(|fact| ("any tool", fact)))
 }

@@ -36,6 +36,16 @@ pub(super) const SYSTEMCTL: Tool = Tool {
             hint: "the service has failed again and again: see why (`journalctl -xe`), let it be started again (systemctl reset-failed), \
                    then run `bootstrap` again",
         },
+        // At boot, or while the bus restarts.
+        Fact {
+            words: &[
+                "failed to connect to bus",
+                "failed to connect to system scope bus",
+            ],
+            meaning: Passes,
+            source: "systemd/systemd (\"system scope bus\": from 257 on)",
+            hint: "systemd does not answer: see whether it runs (`ps -p 1`, `dmesg`), reboot if it stays so",
+        },
         Fact {
             words: &[
                 "job for * canceled",

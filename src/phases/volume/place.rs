@@ -222,6 +222,15 @@ impl Place<'_> {
             if host.can_grow(device, *kind, target).await? {
                 doing(&format!("growing the filesystem of {}", self.name));
                 host.grow(device, *kind, target).await?;
+                if host.can_grow(device, *kind, target).await? {
+                    return Err(Error::new(
+                        format!(
+                            "the tool has grown it, and it is as large as before ({})",
+                            self.name
+                        ),
+                        "see `dmesg`; the node works with the room that there is",
+                    ));
+                }
             }
             Ok::<(), Error>(())
         };
