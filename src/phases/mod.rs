@@ -23,7 +23,7 @@ mod wallet_backup;
 pub use assets::read as read_archive;
 pub use docker::merged as daemon_json;
 pub use signal::{Signal, report_broken_config, report_failure};
-pub use volume::{Volume, leave_size};
+pub use volume::{Origin as VolumeOrigin, Volume, leave_size, origin as volume_origin};
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -9,9 +9,10 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
+pub use self::memory::origin;
 pub(super) use self::memory::tell_wallet;
 use self::place::Place;
-pub use self::place::leave_size;
+pub use self::place::{Origin, leave_size};
 use crate::aws::ec2::{VolumeInfo, describe_volume};
 use crate::config::{self, Filesystem, VolumeKind};
 use crate::engine::{Applied, Phase, State};

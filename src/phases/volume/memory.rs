@@ -47,7 +47,7 @@ pub(super) fn uuid(id: &VolumeId) -> String {
 }
 
 /// How the volume came to be, by all that is remembered of it.
-pub(super) fn origin(
+pub fn origin(
     host: &Host,
     id: &VolumeId,
     origin: config::Origin,

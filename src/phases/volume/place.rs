@@ -59,7 +59,7 @@ enum Decision {
 
 /// What is known about how a disk came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Origin {
+pub enum Origin {
     /// An encrypted volume that was made from nothing for this node and never had a filesystem: what is on it can be
     /// random bytes.
     New,
@@ -68,7 +68,10 @@ pub(super) enum Origin {
     /// A volume that is never formatted, and why: completes "its contents are …, but …".
     Kept(String),
     /// The instance's own disk, and whether it was begun to be formatted.
-    Instance { begun: bool },
+    Instance {
+        /// Whether it was.
+        begun: bool,
+    },
 }
 
 /// As far as anything can tell: random bytes can look like an atari table.

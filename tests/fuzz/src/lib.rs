@@ -12,17 +12,19 @@ use std::io;
 use serde_json::Value;
 
 use bootstrap::aws::{ec2, imds, query, xml};
-use bootstrap::config::{Config, render};
+use bootstrap::config::{Config, Origin, render};
 use bootstrap::edge::container::Container;
 use bootstrap::edge::earnings;
 use bootstrap::edge::image::ImageFacts;
+use bootstrap::edge::keystore::{Keystore, Read};
 use bootstrap::edge::processes::Answer;
 use bootstrap::edge::run_as::RunAs;
 use bootstrap::edge::{Spec, rpc, trouble};
 use bootstrap::engine::journal::Journal;
 use bootstrap::error::{Error, OrFail as _};
 use bootstrap::health::progress::Progress;
-use bootstrap::host::disk::parse_wipefs;
+use bootstrap::host::Host;
+use bootstrap::host::disk::{VolumeId, parse_wipefs};
 use bootstrap::host::failures;
 use bootstrap::host::mounts::{FstabEntry, parse_mount};
 use bootstrap::host::nvidia::cards;
@@ -30,7 +32,7 @@ use bootstrap::host::os::recognise;
 use bootstrap::host::users::{parse_account, parse_group};
 use bootstrap::http::Response;
 use bootstrap::log::printable;
-use bootstrap::phases::{daemon_json, read_archive};
+use bootstrap::phases::{VolumeOrigin, daemon_json, read_archive, volume_origin};
 use bootstrap::report::{svg, text};
 use bootstrap::secret::Secret;
 
@@ -39,7 +41,7 @@ type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[rustfmt::skip]
-pub const TARGETS: [Target; 16] = [
+pub const TARGETS: [Target; 18] = [
     ("archive", archive),
     ("accounts", accounts),
     ("config", config),
@@ -48,12 +50,14 @@ pub const TARGETS: [Target; 16] = [
     ("imds", metadata),
     ("inspect", inspect),
     ("journal", journal),
+    ("keystore", keystore),
     ("mounts", mounts),
     ("nvidia_smi", nvidia_smi),
     ("os_release", os_release),
     ("redaction", redaction),
     ("rpc", json_rpc),
     ("spec", spec),
+    ("tags", tags),
     ("tool_messages", tool_messages),
     ("wipefs", wipefs),
 ];
@@ -212,6 +216,69 @@ fn journal(data: &[u8]) {
         }
     }
     let _ = serde_json::from_slice::<Progress>(data);
+}
+
+/// The first line is the password, the rest the key file: it may ask for no more than it is allowed, and opens nothing else
+/// than what was encrypted with the password.
+fn keystore(data: &[u8]) {
+    let Some(end) = data.iter().position(|byte| *byte == b'\n') else {
+        return;
+    };
+    let (password, file) = (&data[..end], &data[end + 1..]);
+    let keystore = match Keystore::read(file, "/key") {
+        Err(error) => return told(&error),
+        Ok(Read::Unknown(what)) => return shown(&what),
+        Ok(Read::Known(keystore)) => keystore,
+    };
+    let file: Value = serde_json::from_slice(file).expect("it was read");
+    let crypto = file.get("crypto").or_else(|| file.get("Crypto"));
+    let params = crypto
+        .map(|crypto| &crypto["kdfparams"])
+        .expect("its parameters");
+    let number = |name: &str| params[name].as_u64().unwrap_or_default();
+    let (n, r, p, rounds) = (number("n"), number("r"), number("p"), number("c"));
+    let is_scrypt = crypto.is_some_and(|crypto| crypto["kdf"] == "scrypt");
+    let work = if is_scrypt { n * r * p } else { rounds };
+    assert!(
+        work <= 10_000_000 && (!is_scrypt || n * r <= 4 << 20),
+        "{params}"
+    );
+    // What is allowed takes seconds; here it is the parser that is looked at.
+    if work <= 1 << 10 {
+        let opened = keystore.opens(&Secret::new(password.to_vec()));
+        let other = keystore.opens(&Secret::new([password, b"?"].concat()));
+        assert!(!(opened && other), "any password opens it");
+    }
+}
+
+/// What DescribeVolumes says of the volume, and what is made of its tags.
+fn tags(data: &[u8]) {
+    let root = xml::parse(&String::from_utf8_lossy(data));
+    let Some(known) = root.as_ref().and_then(ec2::volume) else {
+        return;
+    };
+    // A machine that remembers nothing.
+    let host = Host::at("/nonexistent");
+    let id = VolumeId::parse("vol-0abc1234").expect("an id");
+    let has_memory = ["theta-edge:filesystem", "theta-edge:wallet"]
+        .iter()
+        .any(|tag| known.tags.contains_key(*tag));
+    let is_copy = known
+        .snapshot_id
+        .as_deref()
+        .is_some_and(|id| !id.is_empty());
+    for origin in [Origin::New, Origin::Given] {
+        match volume_origin(&host, &id, origin, &known, "i-me").expect("it is told") {
+            VolumeOrigin::Kept(why) => shown(&why),
+            made => {
+                assert_eq!(made, VolumeOrigin::New);
+                assert!(
+                    origin == Origin::New && !has_memory && !is_copy,
+                    "{known:?}"
+                );
+            }
+        }
+    }
 }
 
 fn mounts(data: &[u8]) {
