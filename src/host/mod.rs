@@ -8,6 +8,7 @@ pub mod files;
 mod looks;
 pub mod mounts;
 pub mod nvidia;
+pub mod openpgp;
 pub mod os;
 pub mod packages;
 pub mod pci;

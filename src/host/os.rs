@@ -40,8 +40,10 @@ pub enum Repository {
     },
     /// A file, and the key that it names.
     Keyed {
-        /// Where the vendor has the key, by HTTPS: it is trusted as it comes from there, for this repository only.
+        /// Where the vendor has the key, by HTTPS.
         key_url: &'static str,
+        /// Which key it is; for this repository only.
+        fingerprint: &'static str,
         /// Where the key goes.
         key: &'static str,
         /// Where the file goes.

@@ -66,7 +66,7 @@ impl CloudWatchAgent {
         let host = &self.0.host;
         let names = host.names_in(IN_USE)?;
         // The agent reads nothing that ends so: it is what a fetch that was cut off leaves.
-        let is_read = |name: &&String| !name.ends_with(".tmp");
+        let is_read = |name: &&String| name.rsplit_once('.').is_none_or(|(_, end)| end != "tmp");
         if (names.iter().filter(is_read)).any(|name| name != OURS && name != DEFAULT) {
             return Ok(false);
         }

@@ -18,6 +18,8 @@ const UNIT: &str = "docker.service";
 const RESTART_DUE: &str = "/var/lib/bootstrap/docker-restart-due";
 
 const TOOLKIT: &str = "nvidia-container-toolkit";
+/// Older ones let a container become root on the host (CVE-2025-23266, NVIDIA's security bulletin of July 2025).
+const LEAST_TOOLKIT: [u64; 3] = [1, 17, 8];
 
 /// The container engine runs.
 pub(super) struct Docker(pub Arc<Node>);
@@ -45,11 +47,33 @@ impl Docker {
 
     async fn install_toolkit(&self) -> Result<()> {
         let host = &self.0.host;
-        if host.package_installed(TOOLKIT).await? {
+        if host.package_installed(TOOLKIT).await? && self.old_toolkit().await?.is_none() {
             return Ok(());
         }
         repository::add(host, &host.os()?.toolkit).await?;
-        host.install_packages(&[TOOLKIT]).await
+        host.install_packages(&[TOOLKIT]).await?;
+        match self.old_toolkit().await? {
+            None => Ok(()),
+            Some(old) => Err(Error::new(
+                format!("{old}, and there is no newer one in its place"),
+                "see what holds it (apt-mark showhold, dnf versionlock list) and which repositories have it, then run: bootstrap \
+                 --phase docker",
+            )),
+        }
+    }
+
+    /// What is wrong with the toolkit's version, if so.
+    async fn old_toolkit(&self) -> Result<Option<String>> {
+        let asked = self.0.host.command("nvidia-ctk").arg("--version").looks();
+        let told = asked.output().await?.stdout;
+        let version = told.lines().find_map(|line| line.split_once(" version "));
+        let version = version.map_or("", |(_, version)| version.trim());
+        Ok(is_older(version).then(|| {
+            format!(
+                "{TOOLKIT} {} is older than 1.17.8 (CVE-2025-23266)",
+                crate::log::printable(version)
+            )
+        }))
     }
 
     /// The first of the packages, unless the image has one of them.
@@ -154,6 +178,11 @@ impl Phase for Docker {
         if self.0.config.gpu && !host.package_installed(TOOLKIT).await? {
             return Ok(State::Needed(format!("{TOOLKIT} is not installed")));
         }
+        if self.0.config.gpu
+            && let Some(old) = self.old_toolkit().await?
+        {
+            return Ok(State::Needed(old));
+        }
         if !host.unit_enabled(UNIT).await? {
             return Ok(State::Needed("docker is not enabled".into()));
         }
@@ -180,6 +209,15 @@ impl Phase for Docker {
         }
         Ok(Applied::Finished)
     }
+}
+
+/// Whether the version (`1.17.7`, `1.17.8-rc.1`) is older than the least one; what is no version is not.
+fn is_older(version: &str) -> bool {
+    let numbers = version
+        .split(['.', '-', '~', '+'])
+        .take(LEAST_TOOLKIT.len());
+    let numbers: Vec<u64> = numbers.map_while(|number| number.parse().ok()).collect();
+    !numbers.is_empty() && numbers.as_slice() < LEAST_TOOLKIT.as_slice()
 }
 
 /// daemon.json as an object. What is not one is never overwritten: it is an administrator's.
@@ -297,7 +335,7 @@ mod tests {
         );
         tree.tool(
             "nvidia-ctk",
-            "printf '{\"log-driver\":\"json-file\",\"log-opts\":{\"max-file\":\"3\",\"max-size\":\"50m\"},\"runtimes\":{\"nvidia\":{}}}' > ${4#--config=}",
+            "if [ $1 = --version ]; then echo 'NVIDIA Container Toolkit CLI version 1.17.8'; exit; fi; printf '{\"log-driver\":\"json-file\",\"log-opts\":{\"max-file\":\"3\",\"max-size\":\"50m\"},\"runtimes\":{\"nvidia\":{}}}' > ${4#--config=}",
         );
         tree
     }
@@ -387,6 +425,24 @@ mod tests {
             "systemctl restart docker.service"
         );
         assert_eq!(phase.missing().unwrap(), None);
+    }
+
+    #[test]
+    fn a_toolkit_has_a_least_version() {
+        for (version, old) in [
+            ("1.17.7", true),
+            ("1.16.2-1", true),
+            ("1.9.0", true),
+            ("1.17", true),
+            ("1.17.8", false),
+            ("1.17.8-1", false),
+            ("1.20.0-rc.1", false),
+            ("2.0.0", false),
+            ("", false),
+            ("unknown", false),
+        ] {
+            assert_eq!(is_older(version), old, "{version}");
+        }
     }
 
     #[tokio::test]

@@ -5,6 +5,7 @@ use std::time::Duration;
 use super::download::download;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::host::openpgp::only_key;
 use crate::host::os::Repository;
 
 /// Has the package manager know the repository.
@@ -14,19 +15,34 @@ pub(super) async fn add(host: &Host, repository: &Repository) -> Result<()> {
         Repository::Components { origin, names } => host.add_components(origin, names).await,
         Repository::Keyed {
             key_url,
+            fingerprint,
             key,
             path,
             text,
         } => {
-            let bytes = download(key_url, 64 * 1024, Duration::from_secs(30)).await?;
-            if !bytes.starts_with(b"-----BEGIN PGP PUBLIC KEY BLOCK-----") {
-                return Err(Error::new(
-                    format!("{key_url} is not a public key"),
-                    "look at what answers there: a proxy may be in between",
-                ));
+            // One that is there already is an administrator's, or was checked before.
+            if host.read(key)?.is_none() {
+                let bytes = download(key_url, 64 * 1024, Duration::from_secs(30)).await?;
+                check(&bytes, key_url, fingerprint, key)?;
+                host.add_repository_file(key, &bytes)?;
             }
-            host.add_repository_file(key, &bytes)?;
             host.add_repository_file(path, text.as_bytes())
         }
     }
+}
+
+/// Whoever can answer in the vendor's place can send any key.
+fn check(bytes: &[u8], url: &str, fingerprint: &str, path: &str) -> Result<()> {
+    let found = only_key(bytes);
+    if found.as_deref() == Some(fingerprint) {
+        return Ok(());
+    }
+    let found = found.unwrap_or_else(|| "no key, or several".into());
+    Err(Error::new(
+        format!("{url} is not the key {fingerprint}: {found}"),
+        format!(
+            "see what answers there, a proxy may be in between; where the vendor has changed its key and says so, put it into {path} \
+             yourself, then run: bootstrap --phase docker"
+        ),
+    ))
 }

@@ -30,7 +30,6 @@ Signed-By: /usr/share/keyrings/debian-archive-keyring.gpg
 END
     fake_package nvidia-container-toolkit "$toolkit/stable/deb/amd64"
     make_index "$toolkit/stable/deb/amd64" . .
-    cp -- "$state/archive-key/public.asc" "$toolkit/gpgkey"
 }
 
 # fake_package NAME DIRECTORY: what tests/local/fake-gpu has of it, or nothing but the name.
@@ -42,7 +41,7 @@ fake_package() {
     [[ $1 != nvidia-smi ]] || install -D -- "$binaries/fake-nvidia-smi" "$tree/usr/bin/nvidia-smi"
     cat >"$tree/DEBIAN/control" <<END
 Package: $1
-Version: 1.0-fake
+Version: 1.20.0-fake
 Architecture: amd64
 Maintainer: local instance <root@localhost>
 Description: stands in for $1 on a machine without a GPU

@@ -86,6 +86,8 @@ machine_prepare() {
         logged debugfs -R "dump $keyring $home/keyring.gpg" "$home/root.img"
         cat -- "$state/archive-key/public.gpg" >>"$home/keyring.gpg"
         put_into_image "$home/keyring.gpg" "$keyring" "$home/root.img"
+        # NVIDIA's own is nobody's to sign with either.
+        put_into_image "$state/archive-key/public.asc" /etc/apt/keyrings/nvidia-container-toolkit.asc "$home/root.img"
         put_into_image "$state/debian.sources" /etc/apt/sources.list.d/debian.sources "$home/root.img"
         touch -- "$home/fake-gpu"
     fi

@@ -505,6 +505,11 @@ fn be_ubuntu(machine: &Machine, mirror: &str) {
         "/etc/apt/keyrings/models.asc",
         &fs::read_to_string(REPOSITORIES.join("key.asc")).unwrap(),
     );
+    // No test can sign with NVIDIA's.
+    machine.write(
+        "/etc/apt/keyrings/nvidia-container-toolkit.asc",
+        &fs::read_to_string(REPOSITORIES.join("key.asc")).unwrap(),
+    );
     machine.write(
         "/etc/apt/sources.list",
         &format!(

@@ -6,6 +6,7 @@ use super::{CloudWatchAgent, Driver, Manager, Os, Repository, Step};
 /// (docs.nvidia.com/datacenter/cloud-native/container-toolkit/latest/install-guide.html).
 pub(super) const NVIDIA_TOOLKIT: Repository = Repository::Keyed {
     key_url: "https://nvidia.github.io/libnvidia-container/gpgkey",
+    fingerprint: "C95B321B61E88C1809C4F759DDCAE044F796ECB0",
     key: "/etc/apt/keyrings/nvidia-container-toolkit.asc",
     path: "/etc/apt/sources.list.d/nvidia-container-toolkit.list",
     text: "deb [signed-by=/etc/apt/keyrings/nvidia-container-toolkit.asc] \

@@ -28,6 +28,7 @@ use bootstrap::host::disk::{VolumeId, parse_wipefs};
 use bootstrap::host::failures;
 use bootstrap::host::mounts::{FstabEntry, parse_mount};
 use bootstrap::host::nvidia::cards;
+use bootstrap::host::openpgp::only_key;
 use bootstrap::host::os::recognise;
 use bootstrap::host::users::{parse_account, parse_group};
 use bootstrap::http::Response;
@@ -41,7 +42,7 @@ type Target = (&'static str, fn(&[u8]));
 
 /// All of them.
 #[rustfmt::skip]
-pub const TARGETS: [Target; 18] = [
+pub const TARGETS: [Target; 19] = [
     ("archive", archive),
     ("accounts", accounts),
     ("config", config),
@@ -53,6 +54,7 @@ pub const TARGETS: [Target; 18] = [
     ("keystore", keystore),
     ("mounts", mounts),
     ("nvidia_smi", nvidia_smi),
+    ("openpgp", openpgp),
     ("os_release", os_release),
     ("redaction", redaction),
     ("rpc", json_rpc),
@@ -221,19 +223,22 @@ fn journal(data: &[u8]) {
 /// The first line is the password, the rest the key file: it may ask for no more than it is allowed, and opens nothing else
 /// than what was encrypted with the password.
 fn keystore(data: &[u8]) {
-    let Some(end) = data.iter().position(|byte| *byte == b'\n') else {
+    let mut parts = data.splitn(2, |byte| *byte == b'\n');
+    let (Some(password), Some(file)) = (parts.next(), parts.next()) else {
         return;
     };
-    let (password, file) = (&data[..end], &data[end + 1..]);
     let keystore = match Keystore::read(file, "/key") {
         Err(error) => return told(&error),
         Ok(Read::Unknown(what)) => return shown(&what),
         Ok(Read::Known(keystore)) => keystore,
     };
-    let file: Value = serde_json::from_slice(file).expect("it was read");
+    // What the reader passes over may be no JSON to others.
+    let Ok(file) = serde_json::from_slice::<Value>(file) else {
+        return;
+    };
     let crypto = file.get("crypto").or_else(|| file.get("Crypto"));
     let params = crypto
-        .map(|crypto| &crypto["kdfparams"])
+        .and_then(|crypto| crypto.get("kdfparams"))
         .expect("its parameters");
     let number = |name: &str| params[name].as_u64().unwrap_or_default();
     let (n, r, p, rounds) = (number("n"), number("r"), number("p"), number("c"));
@@ -296,6 +301,14 @@ fn nvidia_smi(data: &[u8]) {
                 shown(&card.driver);
             }
         }
+    }
+}
+
+fn openpgp(data: &[u8]) {
+    if let Some(fingerprint) = only_key(data) {
+        assert_eq!(fingerprint.len(), 40);
+        // Nobody smuggles a second key in behind it.
+        assert_eq!(only_key(&[data, data].concat()), None);
     }
 }
 
