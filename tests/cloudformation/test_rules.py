@@ -153,6 +153,7 @@ NODE = {
     "Network": (["mainnet", "testnet", "privatenet2"], ["", "main-net", "Mainnet", "main net", "x" * 33]),
     "ImageTag": (["latest", "v1.3.1", "_x", "x" * 128], ["", ".x", "-x", "a b", "a:b", 'a"b', "x" * 129]),
     "ImageDigest": (["", "sha256:" + HEX], ["sha256:" + HEX[1:], HEX, "sha256:" + HEX.upper()]),
+    "RunAs": (["auto", "user", "image"], ["root", ""]),
     "RpcCidr": (["", "172.31.0.0/16", "10.0.0.1/32"], ["172.31.0.0", "any", "::/0", "10.0.0.0/8,10.1.0.0/8"]),
     "VolumeType": (["gp3", "io1", "io2", "instance-store"], ["gp2", "st1", ""]),
     "VolumeSize": (["8", "65536"], ["7", "65537", "-1", ""]),

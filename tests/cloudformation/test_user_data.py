@@ -23,6 +23,7 @@ VARIANTS = {
     "own secret": {"SecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:mine-AbCdEf"},
     "tag": {"ImageTag": "v1.3.1", "Network": "testnet"},
     "digest": {"ImageDigest": "sha256:" + "0a" * 32},
+    "as the image": {"RunAs": "image"},
     "open RPC ports": {"RpcCidr": "172.31.0.0/16"},
     "no GPU": {"Gpu": "false", "InstanceType": "c6i.xlarge"},
     "per peer": {"PerPeerMetrics": "true"},
@@ -39,6 +40,7 @@ VARIANTS = {
         "MetricsSchedule": "systemd-timer",
         "SecurityUpdates": "security",
         "WaitOn": "second",
+        "RunAs": "user",
     },
 }
 
@@ -123,6 +125,7 @@ def test_the_config_says_what_the_stack_was_told(node):
             "network": "mainnet",
             "tag": "latest",
             "digest": VARIANTS["digest"]["ImageDigest"],
+            "run_as": "user",
             "rpc_bind": "0.0.0.0",
         },
         "metrics": {"namespace": "CWAgent", "per_peer": True, "schedule": "systemd-timer"},
@@ -141,7 +144,8 @@ def test_the_config_says_what_the_stack_was_told(node):
         ("instance store", ("volume",), {"kind": "instance-store", "filesystem": "xfs"}),
         ("tag", ("edge", "tag"), "v1.3.1"),
         ("tag", ("edge", "network"), "testnet"),
-        ("default", ("edge",), {"network": "mainnet", "tag": "latest", "rpc_bind": "127.0.0.1"}),
+        ("default", ("edge",), {"network": "mainnet", "tag": "latest", "run_as": "auto", "rpc_bind": "127.0.0.1"}),
+        ("as the image", ("edge", "run_as"), "image"),
         ("default", ("metrics",), {"namespace": "CWAgent", "per_peer": False, "schedule": "cron"}),
         ("default", ("system",), {"update": "none"}),
     ],
