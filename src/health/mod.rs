@@ -43,7 +43,11 @@ async fn verify_only(node: &Node, phases: &Engine, groups: &[String]) -> Report 
             .filter(|(name, _)| groups.iter().any(|group| group == name));
         groups.is_empty() || wanted.any(|(_, names)| names.contains(&check.name))
     });
-    Report::of(checks, facts.address())
+    let address = facts.address();
+    Report {
+        staking: facts.edge.summary,
+        ..Report::of(checks, address)
+    }
 }
 
 /// Looks again and again until the node is healthy or `patience` is over; the last report is the answer. It tells of

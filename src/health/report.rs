@@ -84,6 +84,8 @@ pub struct Report {
     pub checks: Vec<Check>,
     /// The node's wallet address, where known.
     pub address: Option<String>,
+    /// What the owner needs for staking (the node's Summary), where the node tells it.
+    pub staking: Option<String>,
 }
 
 /// Checks whose failure means that the node itself does not work, or that its key is in danger.
@@ -142,6 +144,7 @@ impl Report {
         Self {
             verdict: Verdict::of(&checks),
             address,
+            staking: None,
             checks,
         }
     }

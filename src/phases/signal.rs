@@ -280,6 +280,8 @@ fn verdict_line(report: &Report) -> String {
 #[derive(Serialize)]
 struct Success<'a> {
     address: Option<&'a str>,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    summary: Option<&'a str>,
     instance: &'a str,
     verdict: &'static str,
 }
@@ -287,10 +289,18 @@ struct Success<'a> {
 fn success_data(report: &Report, instance: &str) -> String {
     let data = Success {
         address: report.address.as_deref(),
+        summary: report.staking.as_deref().filter(|text| is_summary(text)),
         instance,
         verdict: report.verdict.word(),
     };
     serde_json::to_string(&data).unwrap_or_default()
+}
+
+/// Whether it can be a node's Summary: hex digits, of which the ledger's guardian nodes have 458. It goes to the stack's
+/// outputs, where it outlives the node; a tag of the volume takes 256 characters.
+fn is_summary(text: &str) -> bool {
+    let digits = text.strip_prefix("0x").unwrap_or(text);
+    (1..=1_000).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// SignalResource first: where it is refused, the handle can still take the failure and its reason, since a second
@@ -448,6 +458,7 @@ mod tests {
             verdict,
             checks: failing.iter().map(check).collect(),
             address: Some("0xab".into()),
+            staking: None,
         }
     }
 
@@ -528,7 +539,21 @@ mod tests {
     #[tokio::test]
     async fn success_goes_to_the_resource_and_then_to_the_handle() {
         let server = script(vec![(200, "<R/>")]);
-        let data = success_data(&report(Verdict::Syncing, &[]), "i-1");
+        let told = |summary: &str| {
+            let staking = Some(summary.to_owned());
+            success_data(
+                &Report {
+                    staking,
+                    ..report(Verdict::Syncing, &[])
+                },
+                "i-1",
+            )
+        };
+        let none = r#"{"address":"0xab","instance":"i-1","verdict":"syncing"}"#;
+        for strange in ["", "0x", "<b>", "ab\u{1b}[2J", &"a".repeat(1_001)] {
+            assert_eq!(told(strange), none, "{strange}");
+        }
+        let data = told("0xAb12");
         deliver_success(
             &config(&server.url).await,
             &stack(&server),
@@ -542,7 +567,7 @@ mod tests {
             arrivals(&server),
             [
                 "POST Action=SignalResource&Version=2010-05-15&StackName=node&LogicalResourceId=Group&UniqueId=i-1&Status=SUCCESS",
-                r#"PUT {"Status":"SUCCESS","Reason":"the node is up","UniqueId":"i-1","Data":"{\"address\":\"0xab\",\"instance\":\"i-1\",\"verdict\":\"syncing\"}"}"#
+                r#"PUT {"Status":"SUCCESS","Reason":"the node is up","UniqueId":"i-1","Data":"{\"address\":\"0xab\",\"summary\":\"0xAb12\",\"instance\":\"i-1\",\"verdict\":\"syncing\"}"}"#
             ]
         );
     }

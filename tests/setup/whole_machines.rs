@@ -49,7 +49,7 @@ fn a_bare_machine_becomes_a_healthy_node_and_stays_one(name: &str) {
     let data: Value = serde_json::from_str(signals[1]["Data"].as_str().unwrap()).unwrap();
     assert_eq!(
         data,
-        json!({"address": ADDRESS, "instance": INSTANCE, "verdict": "healthy"})
+        json!({"address": ADDRESS, "summary": standins::edge::summary(&ADDRESS[2..]), "instance": INSTANCE, "verdict": "healthy"})
     );
 
     compare_commands(&machine, name);

@@ -141,6 +141,11 @@ impl Node {
     }
 }
 
+/// A Summary as long as the ledger's of a guardian node: address, BLS key, its proof, signature.
+pub fn summary(address: &str) -> String {
+    format!("0x{address}{:0>418}", "5")
+}
+
 /// One call, with the HTTP rules of the ledger's server.
 pub fn answer(request: &Request, behaviour: &Behaviour, age_seconds: u64) -> Response {
     if behaviour.down {
@@ -212,7 +217,7 @@ fn result(
             "timestamp": "Thu Nov 30 00:00:00 UTC 2023",
         })),
         "edgecore.GetEdgeNodeSummary" => Ok(json!({
-            "Summary": format!("0x{}{:0>200}", behaviour.address, "5"),
+            "Summary": summary(&behaviour.address),
         })),
         "edgelauncher.GetPastJobs" => {
             match parameter
