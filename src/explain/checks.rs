@@ -202,8 +202,9 @@ pub(super) const MEANINGS: &[Meaning] = &[
     },
     Meaning {
         name: "metrics",
-        means: "bootstrap metrics runs every minute and reached CloudWatch within the last three.",
-        causes: "The cron table or the timer is gone; the cron daemon is stopped; the role may not publish; the clock was set back.",
+        means: "bootstrap metrics runs every minute and reached CloudWatch within the last three; the logs of the node's \
+                processes are rotated.",
+        causes: "The cron table, the timer or logrotate is gone; the cron daemon is stopped; the role may not publish; the clock was set back.",
         remedy: "sudo bootstrap; then bootstrap metrics, which prints why a tick fails.",
     },
     Meaning {

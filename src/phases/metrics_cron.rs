@@ -1,4 +1,7 @@
-//! Phase `metrics-cron`: the metrics tick is started every minute, by cron or by a systemd timer.
+//! Phase `metrics-cron`: the metrics tick is started every minute, by cron or by a systemd timer, and the logs of the
+//! node's processes are rotated.
+
+mod logs;
 
 use std::sync::Arc;
 
@@ -19,6 +22,7 @@ const CRON_TABLE: &str = "\
 # Written by bootstrap (phase metrics-cron).
 MAILTO=\"\"
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
+17 * * * * root logrotate --state /var/lib/bootstrap/logrotate.state /etc/logrotate.d/bootstrap-edge
 * * * * * root /usr/local/bin/bootstrap metrics
 ";
 
@@ -84,6 +88,10 @@ impl Phase for MetricsCron {
             Schedule::Cron => cron_missing(host).await?,
             Schedule::SystemdTimer => timer_missing(host).await?,
         };
+        let missing = match missing {
+            Some(missing) => Some(missing),
+            None => logs::missing(host, config).await?,
+        };
         Ok(match missing {
             Some(missing) => State::Needed(missing),
             None => State::Done("a metrics tick is started every minute".into()),
@@ -92,6 +100,7 @@ impl Phase for MetricsCron {
 
     async fn apply(&self) -> Result<Applied> {
         let Node { host, config, .. } = &*self.0;
+        logs::apply(host, config).await?;
         match config.metrics.schedule {
             Schedule::Cron => {
                 remove_timer(host).await?;

@@ -16,7 +16,7 @@ readonly kind=$1 into=$2 ca=$3 files=${4:-}
 # Beyond what the cloud images of Debian and Ubuntu share, nothing is installed: Docker and cron are the product's work.
 packages=(systemd systemd-sysv dbus ca-certificates curl iproute2 e2fsprogs fdisk cloud-init gpg)
 # What the product may ask apt for.
-readonly offered=(docker.io cron xfsprogs)
+readonly offered=(docker.io cron logrotate xfsprogs)
 units=(systemd-networkd)
 readonly masked=(systemd-networkd-wait-online apt-daily.timer apt-daily-upgrade.timer)
 

@@ -24,6 +24,7 @@ mod gpu;
 mod hostile;
 mod interruptions;
 mod kills;
+mod logs;
 mod machine;
 mod metrics;
 mod output;
@@ -97,10 +98,17 @@ fn main() -> ExitCode {
     if let (None, Some(missing)) = (&missing_for_packages, &missing_for_debian) {
         eprintln!("skipped: Debian's real driver packages: needs {missing}");
     }
+    let missing_for_logs = missing.or_else(logs::missing);
+    if let (None, Some(missing)) = (missing, missing_for_logs) {
+        eprintln!("skipped: the real logrotate: needs {missing}");
+    }
     let tests = THEMES.iter().copied().flatten();
     let packages = packages::TESTS
         .iter()
         .map(|(name, test)| trial(name, *test).with_ignored_flag(missing_for_packages.is_some()));
+    let logs = logs::TESTS
+        .iter()
+        .map(|(name, test)| trial(name, *test).with_ignored_flag(missing_for_logs.is_some()));
     let debian = debian::TESTS
         .iter()
         .map(|(name, test)| trial(name, *test).with_ignored_flag(missing_for_debian.is_some()));
@@ -110,6 +118,7 @@ fn main() -> ExitCode {
         .chain(kills::trials())
         .map(|trial| trial.with_ignored_flag(missing.is_some()))
         .chain(packages)
+        .chain(logs)
         .chain(debian)
         .collect();
     let conclusion = libtest_mimic::run(&arguments, trials);

@@ -143,8 +143,9 @@ fn each_thing_is_asked_once() {
         "docker version --format {{json .Server}}",
         "dpkg-query --show --showformat=${db:Status-Status} amazon-cloudwatch-agent",
         "dpkg-query --show --showformat=${db:Status-Status} cron",
+        "dpkg-query --show --showformat=${db:Status-Status} logrotate",
         "dumpe2fs -h ROOT/dev/nvme1n1",
-        "systemctl show --property=ActiveState,UnitFileState bootstrap.service docker.service \
+        "systemctl show --property=ActiveState,UnitFileState bootstrap.service bootstrap-repair.timer docker.service \
          amazon-cloudwatch-agent.service bootstrap-metrics.timer amazon-ssm-agent.service cron",
     ];
     // Nobody shares what decides whether a disk is overwritten; `signal` asks for the health check too.

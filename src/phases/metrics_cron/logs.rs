@@ -1,0 +1,121 @@
+//! The logs that the node's processes write into the data folder are rotated by logrotate: nobody else bounds them.
+//!
+//! The container owns that folder. So logrotate works as whoever the container runs as, and it touches no link, no file
+//! that has a second name, and nothing special; `tests/setup/logs.rs` tries that with the real one.
+
+use crate::config::Config;
+use crate::edge::Spec;
+use crate::edge::run_as::{self, RunAs};
+use crate::error::Result;
+use crate::host::Host;
+use crate::host::files::Access;
+
+const PACKAGE: &str = "logrotate";
+/// The operating system's own logrotate reads it once a day, the cron table every hour.
+pub(super) const FILE: &str = "/etc/logrotate.d/bootstrap-edge";
+
+/// What is missing, if anything is.
+pub(super) async fn missing(host: &Host, config: &Config) -> Result<Option<String>> {
+    let Some(wanted) = wanted(host, config)? else {
+        let found = host.read(FILE)?;
+        return Ok(found.map(|_| format!("{FILE} has no logs to rotate")));
+    };
+    Ok(if !host.package_installed(PACKAGE).await? {
+        Some(format!("{PACKAGE} is not installed"))
+    } else if host.read(FILE)?.as_deref() != Some(wanted.as_bytes()) {
+        Some(format!("{FILE} is not as desired"))
+    } else {
+        None
+    })
+}
+
+/// Has them rotated.
+pub(super) async fn apply(host: &Host, config: &Config) -> Result<()> {
+    let Some(wanted) = wanted(host, config)? else {
+        return host.remove(FILE).map(drop);
+    };
+    if !host.package_installed(PACKAGE).await? {
+        host.install_packages(&[PACKAGE]).await?;
+    }
+    // Another mode, and logrotate does not read it.
+    host.write_if_changed(FILE, wanted.as_bytes(), Access::mode(0o644))
+        .map(drop)
+}
+
+fn wanted(host: &Host, config: &Config) -> Result<Option<String>> {
+    let spec = Spec::require(host, config)?;
+    let run_as = run_as::last(host, config).unwrap_or(RunAs::User);
+    Ok((!spec.logs.is_empty()).then(|| table(config, &spec, run_as)))
+}
+
+/// Copied and cut, since the processes keep their logs open.
+fn table(config: &Config, spec: &Spec, run_as: RunAs) -> String {
+    let folder = spec.data_folder(config);
+    let logs: Vec<String> = spec
+        .logs
+        .values()
+        .map(|name| format!("\"{folder}/{name}\""))
+        .collect();
+    let owner = match run_as {
+        RunAs::User => &config.user.name,
+        RunAs::Image => "root",
+    };
+    // Docker's units are small letters, of which logrotate knows k only.
+    let size = spec.log.max_size.replace('m', "M").replace('g', "G");
+    format!(
+        "# Written by bootstrap (phase metrics-cron).\n{} {{\n    su {owner} {owner}\n    size {size}\n    rotate {}\n    \
+         copytruncate\n    missingok\n    notifempty\n    nocompress\n    nodateext\n    nomail\n}}\n",
+        logs.join("\n"),
+        spec.log.max_files,
+    )
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::edge::SPEC_FILE;
+    use crate::host::testing::Tree;
+    use crate::phases::testing::{DEBIAN, config};
+
+    const SHIPPED: &str = include_str!("../../../cloudformation/assets/edge.json");
+
+    #[tokio::test]
+    async fn the_logs_of_the_spec_are_rotated_as_the_container_s_user() {
+        let tree = Tree::new();
+        tree.file("/etc/os-release", DEBIAN);
+        tree.tool("dpkg-query", "echo installed");
+        tree.file(SPEC_FILE, SHIPPED);
+        let (host, mut config) = (&tree.host, config(false));
+        assert_eq!(
+            missing(host, &config).await.unwrap().unwrap(),
+            "/etc/logrotate.d/bootstrap-edge is not as desired"
+        );
+        apply(host, &config).await.unwrap();
+        assert_eq!(missing(host, &config).await.unwrap(), None);
+        assert_eq!(
+            host.read_text(FILE).unwrap().unwrap(),
+            "# Written by bootstrap (phase metrics-cron).\n\
+             \"/data/edgelauncher/anycast.log\"\n\"/data/edgelauncher/edgecore.log\"\n\"/data/edgelauncher/edgeencoder.log\" {\n    \
+             su bcuser bcuser\n    size 50M\n    rotate 3\n    copytruncate\n    missingok\n    notifempty\n    nocompress\n    \
+             nodateext\n    nomail\n}\n"
+        );
+
+        config.edge.run_as = crate::config::RunAs::Image;
+        assert!(missing(host, &config).await.unwrap().is_some());
+        apply(host, &config).await.unwrap();
+        let table = host.read_text(FILE).unwrap().unwrap();
+        assert!(table.contains("\n    su root root\n"), "{table}");
+
+        let mut spec: serde_json::Value = serde_json::from_str(SHIPPED).unwrap();
+        spec["logs"] = serde_json::json!({});
+        spec["vote"] = serde_json::Value::Null;
+        tree.file(SPEC_FILE, spec.to_string());
+        assert_eq!(
+            missing(host, &config).await.unwrap().unwrap(),
+            "/etc/logrotate.d/bootstrap-edge has no logs to rotate"
+        );
+        apply(host, &config).await.unwrap();
+        assert_eq!(missing(host, &config).await.unwrap(), None);
+        assert_eq!(host.read(FILE).unwrap(), None);
+    }
+}
