@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,25 +11,29 @@ from theta_edge.aws import Aws, Refused, pause, wait_until
 from theta_edge.command import COMMON_HELP, Common, Failed, Problems, confirm, options, say
 from theta_edge.stacks import Stack
 from theta_edge.terminal import one_line
+from theta_edge.wallets import WALLETS, Copy
 
 HELP = f"""\
 Usage: scripts/destroy [OPTION…]
 
 Deletes the node's stack. Says first what is kept and what is lost, and asks for the stack's name.
-The volume with the wallet key, its snapshots and the wallet password are kept; deploy's --volume-id
-goes on with them. A stack that is gone already may be named again, to delete what it has left.
+The volume with the wallet key, its snapshots, the key's copy in the bucket and the wallet password
+are kept; deploy's --volume-id goes on with them. A stack that is gone already may be named again,
+to delete what it has left.
 
   --name NAME                 the stack (default: theta-edge-node)
   --snapshot-volume           make a last snapshot of the volume first, and wait for it
   --delete-volume VOLUME      delete this volume of the node too, and the wallet key on it
   --delete-snapshot SNAPSHOT  delete this snapshot of the node's volume too
+  --delete-wallet ADDRESS     delete the copy of this wallet's key in the bucket too, which keeps it
+                              for 90 days as a version that was replaced
   --delete-secret ARN         delete this secret with the wallet password too; Secrets Manager can
                               restore it for 30 days
   --with-common               delete the common stack too, with its bucket, where no other node uses it
   --common NAME               default: theta-edge-common
   --yes                       do not ask
 {COMMON_HELP}
---delete-volume and --delete-snapshot may be given several times.
+--delete-volume, --delete-snapshot and --delete-wallet may be given several times.
 """
 
 TAG = "theta-edge:node"
@@ -62,6 +67,7 @@ class Wanted:
     yes: bool = False
     volumes: list[str] = field(default_factory=list)
     snapshots: list[str] = field(default_factory=list)
+    wallets: list[str] = field(default_factory=list)
     secret: str = ""
 
 
@@ -78,6 +84,8 @@ class Node:
     bucket: str = ""
     volumes: dict[str, Volume] = field(default_factory=dict)
     snapshots: list[str] = field(default_factory=list)
+    # Of all nodes that use the bucket.
+    wallets: list[Copy] = field(default_factory=list)
     secrets: list[str] = field(default_factory=list)
 
     # Looking.
@@ -160,6 +168,26 @@ class Node:
             self._add_secret(
                 self.common.outputs.get("SecretArn") or stacks.resource(self.aws, self.common.id, "Secret")
             )
+            self._find_wallets()
+
+    def _find_wallets(self) -> None:
+        if not self.bucket:
+            return
+        try:
+            held = self.aws.pages("s3", "list_objects_v2", "Contents", Bucket=self.bucket, Prefix=f"{WALLETS}/")
+            self.wallets = [Copy(self.bucket, one["Key"]) for one in held]
+        except Refused as refused:
+            if refused.code == "NoSuchBucket":
+                return
+            raise Failed(f"the copies of wallet keys in {self.bucket} cannot be read: {refused}") from refused
+
+    @property
+    def own_wallets(self) -> list[Copy]:
+        owners = {self.wanted.name, *(part.name for part in self.parts)}
+        return [copy for copy in self.wallets if copy.node in owners]
+
+    def goes(self, copy: Copy) -> bool:
+        return copy in self.own_wallets and copy.address != "" and copy.address.lower() in self.wanted.wallets
 
     def users_of_common(self) -> list[str]:
         """The other stacks that import what it exports."""
@@ -176,10 +204,12 @@ class Node:
 
     def check(self) -> None:
         wanted, problems = self.wanted, Problems()
-        volumes, snapshots, secrets = (
-            ", ".join(some) or "none" for some in (self.volumes, self.snapshots, self.secrets)
+        wallets = dict.fromkeys(copy.address.lower() for copy in self.own_wallets if copy.address)
+        volumes, snapshots, copies, secrets = (
+            ", ".join(some) or "none" for some in (self.volumes, self.snapshots, wallets, self.secrets)
         )
-        if not (self.stack or wanted.with_common or wanted.volumes or wanted.snapshots or wanted.secret):
+        named = wanted.volumes or wanted.snapshots or wanted.wallets or wanted.secret
+        if not (self.stack or wanted.with_common or named):
             problems.add(f"there is no stack {wanted.name} in {self.aws.region}")
         for one in wanted.volumes:
             volume = self.volumes.get(one)
@@ -190,6 +220,14 @@ class Node:
         for one in wanted.snapshots:
             if one not in self.snapshots:
                 problems.add(f"{one} is no snapshot of {wanted.name}, which has {snapshots}")
+        for one in wanted.wallets:
+            if one not in wallets:
+                problems.add(f"there is no copy of the wallet key of {one} by {wanted.name}, but of {copies}")
+        if wanted.with_common and (stay := [copy for copy in self.wallets if not self.goes(copy)]):
+            problems.add(
+                f"{self.bucket} holds copies of wallet keys, which go by their address only: "
+                + ", ".join(_how_to_delete(copy) for copy in stay)
+            )
         if wanted.snapshot_volume and not any(volume.in_use for volume in self.volumes.values()):
             problems.add(f"{wanted.name} has no volume to make a snapshot of")
         if wanted.with_common and not self.common:
@@ -227,6 +265,10 @@ class Node:
                 )
         for one in self.snapshots:
             (lost if one in wanted.snapshots else kept).append(f"snapshot {one}")
+        for copy in self.own_wallets:
+            (lost if self.goes(copy) else kept).append(
+                f"the copy of the wallet key of {copy.address or 'an unknown wallet'}, {one_line(copy.name)}"
+            )
         for one in self.secrets:
             if one == wanted.secret:
                 lost.append(f"secret {one}, without which no wallet key can be read (can be restored for 30 days)")
@@ -256,9 +298,19 @@ class Node:
             )
             print(f"Kept, and paid for: {volume.id} with {volume.key}")
             print(f"  go on with it:  scripts/deploy --volume-id {volume.id}\n  delete it:      {remove}")
+        for copy in self.own_wallets:
+            if not self.goes(copy):
+                print(f"Kept: the copy of the wallet key of {copy.address or 'an unknown wallet'}")
+                print(f"  delete it:      {_how_to_delete(copy)}")
         for one in made:
             print(f"Made: {one}\n  go on with it:  scripts/deploy --snapshot-id {one}")
         print("Done.")
+
+
+def _how_to_delete(copy: Copy) -> str:
+    if copy.address:
+        return f"scripts/destroy --name {shlex.quote(one_line(copy.node))} --delete-wallet {copy.address}"
+    return f"aws s3 rm {shlex.quote(one_line(copy.name))}"
 
 
 # Doing.
@@ -314,6 +366,12 @@ def _delete_volume(aws: Aws, volume: str) -> None:
     _change(aws, f"the volume {volume} was not deleted", "ec2", "delete_volume", VolumeId=volume)
 
 
+def _delete_wallet(aws: Aws, copy: Copy) -> None:
+    say(f"Deleting the copy of the wallet key of {copy.address}")
+    trouble = f"the copy of the wallet key of {copy.address} was not deleted"
+    _change(aws, trouble, "s3", "delete_object", Bucket=copy.bucket, Key=copy.key)
+
+
 def _empty(aws: Aws, bucket: str) -> None:
     """All versions of all objects: without that a bucket with versions cannot be deleted."""
     if not bucket:
@@ -336,12 +394,14 @@ def _empty(aws: Aws, bucket: str) -> None:
 
 def main(arguments: list[str]) -> int:
     shared, wanted = Common(), Wanted()
-    valued = ["--name", "--common", "--delete-volume", "--delete-snapshot", "--delete-secret"]
+    valued = ["--name", "--common", "--delete-volume", "--delete-snapshot", "--delete-wallet", "--delete-secret"]
     for option, value in options(arguments, shared, valued, ["--yes", "--with-common", "--snapshot-volume"]):
         if option == "--delete-volume":
             wanted.volumes.append(value)
         elif option == "--delete-snapshot":
             wanted.snapshots.append(value)
+        elif option == "--delete-wallet":
+            wanted.wallets.append(value.lower())
         elif option == "--delete-secret":
             wanted.secret = value
         else:
@@ -364,6 +424,9 @@ def main(arguments: list[str]) -> int:
     for snapshot in wanted.snapshots:
         say(f"Deleting the snapshot {snapshot}")
         _change(aws, f"the snapshot {snapshot} was not deleted", "ec2", "delete_snapshot", SnapshotId=snapshot)
+    for copy in node.own_wallets:
+        if node.goes(copy):
+            _delete_wallet(aws, copy)
     if wanted.with_common and node.common:
         _empty(aws, node.bucket)
         stacks.delete(aws, node.common)

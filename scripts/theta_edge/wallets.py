@@ -28,6 +28,11 @@ class Copy:
     def address(self) -> str:
         return address(self.key.split("/")[2]) if self.key.count("/") == 3 else ""
 
+    @property
+    def node(self) -> str:
+        """The stack whose node has made it."""
+        return self.key.split("/")[1]
+
     def of(self, bucket: str, node: str) -> Copy:
         """Where another node, or one in another region, would have it."""
         return Copy(bucket, "/".join([WALLETS, node, *self.key.split("/")[2:]]))

@@ -59,6 +59,7 @@ CALLS: dict[str, list[tuple[str, str]]] = {
     "s3.HeadObject": [("s3:GetObject", OBJECT)],
     "s3.ListObjectsV2": [("s3:ListBucket", BUCKET)],
     "s3.PutObject": [("s3:PutObject", OBJECT)],
+    "s3.DeleteObject": [("s3:DeleteObject", OBJECT)],
     "s3.ListObjectVersions": [("s3:ListBucketVersions", BUCKET)],
     "s3.DeleteObjects": [("s3:DeleteObject", BUCKET + "/any"), ("s3:DeleteObjectVersion", BUCKET + "/any")],
     "secretsmanager.DescribeSecret": [("secretsmanager:DescribeSecret", "{SecretId}")],

@@ -4,6 +4,8 @@ import re
 import subprocess
 
 import pytest
+from moto.s3.exceptions import S3AccessDeniedError
+from moto.s3.responses import S3Response
 
 import deployed
 from aws import pages
@@ -196,6 +198,91 @@ Kept, and paid for: {volume} with the wallet key of {ADDRESS}
   delete it:      aws ec2 delete-volume --region us-east-1 --volume-id {volume}
 Done.
 """)
+
+
+FILE = "2E833968E5bB786Ae419c4d13189fB081Cc43bab"
+OTHER = "0x" + "66" * 20
+WALLET = ADDRESS.lower()
+
+
+def keep_copies(aws, *keys: str) -> str:
+    """Has the nodes' copies of wallet keys be in the bucket, whose name it says."""
+    bucket = deployed.output(aws, COMMON, "Bucket")
+    for key in keys:
+        aws.client("s3").put_object(Bucket=bucket, Key=f"wallets/{key}", Body=b"{}")
+    return bucket
+
+
+def copies(aws, bucket: str) -> list[str]:
+    held = aws.client("s3").list_objects_v2(Bucket=bucket, Prefix="wallets/").get("Contents", [])
+    return [one["Key"].removeprefix("wallets/") for one in held]
+
+
+def test_copies_of_the_wallet_key_go_by_their_address_only(aws, node, monkeypatch):
+    # Also those that do not stand on the first page.
+    monkeypatch.setattr(pages, "size", 1)
+    mine, earlier, foreign = f"{NAME}/{WALLET}/{FILE}", f"{NAME}/{OTHER}/{OTHER[2:]}", f"{NAME}-2/{OTHER}/{OTHER[2:]}"
+    bucket = keep_copies(aws, mine, earlier, foreign)
+    ended = destroy(aws, "--yes", "--delete-wallet", f"0x{'77' * 20}")
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "destroy: nothing was changed, because\n"
+        f"  - there is no copy of the wallet key of 0x{'77' * 20} by {NAME}, but of {WALLET}, {OTHER}\n",
+    )
+    ended = destroy(aws, "--yes", "--delete-wallet", OTHER.upper().replace("0X", "0x"))
+    assert (ended.returncode, ended.stderr) == (0, "")
+    kept, lost = ended.stdout.split("Lost:\n")
+    assert f"\n  the copy of the wallet key of {WALLET}, s3://{bucket}/wallets/{mine}\n" in kept
+    assert f"\n  the copy of the wallet key of {OTHER}, s3://{bucket}/wallets/{earlier}\n" in lost
+    assert foreign not in ended.stdout
+    assert ended.stdout.endswith(f"""
+Kept: the copy of the wallet key of {WALLET}
+  delete it:      scripts/destroy --name {NAME} --delete-wallet {WALLET}
+Done.
+""")
+    assert copies(aws, bucket) == [foreign, mine]
+
+    # The stack is gone; its copy can still be named, and another node's cannot.
+    ended = destroy(aws, "--yes", "--delete-wallet", WALLET)
+    assert (ended.returncode, ended.stderr) == (0, "")
+    assert copies(aws, bucket) == [foreign]
+    # The bucket keeps what was there.
+    versions = aws.client("s3").list_object_versions(Bucket=bucket, Prefix=f"wallets/{mine}")["Versions"]
+    assert len(versions) == 1
+
+
+def test_the_bucket_stays_while_a_copy_of_any_wallet_key_is_in_it(aws, node):
+    bucket = keep_copies(aws, f"{NAME}/{WALLET}/{FILE}", f"$(id)/{OTHER}/a", "loose")
+    ended = destroy(aws, "--yes", "--with-common", "--delete-wallet", WALLET)
+    assert (ended.returncode, ended.stderr) == (
+        1,
+        "destroy: nothing was changed, because\n"
+        f"  - {bucket} holds copies of wallet keys, which go by their address only: "
+        f"scripts/destroy --name '$(id)' --delete-wallet {OTHER}, aws s3 rm s3://{bucket}/wallets/loose\n",
+    )
+    assert len(copies(aws, bucket)) == 3 and stacks(aws).keys() == {COMMON, NAME}
+    aws.client("s3").delete_object(Bucket=bucket, Key="wallets/loose")
+    assert destroy(aws, "--yes", "--name", "$(id)", "--delete-wallet", OTHER).returncode == 0
+    ended = destroy(aws, "--yes", "--with-common", "--delete-wallet", WALLET)
+    assert (ended.returncode, ended.stderr, stacks(aws)) == (0, "", {})
+
+
+def test_a_bucket_that_does_not_tell_lets_nothing_be_deleted(aws, node, monkeypatch):
+    def denied(*_):
+        raise S3AccessDeniedError
+
+    bucket = deployed.output(aws, COMMON, "Bucket")
+    with monkeypatch.context() as patch:
+        patch.setattr(S3Response, "list_objects_v2", denied)
+        ended = destroy(aws, "--yes")
+    assert (ended.returncode, ended.stderr) == (
+        1, f"destroy: the copies of wallet keys in {bucket} cannot be read: "
+        "An error occurred (AccessDenied) when calling the ListObjectsV2 operation: Access Denied\n"
+    )  # fmt: skip
+    assert stacks(aws).keys() == {COMMON, NAME}
+    # One that somebody has deleted holds none.
+    aws.client("s3").delete_bucket(Bucket=bucket)
+    assert destroy(aws, "--yes").returncode == 0
 
 
 def test_it_asks_for_the_stacks_name(aws, node):
