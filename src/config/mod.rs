@@ -188,6 +188,8 @@ pub struct WalletBackup {
     pub bucket: String,
     /// What the keys of this node's backups begin with, without the slash behind it.
     pub prefix: String,
+    /// Address of the wallet whose key is put back onto a new volume; the only one that has a backup where absent.
+    pub address: Option<String>,
 }
 
 /// The edge container.
@@ -360,7 +362,7 @@ mod tests {
             "assets": {"bucket": "assets", "key": "a/b.tar.gz",
                        "sha256": "e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"},
             "secret": {"arn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:wallet-AbCdEf"},
-            "wallet_backup": {"bucket": "assets", "prefix": "wallets/edge"},
+            "wallet_backup": {"bucket": "assets", "prefix": "wallets/edge", "address": "0x2e833968e5bb786ae419c4d13189fb081cc43bab"},
             "edge": {"network": "testnet", "image": "registry:5000/theta/edge", "tag": "v1.2",
                      "digest": "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
                      "rpc_bind": "::1", "run_as": "image"},

@@ -199,6 +199,7 @@ pub(super) const FIELDS: &[Field] = &[
         required("bucket", BUCKET),
         required("prefix", Kind::Text(shape("plain words with slashes between them", "wallets/theta-edge-node",
             r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$").at_most(512))),
+        optional("address", text("a wallet's address in lower case", "0x2e833968e5bb786ae419c4d13189fb081cc43bab", r"^0x[0-9a-f]{40}$")),
     ])),
     optional("edge", Kind::Object(&[
         optional("network", text("a Theta network's name", "mainnet", r"^[a-z0-9][a-z0-9_-]{0,31}$")),

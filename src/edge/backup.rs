@@ -30,6 +30,12 @@ impl Backup {
         })
     }
 
+    /// That of the object with this key, where it is one.
+    fn at(key: &str, prefix: &str) -> Option<Self> {
+        let (_, file) = key.rsplit_once('/')?;
+        Self::of(file).filter(|backup| backup.key(prefix) == key)
+    }
+
     /// Where all of this address lie; there is one at most.
     pub fn folder(&self, prefix: &str) -> String {
         format!("{prefix}/{}/", self.address)
@@ -40,6 +46,58 @@ impl Backup {
         format!("{}{}", self.folder(prefix), self.file)
     }
 }
+
+/// Which of the backups with these keys belongs onto a volume that is new: the one of the address that somebody has
+/// `named`, or that is `remembered`; without either the only one. None where there is none at all.
+pub fn choose(
+    keys: &[String],
+    prefix: &str,
+    named: Option<&str>,
+    remembered: Option<&str>,
+) -> Result<Option<Backup>> {
+    let found = keys.iter().filter_map(|key| Backup::at(key, prefix));
+    let found: Vec<Backup> = found.collect();
+    let listed = || {
+        let mut listed: Vec<&str> = found.iter().map(|backup| backup.address.as_str()).collect();
+        let more = listed.len() > LISTED;
+        listed.truncate(LISTED);
+        let more = if more { ", …" } else { "" };
+        format!("{}{more}", listed.join(", "))
+    };
+    let wanted = named.or(remembered);
+    let of_wanted = |backup: &&Backup| wanted.is_none_or(|wanted| backup.address == wanted);
+    let fitting: Vec<&Backup> = found.iter().filter(of_wanted).collect();
+    match (fitting.as_slice(), wanted) {
+        ([one], _) => Ok(Some((*one).clone())),
+        ([], None) => Ok(None),
+        // There is nothing to compare it with, and phase `container` says that it is gone.
+        ([], Some(_)) if found.is_empty() && named.is_none() => Ok(None),
+        ([], Some(wanted)) => Err(Error::new(
+            format!(
+                "the wallet of this node is {wanted}, but its backups are of {}",
+                if found.is_empty() {
+                    "none".into()
+                } else {
+                    listed()
+                }
+            ),
+            NAME_ONE,
+        )),
+        ([..], _) => Err(Error::new(
+            format!(
+                "the volume is new, and there are backups of several wallet keys: {}",
+                listed()
+            ),
+            NAME_ONE,
+        )),
+    }
+}
+
+/// So many addresses are named.
+const LISTED: usize = 8;
+
+const NAME_ONE: &str = "name the right one's address in wallet_backup.address of /etc/bootstrap/config.json, then run: sudo \
+                        bootstrap; another node must not run with it";
 
 /// What is remembered: the last backup that was read back, and why there is no later one.
 #[derive(Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
@@ -123,6 +181,46 @@ mod tests {
         for name in ["", "..", "key.json", "2e83/..", &file[1..]] {
             assert_eq!(Backup::of(name), None, "{name}");
         }
+    }
+
+    #[test]
+    fn the_only_one_is_put_back_and_of_several_the_one_that_is_meant() {
+        let one = "0x2e833968e5bb786ae419c4d13189fb081cc43bab";
+        let two = "0x6666666666666666666666666666666666666666";
+        let key = |address: &str| format!("w/n/{address}/{}", &address[2..]);
+        let (both, only) = (vec![key(one), key(two)], vec![key(one)]);
+        let strange = ["w/n/x", "w/n/0x/ab", "w/n-2/a"].map(String::from);
+        let none = strange.to_vec();
+        let chosen = |keys: &[String], named, remembered| {
+            choose(keys, "w/n", named, remembered).map(|found| found.map(|backup| backup.address))
+        };
+        let refused = |keys: &[String], named, remembered| {
+            let error = chosen(keys, named, remembered).unwrap_err();
+            assert_eq!(error.hint(), NAME_ONE);
+            error.reason().to_owned()
+        };
+        assert_eq!(chosen(&none, None, None).unwrap(), None);
+        assert_eq!(chosen(&none, None, Some(one)).unwrap(), None);
+        assert_eq!(chosen(&only, None, None).unwrap().unwrap(), one);
+        assert_eq!(chosen(&both, None, Some(two)).unwrap().unwrap(), two);
+        assert_eq!(chosen(&both, Some(two), Some(one)).unwrap().unwrap(), two);
+        assert_eq!(
+            refused(&both, None, None),
+            format!(
+                "the volume is new, and there are backups of several wallet keys: {one}, {two}"
+            )
+        );
+        assert_eq!(
+            refused(&only, None, Some(two)),
+            format!("the wallet of this node is {two}, but its backups are of {one}")
+        );
+        assert_eq!(
+            refused(&none, Some(two), None),
+            format!("the wallet of this node is {two}, but its backups are of none")
+        );
+        // The same wallet under two names: which of them the node finds, nobody knows.
+        let twice = [key(one), key(one).replace("/2e83", "/2E83")];
+        assert!(refused(&twice, Some(one), None).contains(one));
     }
 
     #[test]

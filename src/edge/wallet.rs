@@ -62,6 +62,23 @@ pub fn remember(host: &Host, disk: &str, address: &str, folder: &str) -> Result<
     }
 }
 
+/// Remembers the wallet whose key was put back onto this disk; where another was remembered, somebody has named this one
+/// in its place.
+pub fn put_back(host: &Host, disk: &str, address: &str) -> Result<()> {
+    match remembered(host, disk) {
+        Some(known) if known == address => Ok(()),
+        known => store(
+            host,
+            &Wallet {
+                disk: disk.to_owned(),
+                address: address.to_owned(),
+                restored: known.is_some(),
+                told: false,
+            },
+        ),
+    }
+}
+
 /// What is to become of a wallet that EC2 may not remember yet; see [`tell`].
 pub enum Telling {
     /// EC2 knows.

@@ -114,6 +114,28 @@ impl Host {
         write_atomically(&target, bytes, access).map_err(|error| failure("write", path, error))
     }
 
+    /// Writes the file into a folder where no other name may ever be seen: as `write` does in `nearby`, a folder of the
+    /// same filesystem, and then moves it there.
+    pub fn write_by_way_of(
+        &self,
+        nearby: &str,
+        path: &str,
+        bytes: &[u8],
+        access: Access,
+    ) -> Result<()> {
+        let fail = |error| failure("write", path, error);
+        if self.present(path)?.is_some() {
+            return Err(fail(ErrorKind::AlreadyExists.into()));
+        }
+        let (_, name) = path.rsplit_once('/').unwrap_or_default();
+        let aside = format!("{nearby}/.{name}.new");
+        self.write(&aside, bytes, access)?;
+        let target = self.path(path);
+        fs::rename(self.path(&aside), &target)
+            .and_then(|()| sync_parent(&target))
+            .map_err(fail)
+    }
+
     /// Like `write`, but only where content or access differ; says whether it wrote.
     pub fn write_if_changed(&self, path: &str, bytes: &[u8], access: Access) -> Result<bool> {
         if let Some(file) = self.present(path)?

@@ -1,5 +1,7 @@
 //! Phase `container`: exactly one container runs as wanted; never without its volume.
 
+mod restore;
+
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -106,6 +108,11 @@ impl Phase for Container {
             watch: WATCH,
             restart: forced,
         };
+        if volume::is_unused(&self.0).await? && !work.is_any_up().await? {
+            work.require_volume()?;
+            restore::restore(&self.0, &work.spec, work.run_as).await?;
+            volume::used(host)?;
+        }
         work.converge().await?;
         volume::tell_wallet(&self.0).await?;
         Ok(Applied::Finished)
@@ -253,26 +260,38 @@ impl Work<'_> {
         )
     }
 
-    /// What must hold before anything is started: else the node would make itself a new key on the root disk, or hang.
-    /// Says what keys there are.
-    fn guard(&self) -> Result<Keys> {
+    /// Whether the container runs, or the one that it has replaced.
+    async fn is_any_up(&self) -> Result<bool> {
+        for name in [self.spec.name.clone(), previous(&self.spec.name)] {
+            let found = find_ours(self.host, &name).await?;
+            if found.is_some_and(|found| found.is_up()) {
+                return Ok(true);
+            }
+        }
+        Ok(false)
+    }
+
+    /// The volume is there, and can be written to.
+    fn require_volume(&self) -> Result<()> {
         let mount = &self.config.volume.mount;
         let mend = "run: bootstrap --phase volume --phase container";
         match self.host.mounted_at(mount)? {
-            None => {
-                return Err(Error::new(
-                    format!("nothing is mounted at {mount}; the container is not started"),
-                    mend,
-                ));
-            }
-            Some(found) if found.read_only => {
-                return Err(Error::new(
-                    format!("{mount} is mounted read-only; the container is not started"),
-                    format!("look for disk errors (dmesg), then {mend}"),
-                ));
-            }
-            Some(_) => {}
+            None => Err(Error::new(
+                format!("nothing is mounted at {mount}; the container is not started"),
+                mend,
+            )),
+            Some(found) if found.read_only => Err(Error::new(
+                format!("{mount} is mounted read-only; the container is not started"),
+                format!("look for disk errors (dmesg), then {mend}"),
+            )),
+            Some(_) => Ok(()),
         }
+    }
+
+    /// What must hold before anything is started: else the node would make itself a new key on the root disk, or hang.
+    /// Says what keys there are.
+    fn guard(&self) -> Result<Keys> {
+        self.require_volume()?;
         if self
             .host
             .read(SECRET_FILE)?

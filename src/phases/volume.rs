@@ -10,7 +10,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 
 pub use self::memory::origin;
-pub(super) use self::memory::tell_wallet;
+pub(super) use self::memory::{is_unused, tell_wallet, used};
 use self::place::Place;
 pub use self::place::{Origin, leave_size};
 use crate::aws::ec2::{VolumeInfo, describe_volume};
@@ -64,6 +64,7 @@ impl Volume {
         let origin = memory::origin(&node.host, id, wanted, &known, instance)?;
         let claim = memory::claim(node, id);
         let uuid = place.prepare(&device, &origin, claim).await?;
+        memory::forget_others(&node.host, id, &known, instance)?;
         memory::recall(&node.host, id, &known)?;
         // The node is no worse off without: only a filesystem that is being made waits for its tag.
         if let Err(error) = memory::keep(node, id, &known, &uuid).await {

@@ -230,6 +230,7 @@ mod tests {
         config.wallet_backup = Some(Wanted {
             bucket: "b".into(),
             prefix: "w".into(),
+            address: None,
         });
         // It takes connections, and nobody answers.
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();

@@ -20,12 +20,13 @@ use self::power::Disk;
 use crate::faults::{compare_data, data, look_for_the_password};
 use crate::machine::Machine;
 use crate::trace::{self, Nobody, Traced, Victim, Witness};
+use crate::wallet_backup;
 
 /// What a run of the tests does by itself.
 const KILLS: u64 = 24;
 const SEED: u64 = 1;
 
-const MACHINES: [&str; 8] = [
+const MACHINES: [&str; 9] = [
     "debian-12",
     "ubuntu-22.04",
     "ubuntu-24.04",
@@ -34,10 +35,14 @@ const MACHINES: [&str; 8] = [
     "amazon-linux-2023-gpu",
     "blank-debian-12",
     "blank-amazon-linux-2023",
+    "lost-debian-12",
 ];
 
 /// Begins the name of a machine whose volume is blank, so that a filesystem is made.
 const BLANK: &str = "blank-";
+
+/// Begins the name of a machine that has lost its volume, and has a new one: its wallet is in its backup only.
+const LOST: &str = "lost-";
 
 /// How many known files the volume holds, at least.
 const FILES: usize = 100;
@@ -168,10 +173,14 @@ fn undisturbed(name: &str) -> &'static Undisturbed {
 }
 
 fn stage(name: &str) -> Machine {
-    let blank = name.strip_prefix(BLANK);
+    let lost = name.strip_prefix(LOST);
+    let blank = name.strip_prefix(BLANK).or(lost);
     let mut machine = Machine::new(blank.unwrap_or(name));
     machine.pace = PACE;
     machine.configure(|config| config["deadline_seconds"] = 43_200.into());
+    if lost.is_some() {
+        wallet_backup::lose_volume(&machine);
+    }
     if blank.is_none() {
         data::put_volume(&mut machine, data::files(FILES));
     }
@@ -215,7 +224,8 @@ fn survive(kill: &Kill) {
 
 fn die_and_recover(kill: &Kill, at: u64, undisturbed: &End) {
     let machine = stage(&kill.machine);
-    let is_blank = kill.machine.starts_with(BLANK);
+    let is_lost = kill.machine.starts_with(LOST);
+    let is_blank = kill.machine.starts_with(BLANK) || is_lost;
     let at_stake = data::at_stake(&machine, data::files(FILES));
     let victim = match kill.how {
         How::All | How::Power => Victim::Everything,
@@ -254,6 +264,9 @@ fn die_and_recover(kill: &Kill, at: u64, undisturbed: &End) {
             machine.aws.state().volumes[0].tags["theta-edge:filesystem"],
             uuid_of(&machine.read("/etc/fstab"))
         );
+    }
+    if is_lost {
+        wallet_backup::is_put_back(&machine);
     }
     tally::recovered();
 }

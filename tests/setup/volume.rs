@@ -271,7 +271,7 @@ fn put_disk(machine: &Machine, name: &str, number: &str, model: &str, serial: &s
 const STORE: &str = "Amazon EC2 NVMe Instance Storage        ";
 
 /// A machine whose data belong on its own disk; a volume of the same size, blank too, is attached.
-fn with_instance_store() -> Machine {
+pub fn with_instance_store() -> Machine {
     let mut machine = Machine::new("debian-12");
     machine.configure(|config| config["volume"] = json!({"kind": "instance-store"}));
     put_disk(&machine, "nvme1n1", "259:1", STORE, "AWS1234567890ABCDEF0");
@@ -315,7 +315,7 @@ fn several_instance_store_disks_are_named_and_refused() {
 }
 
 /// What a stop and a start do: the disk is another one, and blank.
-fn stop_and_start(machine: &Machine) {
+pub fn stop_and_start(machine: &Machine) {
     machine.reboot(2);
     machine.forget("contents");
     machine.forget("mounted");
@@ -331,6 +331,9 @@ fn stop_and_start(machine: &Machine) {
 
 fn an_emptied_instance_store_never_gets_another_wallet_silently() {
     let mut machine = with_instance_store();
+    machine.configure(|config| {
+        config.as_object_mut().unwrap().remove("wallet_backup");
+    });
     machine.run(&[]).expect(0);
     stop_and_start(&machine);
     machine.node.change(|node| node.down = true);

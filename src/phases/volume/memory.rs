@@ -29,6 +29,10 @@ const WALLET: &str = "theta-edge:wallet";
 /// looks like a damaged filesystem.
 const FORMATTING: &str = "/var/lib/bootstrap/formatting";
 
+/// Names the disk, as [`FORMATTING`] does, from then on until the container is about to be started for the first time:
+/// so long nothing but a filesystem has ever been on it.
+const UNUSED: &str = "/var/lib/bootstrap/unused-filesystem";
+
 /// The UUID that a filesystem of ours has on this volume: the same at each attempt (RFC 9562, version 8).
 pub(super) fn uuid(id: &VolumeId) -> String {
     let mut hasher = Hasher::default();
@@ -194,9 +198,46 @@ fn begun(host: &Host) -> Result<Option<String>> {
     host.read_text(FORMATTING)
 }
 
-/// The formatting is over: from now on the disk may hold something.
-pub(super) fn end(host: &Host) -> Result<()> {
+/// The formatting is over: from now on the disk may hold something. Whoever has `made` the filesystem knows that it does
+/// not yet.
+pub(super) fn end(host: &Host, made: bool) -> Result<()> {
+    if made && let Some(note) = begun(host)? {
+        host.write(UNUSED, note.as_bytes(), Access::mode(0o600))?;
+    }
     host.remove(FORMATTING).map(drop)
+}
+
+/// Whether nothing has ever been on the disk but the filesystem that this machine has made.
+pub(crate) async fn is_unused(node: &Node) -> Result<bool> {
+    let Some(noted) = node.host.read_text(UNUSED)? else {
+        return Ok(false);
+    };
+    let source = super::Source::wanted(&node.config.volume)?;
+    Ok(match source {
+        super::Source::Ebs(id) => {
+            let instance = &node.identity().await?.instance_id;
+            noted.starts_with(&format!("{id} {instance} "))
+        }
+        super::Source::InstanceStore => noted == source.to_string(),
+    })
+}
+
+/// From now on something may be on it.
+pub(crate) fn used(host: &Host) -> Result<()> {
+    host.remove(UNUSED).map(drop)
+}
+
+/// The volume has been away since: what was noted of it counts no longer.
+pub(super) fn forget_others(
+    host: &Host,
+    id: &VolumeId,
+    known: &VolumeInfo,
+    instance: &str,
+) -> Result<()> {
+    match host.read_text(UNUSED)? {
+        Some(noted) if noted != note(id, known, instance) => used(host),
+        _ => Ok(()),
+    }
 }
 
 fn is_begun(host: &Host, id: &VolumeId, known: &VolumeInfo, instance: &str) -> Result<bool> {
@@ -312,7 +353,17 @@ mod tests {
         ] {
             assert!(matches!(judge(&volume, instance), Origin::Kept(_)));
         }
-        end(&tree.host).unwrap();
+        end(&tree.host, false).unwrap();
         assert!(matches!(judge(&volume, "i-me"), Origin::Kept(_)));
+        assert_eq!(tree.host.read_text(UNUSED).unwrap(), None);
+        // Whoever has made the filesystem knows it for as long as the volume stays.
+        let noted = note(&id(), &volume, "i-me");
+        begin(&tree.host, &noted).unwrap();
+        end(&tree.host, true).unwrap();
+        assert_eq!(begun(&tree.host).unwrap(), None);
+        forget_others(&tree.host, &id(), &volume, "i-me").unwrap();
+        assert_eq!(tree.host.read_text(UNUSED).unwrap(), Some(noted));
+        forget_others(&tree.host, &id(), &known("t2", &tags), "i-me").unwrap();
+        assert_eq!(tree.host.read_text(UNUSED).unwrap(), None);
     }
 }

@@ -164,9 +164,10 @@ impl Place<'_> {
         let Self {
             host, target, kind, ..
         } = self;
+        let begun = matches!(origin, Origin::Begun | Origin::Instance { begun: true });
         let uuid = if self.is_mounted(device)? {
             let uuid = self.uuid(device).await?;
-            memory::end(host)?;
+            memory::end(host, begun)?;
             self.note(&uuid)?;
             if host.ensure_fstab(&self.entry(uuid.clone()))? {
                 host.daemon_reload().await?;
@@ -193,7 +194,7 @@ impl Place<'_> {
             }
             let uuid = self.uuid(device).await?;
             // Before anything can be written to the filesystem.
-            memory::end(host)?;
+            memory::end(host, begun || decision == Decision::Format)?;
             self.note(&uuid)?;
             // Root's own, so that nothing of the node's can be written while the volume is away.
             host.make_dir(target, Access::mode(0o755))?;

@@ -1,0 +1,137 @@
+//! A volume that is new gets the wallet key back that this node has in its backup, before the container makes another.
+//!
+//! Only onto a filesystem that this machine has made itself and that no container has seen yet, and only where no key is:
+//! nothing can be lost by it.
+
+use std::sync::Arc;
+
+use crate::aws::objects::Bucket;
+use crate::config::WalletBackup;
+use crate::doing::doing;
+use crate::edge::backup::{self, Backup};
+use crate::edge::keys::{self, Keys};
+use crate::edge::keystore::{Keystore, LARGEST_FILE, Read};
+use crate::edge::run_as::RunAs;
+use crate::edge::spec::Spec;
+use crate::edge::{trouble, wallet};
+use crate::error::{Error, Result};
+use crate::host::files::Access;
+use crate::log::printable;
+use crate::node::Node;
+use crate::phases::secret::opens;
+
+/// Puts it back where there is one. The volume is mounted, and nothing has been on it but its filesystem.
+pub(super) async fn restore(node: &Node, spec: &Spec, run_as: RunAs) -> Result<()> {
+    let Node { host, config, .. } = node;
+    let Some(wanted) = &config.wallet_backup else {
+        return Ok(());
+    };
+    let folder = spec.key_folder(config);
+    if keys::look(host, &folder, None)?.keys != Keys::None {
+        return Ok(());
+    }
+    let bucket = Bucket::new(node.aws().await?, &wanted.bucket);
+    let there = bucket.list(&format!("{}/", wanted.prefix)).await;
+    let there = there.map_err(|error| unknown(&error))?;
+    let disk = node.disk().await?;
+    let remembered = wallet::remembered(host, &disk);
+    let named = wanted.address.as_deref();
+    let Some(backup) = backup::choose(&there, &wanted.prefix, named, remembered.as_deref())? else {
+        return Ok(());
+    };
+    let bytes = fetch(node, &bucket, wanted, &backup).await?;
+    let address = &backup.address;
+    doing(&format!("putting the key of {address} back"));
+    // First, so that a run that is killed is followed by one that expects no other.
+    wallet::put_back(host, &disk, address)?;
+    put(node, spec, run_as, &backup, &bytes)?;
+    let found = keys::look(host, &folder, None)?.keys;
+    if found != Keys::One(address.clone()) {
+        return Err(Error::new(
+            format!("the key of {address} was put back, and is not what {folder} holds now"),
+            "see what else writes to the volume, then run: bootstrap --phase container",
+        ));
+    }
+    let object = bucket.object(&backup.key(&wanted.prefix));
+    tracing::info!("the key of {address} was put back from {object}");
+    Ok(())
+}
+
+/// Its bytes, if they are that wallet's key and the password opens them.
+async fn fetch(
+    node: &Node,
+    bucket: &Bucket<'_>,
+    wanted: &WalletBackup,
+    backup: &Backup,
+) -> Result<Vec<u8>> {
+    let key = backup.key(&wanted.prefix);
+    let object = bucket.object(&key);
+    let bytes = bucket.get(&key, LARGEST_FILE).await;
+    let Some(bytes) = bytes.map_err(|error| unknown(&error))? else {
+        return Err(Error::new(
+            format!("{object} was there a moment ago, and is gone"),
+            "see who deletes the backups of wallet keys, then run: bootstrap --phase container",
+        ));
+    };
+    let read = Keystore::read(&bytes, &object)?;
+    let file: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
+    let says = file.get("address").and_then(serde_json::Value::as_str);
+    if let Some(says) = says
+        && keys::address(says).as_ref() != Some(&backup.address)
+    {
+        return Err(Error::new(
+            format!(
+                "{object} says of itself that it is the key of {}",
+                printable(says)
+            ),
+            "see who has put it there, and put the right one into its place; nothing was changed on the volume",
+        ));
+    }
+    let keystore = match read {
+        Read::Known(keystore) => Arc::new(keystore),
+        Read::Unknown(what) => {
+            tracing::warn!("{object} is put back unproven: it is of an unknown kind ({what})");
+            return Ok(bytes);
+        }
+    };
+    match trouble::password(&node.host) {
+        Some(password) if opens(&keystore, &password).await? => Ok(bytes),
+        _ => Err(Error::new(
+            format!("the wallet password does not open {object}"),
+            "put the password with which the key was created back into the secret (aws secretsmanager put-secret-value), then \
+             run: bootstrap --phase secret --phase container --force",
+        )),
+    }
+}
+
+/// Into its folder, with the owner that the container will be: at once, and beside nothing.
+fn put(node: &Node, spec: &Spec, run_as: RunAs, backup: &Backup, bytes: &[u8]) -> Result<()> {
+    let Node { host, config, .. } = node;
+    let user = Some((config.user.uid, config.user.gid));
+    let (data, folder) = (spec.data_folder(config), spec.key_folder(config));
+    let owner = user.filter(|_| run_as == RunAs::User);
+    let access = |mode, owner| Access { mode, owner };
+    host.make_dir(&data, access(0o700, user))?;
+    let mut path = data.clone();
+    let below = folder.strip_prefix(&data).unwrap_or_default();
+    for part in below.split('/').filter(|part| !part.is_empty()) {
+        path = format!("{path}/{part}");
+        host.make_dir(&path, access(0o700, owner))?;
+    }
+    let file = format!("{folder}/{}", backup.file);
+    host.write_by_way_of(&data, &file, bytes, access(0o600, owner))
+}
+
+/// Whether this node has a wallet cannot be told, and a new one is not made on the off chance.
+fn unknown(error: &Error) -> Error {
+    Error::new(
+        format!("the volume is new, and its wallet cannot be looked up: {error}"),
+        format!(
+            "{}; then run: bootstrap --phase container. To go on without a backup, take wallet_backup out of \
+             /etc/bootstrap/config.json first",
+            error.hint()
+        ),
+    )
+    .transient_if(error.is_transient())
+    .settling_if(error.is_settling())
+}
