@@ -101,12 +101,14 @@ def test_an_existing_secret_takes_the_place_of_a_new_one(aws):
     assert aws.client("secretsmanager").list_secrets()["SecretList"] == []
 
 
-def test_nodes_import_the_bucket_and_the_secret_by_the_name_of_the_stack(aws):
+def test_nodes_import_what_they_share_by_the_name_of_the_stack(aws):
     for stack in (STACK, "another"):
         deployed.common(aws, stack)
     exports = {item["Name"]: item["Value"] for item in aws.client("cloudformation").list_exports()["Exports"]}
     assert exports == {
-        f"{stack}-{key}": outputs(aws, stack)[key] for stack in (STACK, "another") for key in ("Bucket", "SecretArn")
+        f"{stack}-{key}": outputs(aws, stack)[key]
+        for stack in (STACK, "another")
+        for key in ("Bucket", "ReplaceInstanceDocument", "SecretArn")
     }
 
 

@@ -160,6 +160,8 @@ NODE = {
     "VolumeIops": (["100", "3000", "256000"], ["99", "256001"]),
     "VolumeThroughput": (["125", "2000"], ["124", "2001"]),
     "Filesystem": (["ext4", "xfs"], ["btrfs", ""]),
+    "WalletBackup": (["true", "false"], ["yes", ""]),
+    "ReplaceAfterHours": (["0", "24", "168"], ["-1", "169", "a day", ""]),
     "SnapshotDays": (["0", "7", "365"], ["-1", "366", "a week", ""]),
     "KmsKeyArn": KEYS,
     "SecretKmsKeyArn": KEYS,

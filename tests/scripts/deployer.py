@@ -125,6 +125,8 @@ COMMON_BUCKET = "arn:aws:s3:::theta-edge-common-bucket-1"
 VOLUME, GROUP_OF_RULES = f"arn:aws:ec2:{HERE}:volume/vol-1", f"arn:aws:ec2:{HERE}:security-group/sg-1"
 LIFECYCLE = f"arn:aws:dlm:{HERE}:policy/policy-1"
 SNAPSHOT_ROLE = f"arn:aws:iam::{ACCOUNT}:role/theta-edge-node-SnapshotRole-1"
+RULE = f"arn:aws:events:{HERE}:rule/theta-edge-node-ReplaceUnhealthy-1"
+REPLACE_ROLE = f"arn:aws:iam::{ACCOUNT}:role/theta-edge-node-ReplaceRole-1"
 TEMPLATE = f"arn:aws:ec2:{HERE}:launch-template/lt-1"
 
 
@@ -178,6 +180,11 @@ NEEDED: dict[str, dict[str, str]] = {
         **on(VOLUME, "ec2:CreateTags ec2:CreateVolume ec2:DeleteTags ec2:DeleteVolume ec2:ModifyVolume"),
         **on("*", "ec2:DescribeTags ec2:DescribeVolumes ec2:DescribeVolumesModifications"),
         "ec2:DescribeVolumeAttribute": VOLUME,
+    },
+    "AWS::Events::Rule": {
+        **on(RULE, "events:DeleteRule events:DescribeRule events:ListTargetsByRule events:PutRule events:PutTargets"),
+        **on(RULE, "events:RemoveTargets events:TagResource events:UntagResource"),
+        "iam:PassRole": REPLACE_ROLE,
     },
     "AWS::IAM::InstanceProfile": {
         **on(PROFILE, "iam:AddRoleToInstanceProfile iam:CreateInstanceProfile iam:DeleteInstanceProfile"),
@@ -249,6 +256,7 @@ NOT_NEEDED = {
         "firehose:", "logs:AssociateKmsKey", "logs:DisassociateKmsKey", "logs:CreateLogDelivery", "logs:Delete", "logs:Get",
         "logs:Put", "logs:DescribeResourcePolicies", "s3:REST",
     ),
+    "tags of rules that are looked at": ("events:ListTagsForResource",),
     "what else a bucket can have": ("s3:", "s3tables:"),
     "data protection of topics": ("sns:GetDataProtectionPolicy", "sns:PutDataProtectionPolicy"),
     "documents with attachments": ("s3:GetObject",),
@@ -258,7 +266,7 @@ NOT_NEEDED = {
     ),
 }  # fmt: skip
 
-PASSED_TO = {SNAPSHOT_ROLE: "dlm.amazonaws.com"}
+PASSED_TO = {SNAPSHOT_ROLE: "dlm.amazonaws.com", REPLACE_ROLE: "events.amazonaws.com"}
 # In place of a pattern.
 EXAMPLES = {"autoscaling:Describe*": "autoscaling:DescribeAutoScalingGroups", "ec2:Describe*": "ec2:DescribeInstances"}
 

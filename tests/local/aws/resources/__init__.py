@@ -3,6 +3,7 @@
 from aws.resources.access import InstanceProfile, Role
 from aws.resources.compute import AutoScalingGroup, LaunchTemplate, SecurityGroup, Volume
 from aws.resources.documents import Document
+from aws.resources.events import Rule
 from aws.resources.lifecycle import LifecyclePolicy
 from aws.resources.monitoring import Alarm, Dashboard, LogGroup
 from aws.resources.notifications import Topic, TopicPolicy
@@ -26,6 +27,7 @@ TYPES = {
         LogGroup,
         NestedStack,
         Role,
+        Rule,
         Secret,
         SecurityGroup,
         Topic,
