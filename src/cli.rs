@@ -107,7 +107,7 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Repair what is down, at most three times at once, then hourly; a timer starts this every 20 seconds
+    /// Repair what is down or hangs, within limits; a timer starts this every 20 seconds
     Repair,
     /// Look at the edge image and say where it is not what it is believed to be
     ProbeImage,

@@ -19,6 +19,7 @@ use crate::health::probes::{Live, live};
 use crate::health::progress::{Identity, Progress, STALL_SECONDS};
 use crate::host::{Host, nvidia};
 use crate::node::Node;
+use crate::repair::Repairs;
 
 const LOCK_FILE: &str = "/run/bootstrap/metrics.lock";
 
@@ -154,6 +155,8 @@ async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
     let status = live.status.as_ref().ok();
     progress.observe(status.and_then(|status| status.height), now);
     progress.up = Some(status.is_some());
+    let has_peers = live.peers.as_ref().is_ok_and(|peers| !peers.is_empty());
+    progress.observe_life(status.is_some(), has_peers, now);
     let earnings = earnings::look(host, config, &spec, &live.answers, now);
     progress.observe_vote(earnings.last_vote);
     let runs = matches!(&live.container, Ok(Some(container)) if container.is_up());
@@ -168,7 +171,8 @@ async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
             folder.keys != Keys::None && wallet::contradiction(&known, &folder, address).is_none()
         })
     });
-    let mut metrics = measure(&live, &earnings, progress, now, is_own, &identity);
+    let repairs = Repairs::load(host).count(now);
+    let mut metrics = measure(&live, &earnings, progress, now, is_own, repairs, &identity);
     if config.metrics.per_peer {
         let peers: Vec<String> = live
             .peers
@@ -208,13 +212,15 @@ async fn identify(node: &Node, progress: &Progress) -> Result<Identity> {
     })
 }
 
-/// The values, for the instance, and once more for its Auto Scaling group. `is_own`: the wallet is the node's own.
+/// The values, for the instance, and once more for its Auto Scaling group. `is_own`: the wallet is the node's own;
+/// `repairs`: those of the last day.
 fn measure(
     live: &Live,
     earnings: &Earnings,
     progress: &Progress,
     now: i64,
     is_own: bool,
+    repairs: usize,
     identity: &Identity,
 ) -> Vec<Metric> {
     let status = live.status.as_ref().ok();
@@ -264,6 +270,7 @@ fn measure(
             container.map(|container| container.restarts as f64),
             "Count",
         ),
+        ("edge_repairs", Some(repairs as f64), "Count"),
         ("edge_pending_tfuel", earnings.pending_tfuel, "None"),
         ("edge_jobs_done", jobs.map(|jobs| jobs.done as f64), "Count"),
         (
@@ -397,7 +404,7 @@ mod tests {
             ..Progress::default()
         };
         let nothing = Earnings::default();
-        measure(live, &nothing, &progress, 1_000, true, &identity(None))
+        measure(live, &nothing, &progress, 1_000, true, 1, &identity(None))
             .iter()
             .map(|metric| format!("{}={}", metric.name, metric.value))
             .collect()
@@ -416,7 +423,8 @@ mod tests {
                 "edge_launcher_up=1",
                 "edge_encoder_up=1",
                 "edge_gpu_visible=1",
-                "edge_restarts=2"
+                "edge_restarts=2",
+                "edge_repairs=1"
             ]
         );
     }
@@ -428,10 +436,10 @@ mod tests {
             ..Progress::default()
         };
         let published = |earnings: &Earnings, progress: &Progress| -> Vec<String> {
-            measure(&good(), earnings, progress, 1_000, true, &identity(None))
+            measure(&good(), earnings, progress, 1_000, true, 1, &identity(None))
                 .iter()
                 .map(|metric| format!("{}={} {}", metric.name, metric.value, metric.unit))
-                .skip_while(|metric| !metric.starts_with("edge_restarts"))
+                .skip_while(|metric| !metric.starts_with("edge_repairs"))
                 .skip(1)
                 .collect()
         };
@@ -489,7 +497,8 @@ mod tests {
                 "edge_up=0",
                 "edge_height_age_seconds=700",
                 "edge_healthy=0",
-                "edge_encoder_up=0"
+                "edge_encoder_up=0",
+                "edge_repairs=1"
             ]
         );
     }
@@ -527,7 +536,7 @@ mod tests {
     fn the_group_gets_a_copy_and_peers_only_where_asked() {
         let progress = Progress::default();
         let nothing = Earnings::default();
-        let of = |identity| measure(&good(), &nothing, &progress, 1, true, &identity);
+        let of = |identity| measure(&good(), &nothing, &progress, 1, true, 1, &identity);
         let (plain, copied) = (of(identity(None)), of(identity(Some("group"))));
         assert_eq!(copied.len(), 2 * plain.len());
         let dimensions = &copied.last().unwrap().dimensions;

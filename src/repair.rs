@@ -10,10 +10,12 @@ pub use limits::Repairs;
 use crate::config::Schedule;
 use crate::edge::Spec;
 use crate::edge::container::find;
+use crate::edge::rpc::Client;
 use crate::engine::Journal;
 use crate::engine::journal::{RunResult, Status};
 use crate::error::Result;
 use crate::health::TIMER;
+use crate::health::progress::Progress;
 use crate::host::Host;
 use crate::node::Node;
 
@@ -28,6 +30,8 @@ const REST: i64 = 3600;
 pub enum Kind {
     /// Something that should be there is not.
     Down,
+    /// It is up and shows no life.
+    Hung,
     /// A run has left something undone.
     Unfinished,
 }
@@ -49,6 +53,9 @@ pub async fn look(node: &Node, journal: &Journal, now: i64) -> Result<Option<Fau
         let down = down(node).await?;
         if !down.is_empty() {
             return fault(Kind::Down, down.join("; "));
+        }
+        if let Some(reason) = hung(node, now).await? {
+            return fault(Kind::Hung, reason);
         }
     }
     match unfinished(journal, now) {
@@ -123,6 +130,34 @@ async fn down(node: &Node) -> Result<Vec<String>> {
         None => down.push("the container spec is gone".into()),
     }
     Ok(down)
+}
+
+/// How the running container hangs: by what the ticks have seen, and, where that is silence, by a look of its own.
+async fn hung(node: &Node, now: i64) -> Result<Option<String>> {
+    let Node { host, config, .. } = node;
+    let progress = Progress::load(host);
+    // Most often none of it: whether it has run for that long need not be asked then.
+    if progress.hangs(i64::MAX, now).is_none() {
+        return Ok(None);
+    }
+    let Some(spec) = Spec::load(host, config)? else {
+        return Ok(None);
+    };
+    let Some(found) = find(host, &spec.name).await? else {
+        return Ok(None);
+    };
+    let started = found.started.filter(|_| found.is_up());
+    let age = started.map(|started| now - started.as_second());
+    let Some(reason) = progress.hangs(age.unwrap_or_default(), now) else {
+        return Ok(None);
+    };
+    if progress.silent_since.is_some() {
+        let rpc = Client::at(config.edge.rpc_bind, spec.rpc.core);
+        if rpc.status().await.is_ok() {
+            return Ok(None);
+        }
+    }
+    Ok(Some(reason))
 }
 
 /// What is wrong with the container. One that Docker starts again by itself is left to it, as is an engine that does not

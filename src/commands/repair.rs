@@ -88,16 +88,20 @@ async fn due(node: &Node, output: Output) -> Result<Option<Fault>> {
     if !due && repairs.tell_once(fault.kind, now) {
         observe(output, host);
         tracing::error!(
-            "the repairs of today did not help: {}. It is tried again in an hour; `bootstrap verify` says what is wrong",
-            fault.reason
+            "the repairs of today did not help: {}. It is tried again {}; `bootstrap verify` says what is wrong",
+            fault.reason,
+            match fault.kind {
+                Kind::Hung => "tomorrow",
+                Kind::Down | Kind::Unfinished => "in an hour",
+            }
         );
         repairs.save(host)?;
     }
     Ok(due.then_some(fault))
 }
 
-/// What a run at boot does, but for the wait until the node is good: the next looks see to that. One that was not
-/// finished is.
+/// What a run at boot does, but for the wait until the node is good: the next looks see to that. What was not finished
+/// is, and what hangs is restarted.
 async fn run(node: &Arc<Node>, fault: Fault, output: Output) -> Result<Exit> {
     let observer = observe(output, &node.host);
     tracing::warn!(
@@ -105,12 +109,12 @@ async fn run(node: &Arc<Node>, fault: Fault, output: Output) -> Result<Exit> {
         fault.reason
     );
     let engine = engine(node)?;
-    let goes_on = fault.kind == Kind::Unfinished;
-    let selection = if goes_on {
-        engine.everything()
-    } else {
-        engine.everything_but("signal")
+    let selection = match fault.kind {
+        Kind::Down => engine.everything_but("signal"),
+        Kind::Hung => engine.named(&["container".to_owned()], true)?,
+        Kind::Unfinished => engine.everything(),
     };
+    let goes_on = fault.kind == Kind::Unfinished;
     let task = Task {
         selection,
         jobs: None,

@@ -13,6 +13,15 @@ const FILE: &str = "/var/lib/bootstrap/metrics.json";
 /// A height that has not moved for longer, in seconds, is a stall: checkpoints come every 100 blocks, about 10 minutes.
 pub const STALL_SECONDS: i64 = 15 * 60;
 
+/// An RPC that has been silent for so long, in seconds, hangs: after a start it takes up to ten minutes.
+const SILENT_SECONDS: i64 = 15 * 60;
+
+/// So does a node whose height has not moved, or that has had no peers, for so long, in seconds.
+const STUCK_SECONDS: i64 = 30 * 60;
+
+/// What was seen longer ago, in seconds, says nothing of now: a tick comes every minute.
+const STALE_SECONDS: i64 = 3 * 60;
+
 /// At least so long, in seconds, is from one restart for a lost GPU to the next.
 const GPU_RESTART_SECONDS: i64 = 3600;
 
@@ -36,6 +45,12 @@ pub struct Progress {
     pub last_success: Option<i64>,
     /// Whether the node was up then.
     pub up: Option<bool>,
+    /// When it was last looked at.
+    pub looked_at: Option<i64>,
+    /// Since when it has not answered; nothing where it does.
+    pub silent_since: Option<i64>,
+    /// Since when it has had no peers; nothing where it has some.
+    pub lonely_since: Option<i64>,
     /// Since when the running container has not seen its GPU; nothing where it does.
     pub gpu_lost_at: Option<i64>,
     /// When a tick last restarted the container because of that.
@@ -90,6 +105,39 @@ impl Progress {
             self.height_moved_at = Some(now);
         }
         self.last_height = height.or(self.last_height);
+    }
+
+    /// Takes in whether the node answers, and whether it has peers.
+    pub fn observe_life(&mut self, answers: bool, has_peers: bool, now: i64) {
+        self.looked_at = Some(now);
+        let since = |is_well: bool, before: Option<i64>| {
+            let before = before.filter(|since| (0..=ABSURD_SECONDS).contains(&(now - since)));
+            (!is_well).then(|| before.unwrap_or(now))
+        };
+        self.silent_since = since(answers, self.silent_since);
+        self.lonely_since = since(has_peers, self.lonely_since);
+    }
+
+    /// How a node that has run for `age` seconds hangs, by what was seen lately. One that never had a height is syncing.
+    pub fn hangs(&self, age: i64, now: i64) -> Option<String> {
+        let is_fresh = |looked_at| (0..STALE_SECONDS).contains(&(now - looked_at));
+        if !self.looked_at.is_some_and(is_fresh) {
+            return None;
+        }
+        let moved_at = self.height_moved_at.filter(|_| self.last_height > Some(0));
+        let signs = [
+            (
+                self.silent_since,
+                SILENT_SECONDS,
+                "its RPC has not answered",
+            ),
+            (moved_at, STUCK_SECONDS, "its height has not moved"),
+            (self.lonely_since, STUCK_SECONDS, "it has had no peers"),
+        ];
+        signs.into_iter().find_map(|(since, limit, sign)| {
+            let lasted = now - since?;
+            (lasted >= limit && age >= limit).then(|| format!("{sign} for {} min", lasted / 60))
+        })
     }
 
     /// Those of these peers that may have a metric of their own: each is billed, the node's word is all there is for
@@ -203,6 +251,38 @@ mod tests {
             };
             assert_eq!(lost_again.is_gpu_restart_due(now), due, "{now}");
         }
+    }
+
+    #[test]
+    fn a_node_hangs_that_has_shown_no_life_for_long() {
+        let mut progress = after(&[(Some(5), 0)]);
+        progress.observe_life(false, false, 0);
+        progress.observe_life(false, false, 1790);
+        for (age, now, hangs) in [
+            (899, 1800, None),
+            (900, 1800, Some("its RPC has not answered for 30 min")),
+            // Nobody has looked since.
+            (9000, 1970, None),
+            (9000, 1000, None),
+        ] {
+            assert_eq!(progress.hangs(age, now).as_deref(), hangs, "{age} {now}");
+        }
+        progress.observe_life(true, true, 1800);
+        let stuck = Some("its height has not moved for 30 min".to_owned());
+        assert_eq!(progress.hangs(1800, 1800), stuck);
+        assert_eq!(progress.hangs(1799, 1800), None, "it was just started");
+        progress.observe_life(true, false, 1801);
+        progress.observe(Some(6), 1801);
+        progress.observe_life(true, false, 3601);
+        progress.observe(Some(7), 3601);
+        let lonely = Some("it has had no peers for 30 min".to_owned());
+        assert_eq!(progress.hangs(9000, 3601), lonely);
+        progress.observe_life(true, true, 3602);
+        assert_eq!(progress.hangs(9000, 3602), None);
+
+        let mut syncing = after(&[(None, 0), (None, 9000)]);
+        syncing.observe_life(true, true, 9000);
+        assert_eq!(syncing.hangs(9000, 9000), None);
     }
 
     #[test]

@@ -50,6 +50,7 @@ impl Repairs {
         let rests = !self.of(kind).iter().any(is_recent);
         match kind {
             Kind::Down => rests || self.in_a_day(kind, now) < FEW,
+            Kind::Hung => rests && self.in_a_day(kind, now) < FEW,
             Kind::Unfinished => rests,
         }
     }
@@ -69,6 +70,12 @@ impl Repairs {
             self.told = last;
         }
         tells
+    }
+
+    /// How many there were in the last day, of all kinds.
+    pub fn count(&self, now: i64) -> usize {
+        let kinds = self.began.keys();
+        kinds.map(|kind| self.in_a_day(*kind, now)).sum()
     }
 
     /// How many there were in the last day. A clock that was set back makes some of the future: they leave room for one.
@@ -113,6 +120,12 @@ mod tests {
     }
 
     #[test]
+    fn what_hangs_for_a_day_is_restarted_three_times_and_then_only_told_of() {
+        let (began, told) = day(Kind::Hung);
+        assert_eq!((began, told), (vec![0, 60, 120], 1));
+    }
+
+    #[test]
     fn what_was_not_finished_goes_on_hourly() {
         let (began, _) = day(Kind::Unfinished);
         assert_eq!((began[1], began.len()), (60, 24));
@@ -149,6 +162,15 @@ mod tests {
         assert!(repairs.is_due(Kind::Down, 100 + HOUR));
         // It is right again.
         assert!(!repairs.is_due(Kind::Down, 9030));
+        assert_eq!(repairs.count(9030), 4);
+
+        let mut hung = Repairs::default();
+        for now in [90_000, 93_600, 97_200] {
+            hung.note(Kind::Hung, now);
+        }
+        assert!(hung.is_due(Kind::Hung, 100));
+        hung.note(Kind::Hung, 100);
+        assert!(!hung.is_due(Kind::Hung, 80_000));
     }
 
     #[test]

@@ -19,6 +19,7 @@ ALARMS = {
     "JobsFailing": (
         "CWAgent", "edge_jobs_failed_in_a_row", "Minimum", "GreaterThanOrEqualToThreshold", 3, 5, "notBreaching",
     ),
+    "RepairsSpent": ("CWAgent", "edge_repairs", "Maximum", "GreaterThanOrEqualToThreshold", 3, 1, "notBreaching"),
     "DataDiskFull": ("CWAgent", "disk_used_percent", "Maximum", "GreaterThanThreshold", 90, 5, "notBreaching"),
     "RootDiskFull": ("CWAgent", "disk_used_percent", "Maximum", "GreaterThanThreshold", 90, 5, "notBreaching"),
     "InstanceImpaired": (

@@ -156,7 +156,8 @@ def test_health_is_shown(any_node):
     assert [line.metric for line in by_title(any_node)["Seconds since the height moved"].lines] == [
         "edge_height_age_seconds"
     ]
-    assert [line.metric for line in by_title(any_node)["Container restarts"].lines] == ["edge_restarts"]
+    restarts = by_title(any_node)["Restarts, repairs in a day"]
+    assert [line.metric for line in restarts.lines] == ["edge_restarts", "edge_repairs"]
 
 
 def test_what_the_node_earns_is_shown(any_node):

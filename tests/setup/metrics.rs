@@ -73,6 +73,7 @@ fn metrics_publishes_once_each_tick() {
         ("edge_encoder_up", Some(1.0)),
         ("edge_gpu_visible", Some(1.0)),
         ("edge_restarts", Some(0.0)),
+        ("edge_repairs", Some(0.0)),
         ("edge_pending_tfuel", Some(0.25)),
         ("edge_jobs_done", Some(2.0)),
         ("edge_jobs_failed", Some(0.0)),

@@ -15,6 +15,7 @@ pub const TESTS: &[Test] = &[
     ("repair_brings_back_what_is_down", repair_brings_back_what_is_down),
     ("repair_keeps_out_of_the_way", repair_keeps_out_of_the_way),
     ("repair_that_does_not_help_is_tried_three_times_and_then_hourly", repair_that_does_not_help_is_tried_three_times_and_then_hourly),
+    ("repair_restarts_what_hangs_three_times_a_day", repair_restarts_what_hangs_three_times_a_day),
     ("repair_that_is_killed_counts", repair_that_is_killed_counts),
     ("repair_goes_on_with_a_first_run_that_failed", repair_goes_on_with_a_first_run_that_failed),
     ("repair_starts_no_node_with_another_wallet", repair_starts_no_node_with_another_wallet),
@@ -207,6 +208,66 @@ fn repair_that_does_not_help_is_tried_three_times_and_then_hourly() {
     machine.run(&["repair"]).expect(0);
     assert_eq!(machine.fact(CONTAINER).unwrap(), "running");
     expect_quiet(&machine, 0);
+}
+
+fn repair_restarts_what_hangs_three_times_a_day() {
+    let mut machine = node();
+    machine.set_clock("+0");
+    let started = |machine: &Machine, after: i64| {
+        let at = jiff::Timestamp::now() + jiff::SignedDuration::from_secs(after);
+        machine.keep("started edgelauncher", &at.to_string());
+    };
+    started(&machine, -60);
+    machine.node.change(|node| node.down = true);
+    machine.run(&["metrics"]).expect(0);
+    expect_quiet(&machine, 0);
+    machine.set_clock("+930");
+    // No tick has come since.
+    expect_quiet(&machine, 0);
+    machine.run(&["metrics"]).expect(0);
+    // It answers again.
+    machine.node.change(|node| node.down = false);
+    expect_quiet(&machine, 0);
+    machine.node.change(|node| node.down = true);
+
+    for (clock, minutes) in [(930, 15), (4600, 76), (8300, 138)] {
+        machine.set_clock(&format!("+{clock}"));
+        machine.run(&["metrics"]).expect(0);
+        machine.forget_calls();
+        machine.run(&["repair"]).expect(0);
+        assert_eq!(machine.changes(), START);
+        let reason = format!("its RPC has not answered for {minutes} min");
+        assert_eq!(machine.journal()["run"]["reason"], reason);
+        let told = format!(
+            "repairing: {reason}. To keep the node down: systemctl stop bootstrap-repair.timer"
+        );
+        assert_eq!(said(&machine).last(), Some(&told));
+        started(&machine, clock);
+        expect_quiet(&machine, 0);
+        // Silent for long enough by then, but the hour is not over.
+        machine.set_clock(&format!("+{}", clock + 1000));
+        machine.run(&["metrics"]).expect(0);
+        if clock < 8300 {
+            expect_quiet(&machine, 0);
+        }
+    }
+    machine.set_clock("+12000");
+    machine.run(&["metrics"]).expect(0);
+    machine.run(&["repair"]).expect(0);
+    let told = "the repairs of today did not help: its RPC has not answered for 200 min. It is tried again tomorrow; \
+                `bootstrap verify` says what is wrong";
+    assert_eq!(said(&machine).last().unwrap(), told);
+    expect_quiet(&machine, 0);
+    assert_eq!(
+        repairs(&machine)["began"]["hung"].as_array().unwrap().len(),
+        3
+    );
+    let ticks = machine.aws.state().metrics();
+    let published = ticks.last().unwrap()["MetricData"].as_array().unwrap();
+    let spent = published
+        .iter()
+        .find(|one| one["MetricName"] == "edge_repairs");
+    assert_eq!(spent.unwrap()["Value"].as_f64(), Some(3.0));
 }
 
 fn repair_that_is_killed_counts() {

@@ -329,8 +329,9 @@ impl Fault {
             let _ = fs::remove_file(&path);
         }
         if let Some(text) = text {
-            let ago = jiff::Timestamp::now().as_second() - 3600;
-            machine.write(file, &text.replace("HOUR_AGO", &ago.to_string()));
+            let now = jiff::Timestamp::now().as_second();
+            let text = text.replace("HOUR_AGO", &(now - 3600).to_string());
+            machine.write(file, &text.replace("NOW", &now.to_string()));
             if let Some(name) = file.strip_prefix("/dev/") {
                 be_as_large_as_sysfs_says(machine, name);
             }
