@@ -19,6 +19,7 @@ mod launch;
 mod node;
 mod operators;
 mod qemu;
+mod repairs;
 mod shared;
 mod stub;
 
@@ -47,6 +48,10 @@ const CHAINS: [&[Test]; 3] = [
         node::a_second_run_changes_nothing,
         node::the_password_is_found_nowhere,
         node::the_units_do_their_work_with_the_rights_that_they_have,
+        repairs::a_killed_container_comes_back,
+        repairs::a_killed_engine_comes_back_with_its_container,
+        repairs::a_stopped_agent_comes_back,
+        repairs::an_unmounted_volume_comes_back,
         driver::a_refused_command_changes_nothing,
         driver::an_instance_cannot_set_the_clock_of_this_machine,
         driver::every_hint_of_a_launch_can_be_followed,

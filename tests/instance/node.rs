@@ -11,7 +11,7 @@ pub fn a_bare_instance_becomes_a_healthy_node() {
     let status = instance.json("bootstrap status --json");
     assert_eq!(status["run"]["result"], "ok");
     let phases = status["phases"].as_array().unwrap();
-    assert_eq!(phases.len(), 13);
+    assert_eq!(phases.len(), 14);
     for phase in phases {
         let state = phase["status"].as_str().unwrap();
         assert!(matches!(state, "ok" | "not-applicable"), "{phase}");
@@ -169,7 +169,8 @@ pub fn the_units_do_their_work_with_the_rights_that_they_have() {
         instance.run(&show)
     };
 
-    verified("bootstrap.service");
+    verified("bootstrap.service bootstrap-repair.service bootstrap-repair.timer");
+    assert_eq!(may("bootstrap-repair.service"), may("bootstrap.service"));
     let rights = may("bootstrap.service");
     assert!(rights.contains("cap_sys_admin"), "{rights}");
     for taken in ["cap_sys_time", "cap_sys_rawio", "cap_sys_boot"] {
@@ -177,7 +178,7 @@ pub fn the_units_do_their_work_with_the_rights_that_they_have() {
     }
     // What takes rights: mounting, files of others, and a package's own scripts.
     instance.run(
-        "docker rm --force edgelauncher && umount /data && rm -r /run/bootstrap/secrets && \
+        "systemctl stop bootstrap-repair.timer && docker rm --force edgelauncher && umount /data && rm -r /run/bootstrap/secrets && \
          DEBIAN_FRONTEND=noninteractive apt-get -y purge cron",
     );
     let run = instance.try_run("systemctl start --wait bootstrap.service");
@@ -213,7 +214,7 @@ pub fn the_units_do_their_work_with_the_rights_that_they_have() {
     instance.run(
         "rm -r /run/bootstrap && mv /run/bootstrap.away /run/bootstrap && \
          cp -p /run/config.json /etc/bootstrap/config.json && bootstrap --phase metrics-cron && \
-         test -e /etc/cron.d/bootstrap-metrics",
+         test -e /etc/cron.d/bootstrap-metrics && systemctl start bootstrap-repair.timer",
     );
 }
 

@@ -316,7 +316,7 @@ fn repair_goes_on_with_a_first_run_that_failed() {
     machine.run(&["repair"]).expect(0);
     assert_eq!(
         machine.journal()["run"]["reason"],
-        "left undone by the last run: assets, secret, cloudwatch-agent, container, metrics-cron, signal"
+        "left undone by the last run: assets, secret, cloudwatch-agent, container, wallet-backup, metrics-cron, signal"
     );
     let ok = machine.phases("ok");
     assert_eq!(ok.len(), PHASES.len() - 2, "{ok:?}");
