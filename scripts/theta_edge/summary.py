@@ -10,7 +10,7 @@ from theta_edge.settings import Settings
 HOURS = 730
 INSTANCES = {
     "g4dn.xlarge": 0.526, "g4dn.2xlarge": 0.752, "g5.xlarge": 1.006, "g5.2xlarge": 1.212, "g6.xlarge": 0.8048,
-    "c6i.xlarge": 0.17, "c6i.2xlarge": 0.34, "m7i.xlarge": 0.2016, "m5.xlarge": 0.192,
+    "c6i.xlarge": 0.17, "c6i.2xlarge": 0.34, "m6i.xlarge": 0.192, "m6i.2xlarge": 0.384, "m7i.xlarge": 0.2016, "m5.xlarge": 0.192,
 }  # fmt: skip
 GIB = {"gp3": 0.08, "io1": 0.125, "io2": 0.125}
 IOPS = {"gp3": 0.005, "io1": 0.065, "io2": 0.065}

@@ -766,6 +766,13 @@ def test_what_will_be_made_is_shown_and_nobody_agrees_without_a_terminal(aws, bi
     assert stacks(aws) == {}
 
 
+def test_the_type_that_the_readme_names_for_a_node_without_a_gpu_has_its_price(aws, binary, password):
+    without_gpu = ("--no-gpu", "--instance-type", "m6i.xlarge")
+    assert f"`{' '.join(without_gpu)}`" in (REPO / "README.md").read_text()
+    ended = deploy(aws, binary, "--password-file", str(password), *without_gpu, "--dry-run")
+    assert "  cost          about 198 USD a month in us-east-1, without tax and traffic\n" in ended.stdout
+
+
 def test_a_fleet_is_as_large_as_cloudformation_allows(aws, binary):
     deployed.common(aws)
     names = [f"n{number}" for number in range(200)]
