@@ -104,9 +104,9 @@ class Node:
         self.aside = self.mount + "/replaced-keys"
         self.container, self.patience = spec["name"], spec["stop_seconds"]
 
-    def checks(self):
+    def checks(self, *options):
         """What bootstrap's health check finds, by the checks' names."""
-        ended = run("bootstrap", "verify", "--json")
+        ended = run("bootstrap", "verify", "--json", *options)
         try:
             return {check["name"]: check for check in json.loads(ended.stdout)["checks"]}
         except (ValueError, KeyError):
@@ -330,6 +330,9 @@ def start(node, address):
 
 
 def what_hinders(node, address, end):
+    secret = node.checks("--prove-password")["secret"]
+    if secret["status"] == "fail":
+        return f"{secret['detail']} ({secret['hint']})"
     # Not by force, which would fetch a newer image too: what is stopped is started anyway.
     ended = run("bootstrap", "--phase", "container")
     while ended.returncode == 3 and time.monotonic() < end:

@@ -31,6 +31,8 @@ pub struct Node {
     pub imds: Imds,
     /// What the program says of itself, where that is to be installed; the command line knows it.
     pub documents: Option<fn() -> Vec<Document>>,
+    /// Whether the check of the wallet password tries it on the key, which takes about a second and 256 MB.
+    pub prove_password: bool,
     identity: OnceCell<Identity>,
     aws: OnceCell<SdkConfig>,
     encrypted: OnceCell<bool>,
@@ -45,6 +47,7 @@ impl Node {
             host,
             imds,
             documents: None,
+            prove_password: false,
             identity: OnceCell::new(),
             aws: OnceCell::new(),
             encrypted: OnceCell::new(),
@@ -55,6 +58,12 @@ impl Node {
     /// The same node, on which these are to be installed.
     pub fn with_documents(mut self, documents: fn() -> Vec<Document>) -> Self {
         self.documents = Some(documents);
+        self
+    }
+
+    /// The same node, whose wallet password is tried on its key.
+    pub fn proving_password(mut self, prove: bool) -> Self {
+        self.prove_password = prove;
         self
     }
 

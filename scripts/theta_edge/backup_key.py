@@ -216,7 +216,8 @@ def _restore(aws: Aws, name: str, file: str, replace: str, passphrase_file: str)
         key = _with_passphrase(_ask_passphrase(passphrase_file, twice=False), held, "-d")
     if key is None or not address_of(key):
         raise Failed(f"{file} is no key file" if copy else f"the passphrase is wrong, or {file} is damaged")
-    give(node, name, key, replace)
+    if not give(node, name, key, replace):
+        return
     print("Never run one key on two machines: no other node may have this one.")
     print(f"Check it: scripts/verify --name {name}")
 
@@ -231,13 +232,13 @@ def _held(file: str) -> bytes:
     return held
 
 
-def give(node: Node, name: str, key: bytes, replace: str) -> None:
-    """Starts the node with this key, unless it has it; that of `replace` may be put aside for it."""
+def give(node: Node, name: str, key: bytes, replace: str) -> bool:
+    """Starts the node with this key, unless it has it: then it says no. That of `replace` may be put aside for it."""
     address = address_of(key)
     ready = node.ask(RESTORE_SECONDS, "prepare to restore", "prepare", address, replace)
     if not ready.get("ready"):
         print(f"Node {name} runs with the key of {address} already: there is nothing to do.")
-        return
+        return False
     with _private_folder() as private:
         certificate = private / "certificate.pem"
         certificate.write_text(str(ready.get("certificate")))
@@ -254,6 +255,7 @@ def give(node: Node, name: str, key: bytes, replace: str) -> None:
     print(f"Node {name} runs with the key of {address}.")
     if kept := answer.get("kept"):
         print(f"The key of {replace} lies aside on the node's volume, in {one_line(str(kept))}.")
+    return True
 
 
 def main(arguments: list[str]) -> int:

@@ -28,6 +28,10 @@ const CLEAR: &str = "\u{1b}[H\u{1b}[2J\u{1b}[3J";
 
 /// How the node is looked at.
 #[derive(Args)]
+#[expect(
+    clippy::struct_excessive_bools,
+    reason = "each is an option of its own"
+)]
 pub struct Verify {
     /// Print JSON
     #[arg(long)]
@@ -41,12 +45,16 @@ pub struct Verify {
     #[arg(long, conflicts_with = "wait")]
     pub watch: bool,
 
+    /// Also try the wallet password on the key, which takes about a second and 256 MB of memory
+    #[arg(long, conflicts_with_all = ["wait", "watch"])]
+    pub prove_password: bool,
+
     /// Run only this group of checks; repeat for several
     #[arg(long, value_name = "GROUP", value_parser = PossibleValuesParser::new(GROUPS.iter().map(|(name, _)| *name)))]
     pub only: Vec<String>,
 
     /// Print the JSON Schema of what --json prints
-    #[arg(long, conflicts_with_all = ["json", "wait", "watch", "only"])]
+    #[arg(long, conflicts_with_all = ["json", "wait", "watch", "prove_password", "only"])]
     pub schema: bool,
 }
 
@@ -66,7 +74,7 @@ pub fn verify(config: &Path, what: &Verify, output: Output) -> Exit {
     let host = host();
     output.log_beside_answer(&host);
     let node = match node(config, host) {
-        Ok(node) => Arc::new(node),
+        Ok(node) => Arc::new(node.proving_password(what.prove_password)),
         Err(exit) => return exit,
     };
     phases::leave_size();

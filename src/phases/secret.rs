@@ -33,7 +33,10 @@ impl Phase for WalletPassword {
         if host.path(FOLDER).exists() {
             memory_backed(host)?;
         }
-        state(host, &config.user)
+        match state(host, &config.user)? {
+            State::Done(evidence) if self.0.prove_password => self.proven(evidence).await,
+            state => Ok(state),
+        }
     }
 
     async fn apply(&self) -> Result<Applied> {
@@ -49,6 +52,23 @@ impl Phase for WalletPassword {
 }
 
 impl WalletPassword {
+    /// The password in memory is there, by this evidence; whether it opens the key.
+    async fn proven(&self, evidence: String) -> Result<State> {
+        let Some((keystore, file)) = key(&self.0)? else {
+            return Ok(State::Done(format!(
+                "{evidence}; there is no key to try it on"
+            )));
+        };
+        let secret = Secret::new(self.0.host.read(FILE)?.unwrap_or_default());
+        if opens(&Arc::new(keystore), &secret).await? {
+            return Ok(State::Done(format!("{evidence}; it opens {file}")));
+        }
+        Err(Error::new(
+            format!("the wallet password in memory does not open {file}"),
+            "run: bootstrap --phase secret --force, which says whether the secret's own value does, and what to do",
+        ))
+    }
+
     /// The node itself tells a wrong password late, and in words that nobody can rely on.
     async fn prove(&self, keystore: Keystore, file: &str, secret: &Secret) -> Result<()> {
         let keystore = Arc::new(keystore);

@@ -52,7 +52,8 @@ class FakeNode:
             program = self.root / "bin" / tool
             program.write_text(f'#!/bin/sh\nexec "{sys.executable}" "{__file__}" "{self.root}" {tool} "$@"\n')
             program.chmod(0o755)
-        self.set(running=False, answers=True, volume="pass", address=None, journal=None, refuses=[], is_repaired=False)
+        quiet = {"refuses": [], "unproven": [], "is_repaired": False}
+        self.set(running=False, answers=True, volume="pass", address=None, journal=None, **quiet)
 
     # What the tests look at.
 
@@ -84,7 +85,7 @@ class FakeNode:
     # What the tests arrange.
 
     def set(self, **changes) -> None:
-        """refuses: addresses whose key does not open with the wallet password. is_repaired: by its timer, where it is down."""
+        """refuses: addresses whose node does not start; unproven: whose key the wallet password does not open. is_repaired: by its timer, where it is down."""
         file = self.root / "state.json"
         now = json.loads(file.read_text()) if file.exists() else {}
         file.write_text(json.dumps(now | changes))
@@ -117,8 +118,9 @@ class FakeNode:
 
     def bootstrap(self, *arguments: str) -> int:
         state = self.state
-        if arguments == ("verify", "--json"):
-            print(json.dumps({"verdict": "syncing", "checks": self.checks(state)}))
+        if arguments in {("verify", "--json"), ("verify", "--json", "--prove-password")}:
+            checks = self.checks(state) + self.proof(state) if "--prove-password" in arguments else self.checks(state)
+            print(json.dumps({"verdict": "syncing", "checks": checks}))
             return 5
         if arguments == ("status", "--json"):
             print(json.dumps({"phases": [{"name": "container", "error": state["journal"]}]}))
@@ -176,6 +178,11 @@ class FakeNode:
                 "hint": None,
             },
         ]
+
+    def proof(self, state: dict) -> list[dict]:
+        opens = not {f"0x{name}" for name in self.keys} & set(state["unproven"])
+        wrong = {"status": "fail", "detail": "the wallet password does not open it", "hint": "correct the secret"}
+        return [{"name": "secret", "status": "pass", "detail": "it opens it", "hint": None} | ({} if opens else wrong)]
 
     def docker(self, *arguments: str) -> int:
         if arguments == ("container", "inspect", "edgelauncher"):

@@ -323,6 +323,18 @@ def test_a_start_that_fails_without_an_old_key_says_what_is_there(node, backup, 
     assert node.keys == {address.removeprefix("0x"): content}
 
 
+def test_a_key_that_the_password_does_not_open_is_given_back_before_anything_starts(node, backup, backup_key):
+    address, _, file = backup
+    other, old = node.start()
+    node.set(unproven=[address])
+    assert reason(backup_key("--restore", str(file), "--replace", other)).splitlines()[-1] == (
+        f"the key of {address} was not taken: the wallet password does not open it (correct the secret). The key of {other} "
+        "is back in its place, and the node runs with it again"
+    )
+    only_key(node, other, old)
+    assert node.calls.count("bootstrap --phase container") == 1
+
+
 def test_the_volume_must_be_there(node, backup, backup_key):
     _, _, file = backup
     node.set(volume="fail")

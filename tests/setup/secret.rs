@@ -26,6 +26,7 @@ pub const TESTS: &[Test] = &[
     ("a_denied_secret_fails_its_phase_only", a_denied_secret_fails_its_phase_only),
     ("a_corrected_password_reaches_the_container", a_corrected_password_reaches_the_container),
     ("a_password_is_proven_before_it_is_used", a_password_is_proven_before_it_is_used),
+    ("verify_tries_the_password_where_asked", verify_tries_the_password_where_asked),
     ("the_password_is_found_nowhere", the_password_is_found_nowhere),
     ("the_password_does_not_stay_in_memory", the_password_does_not_stay_in_memory),
     ("a_crash_dumps_no_core", a_crash_dumps_no_core),
@@ -73,6 +74,43 @@ pub const KEY: &str = r#"{"address":"2e833968e5bb786ae419c4d13189fb081cc43bab","
     "iv":"83dbcc02d8ccb40e466191a123791e0e"},"ciphertext":"d172bf743a674da9cdad04534d56926ef8358534d458fffccd4e6ad2fbde479c",
     "kdf":"scrypt","kdfparams":{"dklen":32,"n":4,"p":1,"r":1,"salt":"ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19"},
     "mac":"d60fbbf87ce80e4659548e09fbc827b715b7a9cfcaaa20d85e153ddf59bff9e2"},"id":"3198bc9c-6672-5ab3-d995-4942343ae5b6","version":3}"#;
+
+fn verify_tries_the_password_where_asked() {
+    const FILE: &str =
+        "/data/edgelauncher/edgecore/key/encrypted/2e833968e5bb786ae419c4d13189fb081cc43bab";
+    const STORED: &str = "/run/bootstrap/secrets/wallet-password";
+    let machine = healthy("debian-12");
+    let secret = |options: &[&str], code| {
+        let run = machine.run(&[&["verify", "--json"], options].concat());
+        let report = run.expect(code).json();
+        let checks = report["checks"].as_array().unwrap();
+        let check = checks.iter().find(|check| check["name"] == "secret");
+        check.unwrap().clone()
+    };
+    let there = format!("{STORED} is there, in memory, for bcuser");
+    let proving: &[&str] = &["--prove-password"];
+    fs::write(machine.path(FILE), KEY).unwrap();
+    assert_eq!(secret(&[], 0)["detail"], there.as_str());
+    assert_eq!(
+        secret(proving, 1),
+        json!({"name": "secret", "status": "fail",
+            "detail": format!("the wallet password in memory does not open {FILE}"),
+            "hint": "run: bootstrap --phase secret --force, which says whether the secret's own value does, and what to do"})
+    );
+    machine
+        .aws
+        .state()
+        .secrets
+        .insert(SECRET.into(), "testpassword".into());
+    machine.run(&["--phase", "secret", "--force"]).expect(0);
+    assert_eq!(
+        secret(proving, 0)["detail"],
+        format!("{there}; it opens {FILE}")
+    );
+    fs::remove_file(machine.path(FILE)).unwrap();
+    let untried = format!("{there}; there is no key to try it on");
+    assert_eq!(secret(proving, 1)["detail"], untried.as_str());
+}
 
 /// As a reboot leaves it: the password has to be fetched again, and the container to be started.
 fn a_password_is_proven_before_it_is_used() {
