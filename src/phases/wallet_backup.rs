@@ -20,6 +20,7 @@ use crate::edge::{Spec, keys, trouble};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::node::Node;
+use crate::shell::word;
 
 /// The node makes its key at its first start, which can take it minutes.
 const LOOKS: u32 = 300;
@@ -195,12 +196,13 @@ impl Key {
 }
 
 fn differs(object: &str, address: &str) -> Error {
+    let other = word(object);
     Error::new(
         format!(
             "{object} is another key file of {address} than the volume's, and is not overwritten"
         ),
         format!(
-            "see which of the two the wallet password opens; if it is the volume's, remove the other one (aws s3 rm {object}, \
+            "see which of the two the wallet password opens; if it is the volume's, remove the other one (aws s3 rm {other}, \
              whose last version the bucket keeps for 90 days)"
         ),
     )
