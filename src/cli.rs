@@ -18,7 +18,7 @@ use crate::secret::hide_memory;
 
 /// Turns a bare EC2 instance into a healthy Theta Edge Node, and proves it.
 ///
-/// Without a command it runs every phase that is not true yet.
+/// Without a command, runs every phase that does not hold yet.
 #[derive(Parser)]
 #[command(name = "bootstrap", version = VERSION)]
 struct Arguments {
@@ -45,7 +45,7 @@ struct Global {
     )]
     config: PathBuf,
 
-    /// How standard output is written; `json` is also what `--json` of a command prints
+    /// Format of standard output; `json` is also what a command's `--json` prints
     #[arg(long, global = true, value_enum, default_value_t = LogFormat::Text)]
     log_format: LogFormat,
 
@@ -75,7 +75,7 @@ enum Command {
     Verify(Verify),
     /// Show a run: phases, durations, attempts, errors
     Status {
-        /// The run to show: its id, the beginning of it, or its number in the list; without it the last one
+        /// The run to show: its id, the beginning of its id, or its number in the list (default: the last run)
         run: Option<String>,
         /// List the last ten runs instead
         #[arg(long, conflicts_with_all = ["run", "svg"])]
@@ -86,13 +86,13 @@ enum Command {
         /// Print JSON
         #[arg(long)]
         json: bool,
-        /// Also draw the run as a Gantt chart into this file; into standard output alone where it is `-`
+        /// Also draw the run as a Gantt chart into this file; `-` prints the chart alone, to standard output
         #[arg(long, value_name = "FILE")]
         svg: Option<PathBuf>,
     },
-    /// Explain a check or a fault: what it means, how it comes about, what to do, how it was tested
+    /// Explain a check or a fault: what it means, what causes it, what to do, how it was tested
     Explain {
-        /// A check, a phase, or words of a fault or of what was said; without it, list what can be explained
+        /// A check, a phase, or words from a fault or a message; without it, list everything that can be explained
         name: Vec<String>,
     },
     /// Collect what a bug report needs into one archive, without any secret
@@ -109,7 +109,7 @@ enum Command {
     },
     /// Repair what is down or hangs, within limits; a timer starts this every 20 seconds
     Repair,
-    /// Look at the edge image and say where it is not what it is believed to be
+    /// Inspect the edge image and say where it differs from what is assumed
     ProbeImage,
     /// Work with the config file
     #[command(subcommand)]
@@ -121,7 +121,7 @@ enum Command {
     },
     /// Print a manual page
     Man {
-        /// The command whose page it is; without it, that of bootstrap itself
+        /// The command to describe (default: bootstrap itself)
         command: Vec<String>,
     },
     /// Says what can be used of the image that this runs in

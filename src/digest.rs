@@ -5,7 +5,7 @@ use std::io::{self, Read};
 
 use sha2::{Digest as _, Sha256};
 
-/// A SHA-256 that grows with its input.
+/// An incremental SHA-256.
 #[derive(Default)]
 pub struct Hasher(Sha256);
 
@@ -27,7 +27,7 @@ impl Hasher {
     }
 }
 
-/// Reads on, and keeps the SHA-256 of what has been read.
+/// A reader that keeps the SHA-256 of what has been read through it.
 pub struct Hashing<R> {
     inner: R,
     hasher: Hasher,

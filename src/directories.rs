@@ -1,4 +1,4 @@
-//! The two directories of the program that more than one room writes to.
+//! The two directories of the program that more than one module writes to.
 
 use crate::error::Result;
 use crate::host::Host;

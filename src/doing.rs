@@ -1,4 +1,4 @@
-//! What the work at hand is doing now, told by whoever does it to whoever follows it.
+//! What the current work is doing, passed from whoever does it to whoever follows it.
 
 use std::future::Future;
 use std::sync::Arc;

@@ -51,14 +51,14 @@ impl Error {
         self
     }
 
-    /// Marks the failure as AWS's word that too many ask at once, where `busy`: the retry helper waits it out.
+    /// Marks the failure as throttling by AWS, if `busy`: the retry helper waits it out.
     pub fn throttled_if(mut self, busy: bool) -> Self {
         self.throttled |= busy;
         self.transient_if(busy)
     }
 
-    /// Marks the failure as one that may be gone in some seconds, where what was made moments ago `settles`: worth trying
-    /// again, and final for whoever asks about something old.
+    /// Marks the failure as one that may pass within seconds, if something made moments ago `settles`: worth trying
+    /// again, but final for a caller that asks about something old.
     pub fn settling_if(mut self, settles: bool) -> Self {
         self.settling |= settles;
         self.transient_if(settles)
@@ -93,7 +93,7 @@ impl Error {
         self.settling
     }
 
-    /// Whether AWS only asks for patience.
+    /// Whether AWS is only throttling the caller.
     pub fn is_throttled(&self) -> bool {
         self.throttled
     }

@@ -3,7 +3,7 @@
 //! The program is [`cli::main`]; everything else is here so that the tests, the fuzz targets and the fleet benchmark use
 //! the same code. From the top down, and no arrow goes up:
 //!
-//! | room | owns |
+//! | module | owns |
 //! | --- | --- |
 //! | [`cli`], [`commands`] | arguments to command to exit code; what each command does |
 //! | [`phases`] | one file for each phase, and the table that lists them in order |
@@ -18,8 +18,8 @@
 //! | [`config`] | the config file: schema, defaults, every mistake at once |
 //! | [`retry`], [`http`], [`doing`], [`log`], [`secret`], [`error`], … | what all of them stand on |
 //!
-//! A [phase](engine::Phase) is *checked*, *applied* where its check says that it is not true yet, and checked again: only
-//! its own check makes it done. The machine is the truth; the journal only records.
+//! A [phase](engine::Phase) is *checked*, *applied* if its check finds that it does not hold yet, and checked again: a
+//! phase is done only when its own check says so. The machine is the source of truth; the journal only records.
 
 #![cfg_attr(not(test), deny(unreachable_pub))]
 // The panic over a slice that ends within a character quotes the whole text, which may be the password.

@@ -89,7 +89,7 @@ async fn give_gpu_back(node: &Node) -> Result<()> {
         );
         return Ok(());
     }
-    // Noted first, so that it stays the only one even where this is killed.
+    // Recorded first, so that there is no second restart even if this process is killed.
     progress.gpu_restarted_at = Some(now);
     progress.save(host)?;
     restore_gpu(host, &node.config).await

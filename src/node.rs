@@ -13,7 +13,7 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::secret::Secret;
 
-/// A file that tells of the program: a manual page, a completion script.
+/// A file that documents the program: a manual page, a completion script.
 pub struct Document {
     /// Where it belongs.
     pub path: String,
@@ -29,7 +29,7 @@ pub struct Node {
     pub host: Host,
     /// The metadata service.
     pub imds: Imds,
-    /// What the program says of itself, where that is to be installed; the command line knows it.
+    /// The program's manual pages and completions, if they are to be installed; the command line makes them.
     pub documents: Option<fn() -> Vec<Document>>,
     /// Whether the check of the wallet password tries it on the key, which takes about a second and 256 MB.
     pub prove_password: bool,

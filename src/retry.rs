@@ -1,7 +1,7 @@
 //! The one retry helper: bounded, with jitter, and only for failures that say they are transient.
 //!
-//! Throttling is no failure of the one who asks: it is waited out for as long as the caller has time, which is for
-//! phases until their deadline. How long it takes depends on how many others ask.
+//! Throttling is not the caller's fault: it is waited out for as long as the caller has time, which for phases is until
+//! their deadline. How long it takes depends on how many others are asking.
 
 use std::time::Duration;
 

@@ -34,10 +34,10 @@ impl std::fmt::Debug for Secret {
     }
 }
 
-/// Has no crash of this process, or of what it becomes, write its memory or environment anywhere, and keeps both from
-/// all processes but root's (`/proc/PID/mem`, ptrace).
+/// Keeps a crash of this process, or of the program that it becomes, from writing its memory or environment anywhere,
+/// and hides both from all processes but root's (`/proc/PID/mem`, ptrace).
 ///
-/// The second ends when another program is executed: the container's own is left to its own rules then.
+/// The hiding ends when another program is executed: from then on the container's own program follows its own rules.
 ///
 /// The limit is 1, not 0: with a piped core_pattern the kernel ignores 0, and systemd-coredump would log the
 /// environment; 1 it takes as "no dump at all" (fs/coredump.c), and no core file is that small.

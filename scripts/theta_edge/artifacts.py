@@ -29,7 +29,7 @@ DOWNLOADED = REPO / "target/downloaded"
 HELP = """\
   --binary FILE|URL           default: target/x86_64-unknown-linux-musl/release/bootstrap; an https address
                               needs --binary-sha256
-  --binary-sha256 HEX         what the binary must be
+  --binary-sha256 HEX         the SHA-256 that the binary must have
 """
 
 # A release is smaller than 8.5 MB.

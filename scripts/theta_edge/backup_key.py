@@ -34,7 +34,7 @@ Usage: scripts/backup-key [OPTION…]
        scripts/backup-key --restore FILE [OPTION…]
 
 Backup: writes the node's wallet key to a file here, encrypted with a passphrase.
-Restore: gives a running node that key, and starts it with it. The node must have been deployed with
+Restore: gives a running node that key, and restarts the node with it. The node must have been deployed with
 the same wallet password: the key can't be used without it.
 
   --name STACK                the node (default: theta-edge-node)

@@ -14,9 +14,10 @@ from theta_edge.terminal import printable
 REPO = Path(__file__).resolve().parents[2]
 
 COMMON_HELP = """\
-  --profile PROFILE           of your AWS configuration
-  --region REGION
-  --dry-run                   check, print the calls that would change something, make none of them
+  --profile PROFILE           a profile of your AWS configuration
+  --region REGION             default: AWS_REGION, or else the profile's region
+  --dry-run                   run the checks, and print the calls that would change something instead
+                              of making them
   --help
 """
 

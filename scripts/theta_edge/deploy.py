@@ -39,18 +39,18 @@ until the node is healthy. Nothing is changed unless all checks pass.
   --from-region REGION        the one that the copy is in (default: --region)
   --take-over                 use the volume, snapshot or copy although a node that still exists has the
                               same wallet key; that node must never run again
-  --alarm-email ADDRESS       gets the alarms of all nodes of the common stack
-  --password-file FILE        the wallet password, 12 to 128 characters
-  --keep-failed               leave a node whose set-up failed as it is, to be looked at
+  --alarm-email ADDRESS       receives the alarms of all nodes of the common stack
+  --password-file FILE        holds the wallet password, 12 to 128 characters in one line
+  --keep-failed               keep a node whose set-up failed, so that it can be inspected
   --nodes NAME,NAME…          make a fleet: a node with a volume and a key of its own for each name
                               (letters and digits); --name is then theta-edge-fleet by default
   --yes                       do not ask
 {settings.HELP}{COMMON_HELP}
 The wallet password encrypts the wallet key; without it the key is lost, so keep a copy. It is asked
 for, without showing it, when the common stack is still to be made and neither --password-file nor
---secret-arn is given. It goes from here to Secrets Manager through TLS only: it is in no argument
-list, no environment, no shell history and no file. With --secret-arn it never comes by here: the
-common stack then names that secret; where the common stack is there already, only this node uses it.
+--secret-arn is given. It goes from here to Secrets Manager over TLS only: it is in no argument
+list, no environment, no shell history and no file. With --secret-arn it never passes through here:
+a new common stack then names that secret; if the common stack exists already, only this node uses it.
 """
 
 

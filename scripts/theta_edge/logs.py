@@ -20,7 +20,7 @@ node itself logs: of every instance that the node ever had, the oldest first.
 
   --name STACK                the node (default: theta-edge-node)
   --since DURATION            how far to look back, such as 30m, 2h or 7d (default: 1d)
-  --follow                    go on showing what comes
+  --follow                    keep showing new lines
   --raw                       bootstrap's JSON lines as they are
 {COMMON_HELP}"""
 

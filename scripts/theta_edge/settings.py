@@ -12,12 +12,12 @@ from theta_edge.template import FLEET, NODE, Template
 
 HELP = """\
   --instance-type TYPE        default: g4dn.xlarge
-  --spot, --on-demand         whether EC2 sets the price, up to the usual one, and may take the instance
-                              back with two minutes' notice (default: --on-demand)
+  --spot, --on-demand         spot: EC2 sets the price, at most the on-demand price, and may take the
+                              instance back with two minutes' notice (default: --on-demand)
   --gpu, --no-gpu             whether the node offers an NVIDIA GPU (default: --gpu)
   --network NETWORK           default: mainnet
-  --image-tag TAG             of the edge node's image (default: latest)
-  --image-digest sha256:…     pins the image to the byte; wins over the tag
+  --image-tag TAG             tag of the edge node's image (default: latest)
+  --image-digest sha256:…     pins the exact image; overrides the tag
   --volume-type TYPE          gp3 (default), io1, io2; or instance-store, which is empty after every
                               stop and replacement, and the wallet key is gone with it
   --volume-size GIB           default: 256

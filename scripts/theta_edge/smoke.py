@@ -25,8 +25,8 @@ Usage: scripts/smoke [OPTION…]
 
 Tries on a real account what no test can: deploys a node without a GPU, verifies it, terminates its
 instance, upgrades it, lets an upgrade fail, deploys a node of the same name in a second region, and
-destroys all of it. Whatever it has made it removes again, also when it is cut off; the volumes and
-the wallet password too, for they are its own. Ends with a table of what was shown.
+destroys all of it. It removes everything that it made, even if it is interrupted; the volumes and
+the wallet password too, since it made them. Ends with a table of the results.
 
   --name NAME                 of the node's stack, in both regions (default: theta-edge-smoke)
   --second-region REGION      default: eu-west-1, or us-east-1 if that is the first

@@ -23,7 +23,7 @@ from theta_edge.terminal import printable
 HELP = f"""\
 Usage: scripts/upgrade [OPTION…]
 
-Uploads the binary, the assets and the templates as they are here, and updates the node's stack with
+Uploads the binary, the assets and the templates of this checkout, and updates the node's stack with
 them and with the options that are given; every other setting stays. The running instance takes the
 new version over; if it is not healthy with it, it goes back to the old one, the stack too, and this
 ends with exit code 1.
@@ -356,7 +356,7 @@ def _update(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> bool:
     except Refused as refused:
         if "No updates are to be performed" not in str(refused):
             raise Failed(f"{wanted.name} was not updated: {refused}") from refused
-        print("The stack is so already.")
+        print("The stack is up to date already.")
         return False
     return True
 

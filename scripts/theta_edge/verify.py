@@ -15,7 +15,7 @@ from theta_edge.terminal import one_line, printable
 HELP = f"""\
 Usage: scripts/verify [OPTION…]
 
-Prints a node's verdict, what is wrong and what mends it; of several nodes one line each, the worst first.
+Prints a node's verdict, what is wrong and what fixes it; with --all, one line per node, the worst first.
 
   --name STACK                the node (default: theta-edge-node)
   --all                       every running node of this account and region

@@ -51,8 +51,8 @@ const CREDENTIALS: Policy = Policy {
 /// What every client is made from: `region`, credentials (the environment's, or those of the instance's role), one TLS
 /// stack, timeouts, retries. Asks nothing yet. `AWS_ENDPOINT_URL…` is honoured.
 ///
-/// Not made by aws-config: what else it looks at (profiles, containers, single sign-on, web identities) no node has, and
-/// it made a fifteenth of the binary.
+/// Not made with aws-config: no node has the other sources that it looks at (profiles, containers, single sign-on, web
+/// identities), and it took up a fifteenth of the binary.
 pub fn sdk_config(region: String, imds: &Imds) -> SdkConfig {
     let proxy = crate::proxy::of_sdk();
     let http = aws_smithy_http_client::Builder::new().build_with_connector_fn(

@@ -111,7 +111,7 @@ fn region(aws: &SdkConfig) -> Result<&str> {
     aws.region().map(AsRef::as_ref).ok_or_else(|| {
         Error::new(
             "the AWS region is not known",
-            "set `region` in the config or AWS_REGION",
+            "set `region` in /etc/bootstrap/config.json",
         )
     })
 }

@@ -31,7 +31,7 @@ const COMPLETIONS: [(Shell, &str); 3] = [
 const CODES: [(&str, &str); 6] = [
     ("0", "Done, or healthy."),
     ("1", "A phase failed, or the node is not healthy."),
-    ("2", "Wrong usage, without root for one, or a wrong config."),
+    ("2", "Wrong usage (not as root, say), or a wrong config."),
     ("3", "Another run holds the lock."),
     ("4", "A reboot is under way, and the run resumes after it."),
     (
@@ -80,7 +80,7 @@ const ENVIRONMENT: [(&str, &str); 7] = [
     ),
     (
         "AWS_ENDPOINT_URL",
-        "Where AWS is, and AWS_ENDPOINT_URL_S3 and the like for one service.",
+        "The endpoint of AWS; AWS_ENDPOINT_URL_S3 and the like set it for one service.",
     ),
     (
         "AWS_EC2_METADATA_SERVICE_ENDPOINT",
@@ -88,9 +88,9 @@ const ENVIRONMENT: [(&str, &str); 7] = [
     ),
     (
         "https_proxy, no_proxy",
-        "The proxy for what is fetched, and what is reached without it.",
+        "The proxy for downloads and AWS, and the hosts that are reached without it.",
     ),
-    ("NO_COLOR", "Where set, nothing is coloured."),
+    ("NO_COLOR", "If set, the output is not coloured."),
 ];
 
 /// Commands as they are typed, and what they are for.
@@ -100,7 +100,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         &[
             (
                 "sudo bootstrap",
-                "Make the node whole; changes nothing where it is.",
+                "Repair the node; changes nothing if it is healthy.",
             ),
             (
                 "sudo bootstrap --phase container --force",
@@ -168,7 +168,7 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         "bootstrap-probe-image",
         &[(
             "sudo bootstrap probe-image",
-            "Is the real image what this project believes it to be?",
+            "Is the real image what this project assumes?",
         )],
     ),
     (

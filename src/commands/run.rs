@@ -31,7 +31,7 @@ pub struct Run {
     #[arg(long = "phase", value_name = "NAME")]
     pub phases: Vec<String>,
 
-    /// Apply the named phases even where their check is satisfied; never against a safety rule
+    /// Apply the named phases even if their checks are satisfied; safety rules still hold
     #[arg(long, requires = "phases")]
     pub force: bool,
 
@@ -218,7 +218,7 @@ pub(super) async fn conclude(
     }
 }
 
-/// Has SIGTERM (systemd's stop, a shutdown), SIGINT and SIGHUP stop the run in good order.
+/// Makes SIGTERM (systemd's stop, a shutdown), SIGINT and SIGHUP stop the run in an orderly way.
 fn stop_on_signals(stop: &Stop) -> Result<()> {
     for (kind, name) in [
         (SignalKind::terminate(), "SIGTERM"),

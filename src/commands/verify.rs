@@ -41,7 +41,7 @@ pub struct Verify {
     #[arg(long, value_name = "DURATION", value_parser = duration)]
     pub wait: Option<Duration>,
 
-    /// Look again every two seconds until Ctrl-C; the exit code is that of the last look
+    /// Check again every two seconds until Ctrl-C; the exit code is that of the last check
     #[arg(long, conflicts_with = "wait")]
     pub watch: bool,
 

@@ -1,4 +1,4 @@
-//! What is believed of the real image, beside what it is: nobody of this project has run it.
+//! What is assumed about the real image, compared with what it is: nobody in this project has run it.
 //!
 //! The beliefs come from what a dozen users have published (scripts, start9's package, AWS's first blueprint).
 

@@ -101,7 +101,7 @@ pub async fn find(host: &Host, name: &str) -> Result<Option<Container>> {
 }
 
 const WARNED: &str =
-    "the GPU works; where it fails later, replace the instance: another has another card";
+    "the GPU works; if it fails later, replace the instance: the new one has another card";
 const NO_UTILITY: &str = "the image's NVIDIA_DRIVER_CAPABILITIES leaves out `utility`: to have the GPU watched, set it to compute,utility in \
     the environment of /opt/bootstrap/assets/edge.json's archive, or use an image that has it";
 
@@ -159,7 +159,7 @@ pub async fn gpus(host: &Host, name: &str) -> Result<Sight, String> {
     }
 }
 
-/// Restarts the container where it has lost its GPU: for phases that had systemd read its units again, and for the tick.
+/// Restarts the container if it has lost its GPU: for phases that made systemd reload its units, and for the tick.
 pub async fn restore_gpu(host: &Host, config: &Config) -> Result<()> {
     let spec = Spec::require(host, config)?;
     if !config.gpu || gpus(host, &spec.name).await.is_ok() {

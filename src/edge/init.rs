@@ -1,9 +1,9 @@
 //! The first process of a container whose own program is a shell script.
 //!
-//! The kernel gives the first process no signal that it has no handler for, and a shell has none for SIGTERM and passes
-//! none on: stopping would take its whole time and end with SIGKILL. Docker's `--init` does not help: it ends with the
-//! script, which takes everything else with it. So this stays first, hands a signal to every process inside, and ends when
-//! the last of them has.
+//! The kernel gives the first process only the signals that it handles, and a shell neither handles SIGTERM nor passes
+//! it on: a stop would take its whole grace period and end with SIGKILL. Docker's `--init` does not help: it ends with
+//! the script, which takes everything else with it. So this process stays first, passes a signal on to every process
+//! inside, and ends when the last of them has ended.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -66,7 +66,7 @@ async fn run(mut program: Command) -> io::Result<u8> {
     }
 }
 
-/// Takes note of all who have ended, the program itself among them perhaps; says whether nobody is left.
+/// Reaps every process that has ended, among them perhaps the program itself; returns whether none is left.
 fn reap(main: u32, end: &mut Option<u8>) -> bool {
     loop {
         match wait(WaitOptions::NOHANG) {
@@ -100,7 +100,7 @@ fn tell_everyone(asked: Signal) {
             .to_str()
             .and_then(|name| name.parse().ok());
         if let Some(pid) = number.filter(|number| *number != 1).and_then(Pid::from_raw) {
-            // Whoever has ended meanwhile needs no telling.
+            // A process that has ended meanwhile needs no signal.
             let _ = kill_process(pid, asked);
         }
     }

@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::log::printable;
 use crate::shell::word;
 
-/// So many names tell that there are several: the container can make any number.
+/// Enough names to show that there are several: the container can make any number.
 const NAMES: usize = 4;
 
 /// What the key folder holds.

@@ -1,4 +1,4 @@
-//! The edge node's JSON-RPC: asked over loopback, believed in nothing.
+//! The edge node's JSON-RPC: asked over loopback, trusted in nothing.
 //!
 //! Shapes and traps as in the ledger's server (thetatoken/theta-protocol-ledger `rpc/`), which the edge core shares:
 //! POST to `/rpc` with exactly `application/json` (else 415), 204 where there is no reply, connections closed after

@@ -1,7 +1,8 @@
-//! Whom the container runs as: the config's user where the image lets it work, else the image's own root with few rights.
+//! Which user the container runs as: the config's if the image lets it work, else the image's own root with few
+//! privileges.
 //!
-//! Nobody has published whether the image works as another user than root: its jobs lie in `/root/fedml-miniconda`
-//! (users' scripts, 2023). So it is looked at, once for each image, and what was found is kept.
+//! Nobody has published whether the image works as a user other than root: its jobs are in `/root/fedml-miniconda`
+//! (users' scripts, 2023). So each image is inspected once, and the result is kept.
 
 use serde::{Deserialize, Serialize};
 
@@ -41,7 +42,7 @@ pub struct Decision {
     /// The image that it was decided for, by its id and, where it was pulled, its digest.
     image: String,
     digest: Option<String>,
-    /// What was asked: where that changes, the answer is none any more.
+    /// What was asked: if that changes, the answer is no longer valid.
     asked: Vec<String>,
     /// The evidence; none where nothing had to be looked at.
     seen: Option<Seen>,

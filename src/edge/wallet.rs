@@ -87,8 +87,8 @@ pub enum Telling {
     Tell(String),
 }
 
-/// Compares what is remembered here with what EC2 does, `ec2`, and only a restore wins against that: where EC2 has
-/// another address, it is remembered here too from now on, and the failure names both.
+/// Compares what is remembered here with what EC2 remembers, `ec2`. Only a restore overrides EC2: otherwise, if EC2 has
+/// another address, that is remembered here too from now on, and the failure names both.
 pub fn tell(host: &Host, disk: &str, ec2: Option<&str>) -> Result<Telling> {
     let Some(wallet) = load(host, disk) else {
         return Ok(Telling::Known);

@@ -15,7 +15,7 @@ const VERSION: u32 = 1;
 /// How many runs are kept, the last one among them.
 const RUNS: usize = 10;
 
-/// No error's chain of causes is recorded any longer.
+/// The most causes of an error that are recorded.
 const CAUSES: usize = 10;
 
 /// Where the journal is kept.

@@ -1,4 +1,4 @@
-//! What each check of `verify` means, what makes it fail, what to do; and the phases that no check is named after.
+//! What each check of `verify` means, what makes it fail, what to do; and the phases that have no check of their name.
 
 /// One check, or a phase, for a person.
 #[derive(Debug)]
@@ -19,7 +19,7 @@ pub(super) const MEANINGS: &[Meaning] = &[
     Meaning {
         name: "os",
         means: "The machine can be a node: x86_64, a supported operating system, an instance metadata service that \
-                answers, a root disk that is writable and has room, no account that has the node's user id.",
+                answers, a root disk that is writable and has room, no other account with the node's user id.",
         causes: "Another AMI than the documented ones; a metadata service that is disabled or behind a proxy; a disk \
                  error, after which the kernel makes the root disk read-only; a root disk that is full.",
         remedy: "Do what the check's own hint says. Where the root disk is broken, replace the instance: the wallet key \
@@ -34,7 +34,7 @@ pub(super) const MEANINGS: &[Meaning] = &[
     },
     Meaning {
         name: "ssm-agent",
-        means: "The SSM agent runs, through which an operator gets a shell and scripts/verify asks the node.",
+        means: "The SSM agent runs: operators get a shell through it, and scripts/verify reaches the node through it.",
         causes: "The agent was stopped or removed. On an AMI without it, it is installed from AWS.",
         remedy: "sudo bootstrap",
     },
@@ -52,7 +52,7 @@ pub(super) const MEANINGS: &[Meaning] = &[
         means: "The Docker engine is enabled and runs, rotates its logs, and hands the GPU to containers where one is \
                 offered.",
         causes: "The engine was killed, or its /etc/docker/daemon.json was edited; a full root disk keeps it from starting.",
-        remedy: "sudo bootstrap; if it stays: journalctl -u docker --since -1h",
+        remedy: "sudo bootstrap; if that does not help: journalctl -u docker --since -1h",
     },
     Meaning {
         name: "image",
@@ -72,8 +72,8 @@ pub(super) const MEANINGS: &[Meaning] = &[
         means: "The data volume, which holds the wallet key, is attached, has the expected filesystem and is mounted.",
         causes: "Someone unmounted or detached it; it belongs to another instance or another zone; it holds something \
                  that was not expected, in which case nothing is ever formatted.",
-        remedy: "sudo bootstrap, which attaches and mounts it. Where it refuses, the hint names what it found. Never \
-                 format, and never remove what is below the mount point before it has been looked at.",
+        remedy: "sudo bootstrap, which attaches and mounts it. If it refuses, the hint names what it found. Never \
+                 format the volume, and never remove what is below the mount point without looking at it first.",
     },
     Meaning {
         name: "volume-encrypted",
@@ -134,17 +134,17 @@ pub(super) const MEANINGS: &[Meaning] = &[
     },
     Meaning {
         name: "container",
-        means: "The edge node's container runs, was made by bootstrap, and does not start again and again.",
+        means: "The edge node's container runs, was made by bootstrap, and is not in a restart loop.",
         causes: "It was stopped or removed; Docker was killed; the wallet password does not open the key; the node \
-                 itself ended, for which the check quotes the end of its log.",
-        remedy: "sudo bootstrap; if it stays: docker logs --tail 100 edgelauncher",
+                 itself exited, in which case the check quotes the end of its log.",
+        remedy: "sudo bootstrap; if that does not help: docker logs --tail 100 edgelauncher",
     },
     Meaning {
         name: "spec",
         means: "The container was made with the image, ports, mounts, user and environment that the config and the \
                 assets ask for now.",
         causes: "The config or the assets changed, or the container was made by hand.",
-        remedy: "sudo bootstrap, which makes it anew; data and key are on the volume and stay.",
+        remedy: "sudo bootstrap, which recreates it; data and key are on the volume and stay there.",
     },
     Meaning {
         name: "password",
@@ -191,7 +191,7 @@ pub(super) const MEANINGS: &[Meaning] = &[
     Meaning {
         name: "height",
         means: "The node follows the chain: its block height advances.",
-        causes: "The node is still joining, which it may for half an hour; or it is stuck, or cut off from its peers.",
+        causes: "The node is still joining, which can take half an hour; or it is stuck, or cut off from its peers.",
         remedy: "Wait: bootstrap verify --wait 30m. If it stays: check outbound TCP 16888, then docker restart edgelauncher.",
     },
     Meaning {
@@ -204,12 +204,12 @@ pub(super) const MEANINGS: &[Meaning] = &[
         name: "metrics",
         means: "bootstrap metrics runs every minute and reached CloudWatch within the last three; the logs of the node's \
                 processes are rotated.",
-        causes: "The cron table, the timer or logrotate is gone; the cron daemon is stopped; the role may not publish; the clock was set back.",
+        causes: "The cron table, the timer or logrotate is gone; the cron daemon is stopped; the role lacks the permission to publish; the clock was set back.",
         remedy: "sudo bootstrap; then bootstrap metrics, which prints why a tick fails.",
     },
     Meaning {
         name: "staking",
-        means: "The node tells what its owner needs for staking (its Summary). Nothing fails where it does not.",
+        means: "The node reports its summary, which its owner needs for staking. It is no failure if it does not.",
         causes: "A node that has just started, or an edge image that does not tell it.",
         remedy: "Nothing; ask again once the node is in sync: bootstrap verify --only node -v",
     },

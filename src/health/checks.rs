@@ -76,8 +76,9 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ("metrics", &["cloudwatch-agent", "metrics"]),
 ];
 
-/// Every check in the order of reports, and what it stands on: where that fails, it could only repeat it in other words,
-/// or say what is not so (a key folder that is not mounted holds no key, which is not lost for that).
+/// Every check in the order of reports, and the checks that it depends on: if one of those fails, it could only repeat
+/// the failure in other words, or mislead (the key folder of an unmounted volume holds no key, yet the key is not
+/// lost).
 const CHECKS: &[(&str, &[&str])] = &[
     ("os", &[]),
     ("boot-service", &["os"]),
@@ -112,7 +113,7 @@ const CHECKS: &[(&str, &[&str])] = &[
     ("uptime-vote", &["rpc"]),
 ];
 
-/// Checks whose name is not that of the phase whose check they are.
+/// Phases whose check has another name than the phase.
 const RENAMED: [(&str, &str); 3] = [
     ("nvidia", "gpu-driver"),
     ("container", "spec"),
@@ -130,7 +131,7 @@ pub fn needs(check: &str) -> &'static [&'static str] {
     found.map_or(&[], |(_, needs)| needs)
 }
 
-/// The checks that tell what the check of a phase says.
+/// The checks that report what a phase's own check says.
 pub fn checks_of(phase: &str) -> Vec<&'static str> {
     if phase == "preflight" {
         return vec!["os", "boot-service"];
@@ -192,7 +193,8 @@ pub(super) fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
     with_causes(findings.into_iter().map(check).collect())
 }
 
-/// What the phases' own checks say; preflight's is told as that of the system, and that of what it has set up.
+/// What the phases' own checks say; preflight's is reported twice, as that of the system and as that of the boot
+/// service.
 fn of_phases(facts: &Facts) -> Vec<(&'static str, Finding)> {
     let mut findings = Vec::new();
     for (phase, said) in &facts.phases {
@@ -225,7 +227,7 @@ fn of_phases(facts: &Facts) -> Vec<(&'static str, Finding)> {
     findings
 }
 
-/// The checks, those that stand on one that fails skipped because of it, unless they pass all the same.
+/// The checks; one that depends on a failed one is skipped because of it, unless it passes all the same.
 fn with_causes(mut checks: Vec<Check>) -> Vec<Check> {
     let mut causes: BTreeMap<&str, &'static str> = BTreeMap::new();
     for check in &mut checks {
@@ -333,7 +335,7 @@ fn size(bytes: u64) -> String {
     }
 }
 
-/// A time that has passed, for people; a clock that was set back makes it none.
+/// How long ago something was, for people; zero if the clock was set back.
 fn ago(seconds: i64) -> String {
     match u32::try_from(seconds.max(0)).unwrap_or(u32::MAX) {
         seconds @ 0..60 => format!("{seconds} s"),

@@ -22,10 +22,10 @@ const STUCK_SECONDS: i64 = 30 * 60;
 /// What was seen longer ago, in seconds, says nothing of now: a tick comes every minute.
 const STALE_SECONDS: i64 = 3 * 60;
 
-/// At least so long, in seconds, is from one restart for a lost GPU to the next.
+/// The least time, in seconds, from one restart for a lost GPU to the next.
 const GPU_RESTART_SECONDS: i64 = 3600;
 
-/// So many different peers have a metric of their own in one day; a node has some dozens at a time.
+/// The most peers that get a metric of their own in one day; a node has some dozens at a time.
 const PEERS_A_DAY: usize = 200;
 
 /// No age is believed beyond this, in seconds: the clock has jumped.

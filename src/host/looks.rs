@@ -1,5 +1,5 @@
-//! What commands that only look have just said, so that a plan, a health check or a run that finds nothing to do asks
-//! each thing once, whoever asks.
+//! The latest answers of read-only commands, shared so that a plan, a health check or a run that finds nothing to do
+//! asks each thing only once, no matter which part asks.
 
 use std::collections::HashMap;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
@@ -16,7 +16,7 @@ const FRESH: Duration = Duration::from_secs(2);
 /// The answer of one command; who asks while another waits for it waits too.
 pub(super) type Answer = Arc<OnceCell<Result<Output>>>;
 
-/// Answers by command; `None` where everyone asks for himself.
+/// Answers by command; `None` while answers are not shared.
 #[derive(Debug, Default)]
 pub(super) struct Looks(Mutex<Option<HashMap<String, (Instant, Answer)>>>);
 
@@ -26,7 +26,7 @@ impl Looks {
         *self.known() = Some(HashMap::new());
     }
 
-    /// Everyone asks for himself from now on: something is about to change.
+    /// Stops sharing answers: something is about to change.
     pub(super) fn end(&self) {
         *self.known() = None;
     }

@@ -28,7 +28,7 @@ pub struct Mount {
     pub source: String,
     /// Whether the mount, or the whole filesystem (as after an I/O error), is read-only.
     pub read_only: bool,
-    /// Whether programs of another user's and devices on it are just files ([`SAFE`]).
+    /// Whether setuid programs and device nodes on it are just files ([`SAFE`]).
     pub safe: bool,
 }
 

@@ -6,8 +6,8 @@ use super::Host;
 use super::command::Output;
 use crate::log::printable;
 
-/// It exits with this where all is well but a GPU's infoROM, which it warns of between the lines (`man nvidia-smi`,
-/// "Return value"; NVIDIA/gpu-operator#285).
+/// Its exit code if all is well except a GPU's infoROM, of which it warns between the lines (`man nvidia-smi`, "Return
+/// value"; NVIDIA/gpu-operator#285).
 const INFOROM_CORRUPTED: i32 = 14;
 
 /// One GPU as nvidia-smi reports it.

@@ -73,8 +73,8 @@ pub enum Step {
     BuildModules,
 }
 
-/// How the NVIDIA driver is had: the open kernel modules where they are to be had, since driver guide 620 removes the
-/// others.
+/// How the NVIDIA driver is obtained: with the open kernel modules if they are available, since driver guide 620
+/// removes the others.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Driver {
     /// The branch that is installed, unless the config names another.

@@ -14,7 +14,7 @@ const START: Duration = Duration::from_mins(5);
 /// The reason may stand before what systemd itself adds.
 const JOURNAL_LINES: &str = "30";
 
-/// Units that checks ask for, beside those that differ by system: who asks for one is told of all.
+/// Units that checks ask about, besides those that differ by system: a question about one fetches them all.
 const ASKED_FOR: [&str; 5] = [
     "bootstrap.service",
     "bootstrap-repair.timer",

@@ -142,8 +142,8 @@ pub(super) async fn forget_previous(node: &Node) -> Result<()> {
     }
 }
 
-/// Stops the container where it runs, and says so where it had to be killed for that: what it had in hand is lost, and a
-/// job that was not ended may not be paid.
+/// Stops the container if it runs, and logs it if the container had to be killed: its work in progress is lost, and a
+/// job that was not finished may not be paid.
 async fn stop(host: &Host, spec: &Spec, name: &str, found: &Found) -> Result<()> {
     host.docker().stop(name, spec.stop_seconds).await?;
     if found.is_up() && find(host, name).await?.is_some_and(|now| now.was_killed()) {
@@ -354,7 +354,7 @@ impl Work<'_> {
             let found = find(self.host, name).await?.unwrap_or_default();
             // Docker may or may not begin to count anew at a start.
             if !found.is_up() || (found.restarts != 0 && found.restarts != restarts) {
-                // One that is up again has the exit code of no end.
+                // One that is up again shows no exit code of the run that ended.
                 let end = if found.is_up() {
                     format!("restarts: {}", found.restarts)
                 } else {
@@ -395,7 +395,7 @@ impl Work<'_> {
         })
     }
 
-    /// Sees to it that what is kept does not run: never two with one key.
+    /// Makes sure that the kept container does not run: never two with one key.
     async fn rest(&self, fallback: Option<&Found>) -> Result<()> {
         match fallback.filter(|found| found.is_up()) {
             Some(found) => stop(self.host, &self.spec, &previous(&self.spec.name), found).await,

@@ -13,8 +13,8 @@ use crate::host::files::{Access, without_mark};
 use crate::node::Node;
 
 const UNIT: &str = "docker.service";
-/// There from before daemon.json changes under a running engine until the engine has restarted, so that a run killed
-/// in between is taken up.
+/// Exists from before daemon.json changes under a running engine until the engine has restarted, so that the next run
+/// finishes what a killed one began.
 const RESTART_DUE: &str = "/var/lib/bootstrap/docker-restart-due";
 
 const TOOLKIT: &str = "nvidia-container-toolkit";
@@ -142,7 +142,7 @@ impl Docker {
             Ok(output) if output.code != 0 && !output.stderr.contains("unknown flag") => {
                 Err(output.failure())
             }
-            // No answer is none against it.
+            // Without an answer there is no objection.
             _ => Ok(()),
         }
     }

@@ -20,12 +20,12 @@ use crate::node::Node;
 /// There while the module is loaded; its text names the version.
 const LOADED: &str = "/proc/driver/nvidia/version";
 const PERSISTENCED: &str = "nvidia-persistenced.service";
-/// There while the driver is being installed, so that a run killed before the packages were held is taken up.
+/// Exists while the driver is being installed, so that a run killed before the packages were held is resumed.
 const INSTALLING: &str = "/var/lib/bootstrap/driver-install-unfinished";
 const NOT_THERE: &str = "use a newer AMI of the same system, since repositories keep packages for recent kernels only; or \
     name a branch of the driver that they have in \"gpu_driver\" of the config";
-/// There, for this boot, where a GPU would not have its persistence mode turned on, which costs seconds at a client's start
-/// and nothing else.
+/// Exists for the rest of this boot if a GPU refused persistence mode, which costs seconds at a client's start and
+/// nothing else.
 const NOT_PERSISTENT: &str = "/run/bootstrap/gpu-without-persistence";
 /// DKMS compiles for some minutes on two cores.
 const BUILD: Duration = Duration::from_mins(15);

@@ -26,7 +26,7 @@ const FIRST: u64 = 8 * GIB;
 const FIRST_WITH_GPU: u64 = 20 * GIB;
 /// The same where the image brings the driver, which is loaded: its own disk is sized for it, and nothing is built.
 const FIRST_WITH_DRIVER: u64 = 14 * GIB;
-/// Later: all of that has its place already; this is room for logs and for a new image's pull to fail in good order.
+/// Later: all of that is in place; this is room for logs, and for the pull of a new image to fail cleanly.
 const LATER: u64 = 2 * GIB;
 
 /// Packages before they are installed.

@@ -145,9 +145,9 @@ async fn remember_wallet(node: &Node) -> Result<()> {
 
 /// Sends the failure of a run to the wait handle, with reason and hint, and to SignalResource, which takes neither.
 ///
-/// Not where the stack has taken a word before: a later repair is none of its business, and after a failure it rolls
-/// back. There a success that comes late would count for the instance that replaces this one, so none is told any more.
-/// Best effort within 45 s; what happened is in the log.
+/// Not if the stack has accepted a signal before: a later repair does not concern it, and after a failure it rolls
+/// back, where a late success would count for the instance that replaces this one, so none is sent any more. Best
+/// effort within 45 s; what happened is in the log.
 pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
     let Some(stack) = waiting(node) else { return };
     let instance = tokio::time::timeout(Duration::from_secs(5), node.instance_id()).await;
@@ -209,7 +209,7 @@ fn waiting(node: &Node) -> Option<&Stack> {
     (stack.resource.is_some() || stack.wait_handle.is_some()).then_some(stack)
 }
 
-/// The record of the word that this stack has taken from this instance.
+/// The record of the signal that this stack has accepted from this instance.
 async fn accepted(node: &Node, stack: &Stack) -> Result<Option<Record>> {
     let wanted = Record::of(stack, &node.identity().await?.instance_id, false);
     Ok(Record::read(&node.host).filter(|record| record.is_for(&wanted)))

@@ -1,5 +1,5 @@
-//! Holds every command that a message of the program has in it: a shell makes of it the words that are meant, whatever the
-//! guest has called its files.
+//! Checks every command in the program's messages: a shell must split it into the intended words, whatever the guest
+//! has called its files.
 
 #![allow(
     clippy::unwrap_used,

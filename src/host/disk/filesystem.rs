@@ -17,7 +17,7 @@ const LABEL: &str = "theta-data";
 /// Formatting, mounting (a journal may have to be replayed) and growing take minutes on a slow volume.
 const LONG: Duration = Duration::from_mins(5);
 
-/// What reads a superblock while the kernel writes it does better a moment later.
+/// A superblock that cannot be read while the kernel writes it can be read a moment later.
 const GROWING: Policy = Policy {
     attempts: 4,
     first_pause: Duration::from_secs(1),

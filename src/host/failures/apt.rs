@@ -77,7 +77,7 @@ pub(super) const APT: Tool = Tool {
             source: "Debian/apt",
             hint: "the repository's signature is wrong: check which mirror or proxy answers",
         },
-        // What could not be had has no signature and no Release file either; and so apt says as well.
+        // What could not be fetched has no signature and no Release file either, and apt complains of that as well.
         Fact {
             words: &[
                 "500  internal",
@@ -105,7 +105,7 @@ pub(super) const APT: Tool = Tool {
             hint: UNSIGNED,
             source: "Debian/apt",
         },
-        // Before the next fact, which apt tells of these too, whether or not a package is held.
+        // Before the next fact: apt adds its words to these as well, whether or not a package is held.
         Fact {
             words: &[
                 "unmet dependencies",

@@ -414,7 +414,8 @@ pub fn is_absent(stderr: &str) -> bool {
         .any(|line| ABSENT.iter().any(|pattern| super::like(pattern, line)))
 }
 
-/// A program that the image does not have, or not whole, could not be run in the container: says nothing about what it would have told.
+/// Whether the program could not be run in the container because the image lacks it, or a part of it: that says nothing
+/// about what it would have reported.
 pub fn is_program_missing(said: &str) -> bool {
     const MISSING: &[&str] = &[
         "*executable file not found in $path*",

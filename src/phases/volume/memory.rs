@@ -146,8 +146,8 @@ pub(super) fn recall(host: &Host, id: &VolumeId, known: &VolumeInfo) -> Result<(
     }
 }
 
-/// Has EC2 remember the wallet that this machine does. The node is no worse off where EC2 does not take it, and is asked
-/// again with the next start; but another wallet that EC2 has is a failure.
+/// Makes EC2 remember the wallet that this machine remembers. If EC2 does not accept it, the node is no worse off, and
+/// the next start tries again; but a different wallet at EC2 is a failure.
 pub(crate) async fn tell_wallet(node: &Node) -> Result<()> {
     let (Some(id), config::VolumeKind::Ebs) = (&node.config.volume.id, node.config.volume.kind)
     else {

@@ -21,8 +21,8 @@ const SEEN: &str = "/run/bootstrap/instance-store";
 /// Growing the filesystem has failed in this run, and is not tried again in it.
 static GROWTH_FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Has this process leave the filesystem's size alone: for the health check, which less room than there could be does
-/// not fail.
+/// Makes this process leave the filesystem's size alone: for the health check, which does not fail because there is
+/// less room than there could be.
 pub fn leave_size() {
     GROWTH_FAILED.store(true, Ordering::Relaxed);
 }
@@ -432,7 +432,7 @@ impl Place<'_> {
         )
     }
 
-    /// What must have been there can be read no more.
+    /// What must have been there can no longer be read.
     fn unreadable(&self, device: &Device, contents: &Contents, why: &str) -> Error {
         let (name, path) = (&self.name, &device.path);
         Error::new(
