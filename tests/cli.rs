@@ -237,7 +237,7 @@ fn usage_errors_exit_with_2() {
         ),
         (
             &["verify", "--only", "gpus"],
-            "invalid value 'gpus' for '--only <GROUP>'\n  [possible values: machine, gpu, volume, container, node, metrics]",
+            "invalid value 'gpus' for '--only <GROUP>'\n  [possible values: machine, gpu, volume, container, node, earnings, metrics]",
         ),
         (
             &["completions", "basic"],
