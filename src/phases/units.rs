@@ -10,6 +10,7 @@ pub(super) const UNIT: &str = "bootstrap.service";
 pub(super) const UNIT_FILE: &str = "/etc/systemd/system/bootstrap.service";
 /// Starts the repairs.
 pub(super) const REPAIRS: &str = "bootstrap-repair.timer";
+const TIMER_FILE: &str = "/etc/systemd/system/bootstrap-repair.timer";
 
 /// Ends with 4 when a reboot is under way. Its time limit is the run's (`deadline_seconds`). The boot goes on beside it:
 /// of a oneshot, multi-user.target would wait for the end, and cloud-init's last stage behind that.
@@ -82,7 +83,7 @@ fn files() -> [(&'static str, String); 3] {
     [
         (UNIT_FILE, RUN),
         ("/etc/systemd/system/bootstrap-repair.service", REPAIR),
-        ("/etc/systemd/system/bootstrap-repair.timer", TIMER),
+        (TIMER_FILE, TIMER),
     ]
     .map(|(file, text)| (file, text.replace("{rights}", RIGHTS)))
 }
@@ -107,15 +108,23 @@ pub(super) async fn missing(host: &Host) -> Result<Option<String>> {
 /// Installs and enables them, and starts the timer where that is news. The service itself starts at the next boot: a run
 /// is at work already.
 pub(super) async fn install(host: &Host) -> Result<()> {
-    let mut is_news = false;
+    let mut news = Vec::new();
     for (file, text) in files() {
-        is_news |= host.write_if_changed(file, text.as_bytes(), Access::mode(0o644))?;
+        if host.write_if_changed(file, text.as_bytes(), Access::mode(0o644))? {
+            news.push(file);
+        }
     }
-    if is_news {
-        host.daemon_reload().await?;
+    if !news.is_empty()
+        && let Err(error) = host.daemon_reload().await
+    {
+        // The next attempt is to reload, too.
+        for file in news {
+            host.remove(file)?;
+        }
+        return Err(error);
     }
     host.enable(UNIT).await?;
-    if is_news || !host.unit_enabled(REPAIRS).await? {
+    if news.contains(&TIMER_FILE) || !host.unit_enabled(REPAIRS).await? {
         // Started first: what is enabled counts as done.
         host.start_unit(REPAIRS).await?;
         host.enable(REPAIRS).await?;
