@@ -32,7 +32,7 @@ HELP = """\
   --binary-sha256 HEX         the SHA-256 that the binary must have
 """
 
-# A release is smaller than 8.5 MB.
+# A release is smaller than 8.75 MB.
 LARGEST = 64 * 1024 * 1024
 X86_64, INTERPRETER = 62, 3
 
