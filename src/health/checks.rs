@@ -94,7 +94,7 @@ const CHECKS: &[(&str, &[&str])] = &[
     ("assets", &[]),
     ("secret", &[]),
     ("cloudwatch-agent", &["assets"]),
-    ("key", &["volume"]),
+    ("key", &["volume", "assets"]),
     ("wallet-backup", &["key"]),
     ("container", &["docker", "image", "volume", "secret"]),
     ("spec", &["container"]),

@@ -17,6 +17,7 @@ mod drills;
 mod driver;
 mod launch;
 mod node;
+mod oncall;
 mod operators;
 mod qemu;
 mod repairs;
@@ -55,6 +56,9 @@ const CHAINS: [&[Test]; 3] = [
         driver::a_refused_command_changes_nothing,
         driver::an_instance_cannot_set_the_clock_of_this_machine,
         driver::every_hint_of_a_launch_can_be_followed,
+        oncall::the_remedy_of_every_breakage_makes_the_node_healthy,
+        oncall::a_changed_secret_is_told_before_the_next_boot_fails,
+        oncall::a_broken_journal_and_a_killed_run_need_nobody_but_the_next_run,
         node::a_reboot_ends_healthy_with_the_same_address,
         drills::a_replaced_instance_waits_for_the_volume_and_has_the_same_address,
         drills::replacements_by_the_printed_hint_follow_each_other,
@@ -76,6 +80,8 @@ const CHAINS: [&[Test]; 3] = [
     chain![
         qemu::a_driver_that_loads_only_after_a_reboot_gets_one_and_the_run_goes_on,
         qemu::the_volume_is_found_under_another_name,
+        qemu::a_clock_that_jumps_stops_nothing,
+        qemu::a_full_volume_is_made_larger,
         qemu::a_second_disk_is_never_touched,
     ],
 ];

@@ -1,0 +1,241 @@
+//! A night on call: the node is broken, `verify` is asked, and what it says is done, word for word and nothing else.
+
+use crate::launch::{Instance, PASSWORD, drive};
+use crate::shared::shared;
+
+/// What stands in the first lines of `verify`.
+#[derive(Debug, PartialEq, Eq)]
+pub struct Told {
+    pub verdict: String,
+    /// The check, and what it found.
+    pub cause: String,
+    /// What to do about it.
+    pub remedy: String,
+}
+
+pub fn told(instance: &Instance) -> Told {
+    let output = instance.try_run("bootstrap verify").output;
+    let first = || output.lines().take_while(|line| !line.is_empty());
+    let paragraph = |name: &str| {
+        let mut lines = first().skip_while(|line| !line.starts_with(name));
+        let begin = lines.next()?.strip_prefix(name)?.trim().to_owned();
+        let rest = lines.take_while(|line| line.starts_with(' '));
+        Some(rest.fold(begin, |text, line| format!("{text} {}", line.trim())))
+    };
+    Told {
+        verdict: output.split(':').next().unwrap_or_default().into(),
+        cause: paragraph("Cause:").unwrap_or_default(),
+        remedy: (paragraph("Repair:").or_else(|| paragraph("Help:"))).unwrap_or_default(),
+    }
+}
+
+/// The commands in a remedy: from the last "run: " on, without what is said about them.
+fn commands(remedy: &str) -> &str {
+    let from = remedy
+        .rsplit_once("run: ")
+        .map_or(remedy, |(_, after)| after);
+    from.split_once(", which ")
+        .map_or(from, |(before, _)| before)
+}
+
+struct Breakage {
+    what: &'static str,
+    /// How it comes about.
+    broken_by: &'static str,
+    verdict: &'static str,
+    /// How the cause begins.
+    cause: &'static str,
+    /// How the remedy begins.
+    remedy: &'static str,
+    /// What a person does of it by hand, before the command.
+    by_hand: &'static str,
+}
+
+const WHOLE_RUN: &str = "sudo bootstrap";
+
+const BREAKAGES: &[Breakage] = &[
+    Breakage {
+        what: "the container was stopped",
+        broken_by: "docker stop edgelauncher",
+        verdict: "unhealthy",
+        cause: "container: exited, exit code ",
+        remedy: WHOLE_RUN,
+        by_hand: "",
+    },
+    Breakage {
+        what: "the container was removed",
+        broken_by: "docker rm --force edgelauncher",
+        verdict: "unhealthy",
+        cause: "container: there is no container",
+        remedy: WHOLE_RUN,
+        by_hand: "",
+    },
+    Breakage {
+        what: "Docker is down",
+        broken_by: "systemctl stop docker.socket docker.service",
+        verdict: "unhealthy",
+        cause: "docker: ",
+        remedy: WHOLE_RUN,
+        by_hand: "",
+    },
+    Breakage {
+        what: "the volume is not mounted, and the container runs",
+        broken_by: "umount --lazy /data",
+        verdict: "unhealthy",
+        cause: "volume: ",
+        remedy: WHOLE_RUN,
+        by_hand: "",
+    },
+    Breakage {
+        what: "the volume is not mounted, and there is no container",
+        broken_by: "docker rm --force edgelauncher && umount /data",
+        verdict: "unhealthy",
+        cause: "volume: ",
+        remedy: WHOLE_RUN,
+        by_hand: "",
+    },
+    Breakage {
+        what: "the node cannot read its key folder",
+        broken_by: "chmod 000 /data/edgelauncher/edgecore/key/encrypted",
+        verdict: "unhealthy",
+        cause: "key: /data/edgelauncher/edgecore/key/encrypted has mode 0000",
+        remedy: "run: chmod ",
+        by_hand: "",
+    },
+    Breakage {
+        what: "a second key lies in the folder",
+        broken_by: "cd /data/edgelauncher/edgecore/key/encrypted && cp -a \"$(ls)\" second",
+        verdict: "unhealthy",
+        cause: "key: /data/edgelauncher/edgecore/key/encrypted holds several files, the node will not start: ",
+        remedy: "move all but the right key file to a safe place outside that folder, then run: bootstrap --phase container",
+        by_hand: "mv /data/edgelauncher/edgecore/key/encrypted/second /root/",
+    },
+    Breakage {
+        what: "the cron line is gone",
+        broken_by: "rm /etc/cron.d/bootstrap-metrics",
+        verdict: "degraded",
+        cause: "metrics: ",
+        remedy: WHOLE_RUN,
+        by_hand: "",
+    },
+    Breakage {
+        what: "the agent is down",
+        broken_by: "systemctl stop amazon-cloudwatch-agent",
+        verdict: "degraded",
+        cause: "cloudwatch-agent: ",
+        remedy: WHOLE_RUN,
+        by_hand: "",
+    },
+    Breakage {
+        what: "edge.json is gone",
+        broken_by: "rm /opt/bootstrap/assets/edge.json",
+        verdict: "unhealthy",
+        cause: "assets: ",
+        remedy: WHOLE_RUN,
+        by_hand: "",
+    },
+];
+
+pub fn is_healthy(instance: &Instance, address: &str, after: &str) {
+    let verify = instance.try_run("bootstrap verify --wait 3m");
+    assert_eq!(verify.code, 0, "{after}: {}", verify.output);
+    assert_eq!(instance.address(), address, "{after}");
+}
+
+pub fn the_remedy_of_every_breakage_makes_the_node_healthy() {
+    let shared = shared();
+    let instance = shared.instance();
+    // What is down would be repaired before anyone looks.
+    instance.run("systemctl stop bootstrap-repair.timer bootstrap-repair.service");
+    for breakage in BREAKAGES {
+        instance.run(breakage.broken_by);
+        let told = told(instance);
+        assert_eq!(
+            told.verdict, breakage.verdict,
+            "{}: {told:?}",
+            breakage.what
+        );
+        let begins =
+            told.cause.starts_with(breakage.cause) && told.remedy.starts_with(breakage.remedy);
+        assert!(begins, "{}: {told:?}", breakage.what);
+        let command = commands(&told.remedy);
+        instance.run(&format!(
+            "sudo() {{ \"$@\"; }}; {}\n{command}",
+            breakage.by_hand
+        ));
+        is_healthy(instance, &shared.address, breakage.what);
+    }
+}
+
+/// The new value does not open the key, so the old one is made the current one again, as the second remedy says.
+pub fn a_changed_secret_is_told_before_the_next_boot_fails() {
+    let shared = shared();
+    let instance = shared.instance();
+    let secret = instance.run("grep -o 'arn:aws:secretsmanager:[^\"]*' /etc/bootstrap/config.json");
+    let aws = |arguments: &[&str]| {
+        let told = drive(&[&["--aws", "--", "aws"], arguments].concat());
+        assert_eq!(told.code, 0, "{}", told.output);
+    };
+    aws(&[
+        "secretsmanager",
+        "put-secret-value",
+        "--secret-id",
+        &secret,
+        "--secret-string",
+        "another one",
+    ]);
+    let told = told(instance);
+    assert_eq!(told.verdict, "healthy");
+    assert_eq!(
+        told.cause,
+        "secret: the secret was changed: the next boot takes another wallet password than the one in use"
+    );
+    let refused = instance.try_run(commands(&told.remedy));
+    assert_eq!(refused.code, 1, "{}", refused.output);
+    let way = "the secret's previous value (AWSPREVIOUS) opens it: make that the current one again (aws secretsmanager \
+               update-secret-version-stage --version-stage AWSCURRENT)";
+    let said = refused
+        .output
+        .split_whitespace()
+        .collect::<Vec<_>>()
+        .join(" ");
+    assert!(said.contains(way), "{said}");
+    // As good as that stage, which the simulated AWS does not move.
+    aws(&[
+        "secretsmanager",
+        "put-secret-value",
+        "--secret-id",
+        &secret,
+        "--secret-string",
+        PASSWORD,
+    ]);
+    instance.run("bootstrap --phase secret --force && bootstrap --phase secret --phase container");
+    is_healthy(instance, &shared.address, "a changed secret");
+}
+
+/// What a run remembers is no more than a record: the node is well without it.
+pub fn a_broken_journal_and_a_killed_run_need_nobody_but_the_next_run() {
+    let shared = shared();
+    let instance = shared.instance();
+    instance.run("echo '{\"version\": 1, \"run\"' >/var/lib/bootstrap/journal.json");
+    is_healthy(instance, &shared.address, "a broken journal");
+    let status = instance.try_run("bootstrap status");
+    assert_eq!(status.code, 1, "{}", status.output);
+    instance.run("bootstrap");
+    instance.run("bootstrap status");
+
+    instance.run("docker rm --force edgelauncher");
+    assert!(
+        instance.kill_in("container"),
+        "the run was over before the kill"
+    );
+    let told = told(instance);
+    assert_eq!(
+        (told.verdict.as_str(), told.remedy.as_str()),
+        ("unhealthy", WHOLE_RUN),
+        "{told:?}"
+    );
+    instance.run("bootstrap");
+    is_healthy(instance, &shared.address, "a killed run");
+    instance.run("systemctl start bootstrap-repair.timer");
+}
