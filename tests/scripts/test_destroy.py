@@ -281,7 +281,10 @@ def test_a_bucket_that_does_not_tell_lets_nothing_be_deleted(aws, node, monkeypa
     )  # fmt: skip
     assert stacks(aws).keys() == {COMMON, NAME}
     # One that somebody has deleted holds none.
-    aws.client("s3").delete_bucket(Bucket=bucket)
+    s3 = aws.client("s3")
+    for version in s3.list_object_versions(Bucket=bucket)["Versions"]:
+        s3.delete_object(Bucket=bucket, Key=version["Key"], VersionId=version["VersionId"])
+    s3.delete_bucket(Bucket=bucket)
     assert destroy(aws, "--yes").returncode == 0
 
 
