@@ -6,6 +6,7 @@
 
 use std::collections::HashMap;
 use std::fs;
+use std::io::ErrorKind;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
@@ -467,11 +468,17 @@ fn be_amazon(machine: &Machine, mirror: &str) {
         {
             let inside = format!("/var/{name}");
             fs::copy(rpm.path(), machine.path(&inside)).unwrap();
-            let installed = Command::new(machine.tools().join("rpm"))
+            let mut install = Command::new(machine.tools().join("rpm"));
+            install
                 .args(["--install", "--nosignature", &inside])
-                .env("BOOTSTRAP_ROOT", machine.root())
-                .output()
-                .unwrap();
+                .env("BOOTSTRAP_ROOT", machine.root());
+            // Another test's new process may still hold the tool as it was written.
+            let installed = loop {
+                match install.output() {
+                    Err(error) if error.kind() == ErrorKind::ExecutableFileBusy => {}
+                    ended => break ended.unwrap(),
+                }
+            };
             assert!(
                 installed.status.success(),
                 "{}",
