@@ -5,15 +5,15 @@ use crate::shared::shared;
 
 /// What stands in the first lines of `verify`.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Told {
-    pub verdict: String,
+struct Told {
+    verdict: String,
     /// The check, and what it found.
-    pub cause: String,
+    cause: String,
     /// What to do about it.
-    pub remedy: String,
+    remedy: String,
 }
 
-pub fn told(instance: &Instance) -> Told {
+fn told(instance: &Instance) -> Told {
     let output = instance.try_run("bootstrap verify").output;
     let first = || output.lines().take_while(|line| !line.is_empty());
     let paragraph = |name: &str| {
@@ -136,7 +136,7 @@ const BREAKAGES: &[Breakage] = &[
     },
 ];
 
-pub fn is_healthy(instance: &Instance, address: &str, after: &str) {
+fn is_healthy(instance: &Instance, address: &str, after: &str) {
     let verify = instance.try_run("bootstrap verify --wait 3m");
     assert_eq!(verify.code, 0, "{after}: {}", verify.output);
     assert_eq!(instance.address(), address, "{after}");
