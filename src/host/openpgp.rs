@@ -2,6 +2,8 @@
 
 use std::fmt::Write as _;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD as STANDARD;
 use sha1::{Digest as _, Sha1};
 
 const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
@@ -48,24 +50,7 @@ fn dearmored(text: &str) -> Option<Vec<u8>> {
     // A blank line ends the headers.
     let (_, body) = inner.split_once("\n\n")?;
     let lines = body.lines().take_while(|line| !line.starts_with('='));
-    decoded(&lines.collect::<String>())
-}
-
-/// Base64.
-fn decoded(text: &str) -> Option<Vec<u8>> {
-    const ALPHABET: &[u8] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    let mut bytes = Vec::new();
-    let (mut bits, mut held) = (0_u32, 0);
-    for digit in text.trim_end_matches('=').bytes() {
-        let value = ALPHABET.iter().position(|known| *known == digit)?;
-        bits = bits << 6 | u32::try_from(value).ok()?;
-        held += 6;
-        if held >= 8 {
-            held -= 8;
-            bytes.push(u8::try_from(bits >> held & 0xFF).ok()?);
-        }
-    }
-    Some(bytes)
+    STANDARD.decode(lines.collect::<String>()).ok()
 }
 
 /// Type and body of the first packet, and what comes after it.
