@@ -354,20 +354,9 @@ mod tests {
     use super::*;
     use crate::edge::container::Container;
     use crate::edge::earnings::Jobs;
-    use crate::edge::processes::{Answer, Question};
+    use crate::edge::processes::tests::answer;
     use crate::edge::rpc::{Fault, Status};
     use crate::host::testing::Tree;
-
-    fn answer(process: Process, said: std::result::Result<serde_json::Value, Fault>) -> Answer {
-        let question = Question {
-            process,
-            method: "m".into(),
-            params: serde_json::Value::Null,
-            pending_tfuel: None,
-            jobs: None,
-        };
-        Answer { question, said }
-    }
 
     fn good() -> Live {
         let container = Container {

@@ -146,21 +146,25 @@ fn telling(text: &str) -> Option<&str> {
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
 
-    fn answers(said: &[Result<(), Fault>]) -> Vec<Answer> {
-        let answer = |said: &Result<(), Fault>| Answer {
-            question: Question {
-                process: Process::Launcher,
-                method: "m".into(),
-                params: Value::Null,
-                pending_tfuel: None,
-                jobs: None,
-            },
-            said: said.clone().map(|()| Value::Null),
+    /// What the process says to some question.
+    pub(crate) fn answer(process: Process, said: Result<Value, Fault>) -> Answer {
+        let question = Question {
+            process,
+            method: "m".into(),
+            params: Value::Null,
+            pending_tfuel: None,
+            jobs: None,
         };
-        said.iter().map(answer).collect()
+        Answer { question, said }
+    }
+
+    fn answers(said: &[Result<(), Fault>]) -> Vec<Answer> {
+        let said = said.iter().cloned();
+        said.map(|said| answer(Process::Launcher, said.map(|()| Value::Null)))
+            .collect()
     }
 
     #[test]

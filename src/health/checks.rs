@@ -728,7 +728,7 @@ mod tests {
     use crate::edge::backup::Trouble;
     use crate::edge::earnings::{Earnings, Jobs};
     use crate::edge::keys::KeyFolder;
-    use crate::edge::processes::{Answer, Question};
+    use crate::edge::processes::tests::answer;
     use crate::edge::rpc;
     use crate::edge::spec::Spec;
     use crate::error::{Error, Result};
@@ -839,17 +839,6 @@ mod tests {
                 ..Progress::default()
             },
         }
-    }
-
-    fn answer(process: Process, said: std::result::Result<serde_json::Value, Fault>) -> Answer {
-        let question = Question {
-            process,
-            method: "m".into(),
-            params: serde_json::Value::Null,
-            pending_tfuel: None,
-            jobs: None,
-        };
-        Answer { question, said }
     }
 
     /// Has a process refuse connections.
