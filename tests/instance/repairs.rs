@@ -46,7 +46,7 @@ pub fn a_killed_container_comes_back() {
 /// systemd starts the engine again by itself.
 pub fn a_killed_engine_comes_back_with_its_container() {
     comes_back(
-        "systemctl kill --signal=KILL docker.service",
+        "systemctl kill --kill-whom=main --signal=KILL docker.service",
         "docker inspect --format '{{.State.Running}}' edgelauncher | grep -q true",
         None,
     );
