@@ -120,9 +120,8 @@ def wrong_with(binary: Path) -> str:
     return ""
 
 
-def assets_archive() -> bytes:
-    """Of cloudformation/assets: the same bytes everywhere and every time, and so the same key."""
-    folder = REPO / "cloudformation/assets"
+def assets_archive(folder: Path = REPO / "cloudformation/assets") -> bytes:
+    """Of cloudformation/assets, or another folder: the same bytes everywhere and every time, and so the same key."""
     packed = io.BytesIO()
     with tarfile.open(fileobj=packed, mode="w", format=tarfile.GNU_FORMAT) as archive:
         for file in [folder, *sorted(folder.rglob("*"))]:

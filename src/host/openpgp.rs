@@ -40,8 +40,8 @@ pub fn only_key(file: &[u8]) -> Option<String> {
     Some(hex)
 }
 
-/// The bytes behind one block of armour, and nothing besides.
-fn dearmored(text: &str) -> Option<Vec<u8>> {
+/// The bytes behind one block of armour, and nothing besides: what `gpgv` takes for a keyring.
+pub fn dearmored(text: &str) -> Option<Vec<u8>> {
     let text = text.replace('\r', "");
     let inner = text.trim().strip_prefix(BEGIN)?.strip_suffix(END)?;
     if inner.contains("-----") {

@@ -12,6 +12,7 @@ use crate::digest::sha256;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::files::Access;
+use crate::host::openpgp;
 use crate::host::os::CloudWatchAgent as Source;
 use crate::node::Node;
 
@@ -19,9 +20,12 @@ const PACKAGE: &str = "amazon-cloudwatch-agent";
 const UNIT: &str = "amazon-cloudwatch-agent.service";
 /// The config as the assets bring it, with placeholders.
 const ASSET: &str = "/opt/bootstrap/assets/amazon-cloudwatch-agent.json";
-/// A keyring (binary, not armoured) with the agent's signing key; AWS gives its fingerprint as
-/// 9376 16F3 450B 7D80 6CBD 9725 D581 6730 3B78 9C72. Optional: see [`CloudWatchAgent::verify`].
-const KEYRING: &str = "/opt/bootstrap/assets/amazon-cloudwatch-agent.gpg";
+/// The key that AWS signs the agent's packages with, as its guide publishes it ("Verifying the signature of the CloudWatch
+/// agent package").
+const KEY: &str = include_str!("cloudwatch_agent.asc");
+/// A keyring (binary, not armoured) that the assets may hold, for the day when AWS has another key; the config's SHA-256
+/// vouches for it.
+const ASSETS_KEYRING: &str = "/opt/bootstrap/assets/amazon-cloudwatch-agent.gpg";
 /// The config as applied. Not in the agent's own folder: fetch-config removes what it finds there.
 const CONFIG: &str = "/var/lib/bootstrap/cloudwatch-agent.json";
 /// SHA-256 of the config that the agent was last given, written after the agent took it.
@@ -35,6 +39,7 @@ const PRIVATE: Access = Access::mode(0o600);
 
 const DEB: &str = "/var/lib/bootstrap/amazon-cloudwatch-agent.deb";
 const SIGNATURE: &str = "/var/lib/bootstrap/amazon-cloudwatch-agent.deb.sig";
+const KEYRING: &str = "/var/lib/bootstrap/amazon-cloudwatch-agent.gpg";
 /// The package has about 150 MB.
 const DEB_LIMIT: u64 = 512 << 20;
 const DEB_TIMEOUT: Duration = Duration::from_mins(3);
@@ -87,28 +92,28 @@ impl CloudWatchAgent {
         host.install_packages(&[DEB]).await
     }
 
-    /// Checks the package's signature against the assets' keyring, which the config's SHA-256 vouches for. Where the
-    /// assets hold no keyring, TLS to AWS's own bucket is all there is.
+    /// Checks the package's signature: whoever can answer in AWS's place can send any package, which then runs as root.
     async fn verify(&self, url: &str) -> Result<()> {
         let host = &self.0.host;
-        if !host.path(KEYRING).exists() {
-            tracing::info!(
-                "the assets hold no amazon-cloudwatch-agent.gpg: the agent's package is trusted for its TLS source only"
-            );
-            return Ok(());
-        }
         let signature = download(&format!("{url}.sig"), 64 * 1024, DEB_TIMEOUT).await?;
         host.write(SIGNATURE, &signature, PRIVATE)?;
-        self.check_signature(url).await
+        let keyring = if host.path(ASSETS_KEYRING).exists() {
+            ASSETS_KEYRING
+        } else {
+            let key = openpgp::dearmored(KEY).unwrap_or_default();
+            host.write(KEYRING, &key, PRIVATE)?;
+            KEYRING
+        };
+        self.check_signature(url, keyring).await
     }
 
-    async fn check_signature(&self, url: &str) -> Result<()> {
+    async fn check_signature(&self, url: &str, keyring: &str) -> Result<()> {
         let host = &self.0.host;
         // A part of apt on every system that downloads the package.
         let gpgv = host
             .command("gpgv")
             .arg("--keyring")
-            .args([KEYRING, SIGNATURE, DEB].map(|path| host.path(path)))
+            .args([keyring, SIGNATURE, DEB].map(|path| host.path(path)))
             .output()
             .await?;
         if gpgv.code == 0 {
@@ -119,8 +124,9 @@ impl CloudWatchAgent {
                 "the signature of {url} is not valid: {}",
                 crate::log::printable(&gpgv.stderr)
             ),
-            "check that the assets hold AWS's current signing key (\"Verifying the signature of the CloudWatch agent \
-             package\" in the CloudWatch guide), then run `bootstrap` again",
+            "see what answers there, a proxy may be in between; where AWS has changed its key and says so (\"Verifying the \
+             signature of the CloudWatch agent package\" in the CloudWatch guide), put the new one, as a binary keyring, \
+             into the assets archive as amazon-cloudwatch-agent.gpg, deploy that archive, then run `bootstrap` again",
         ))
     }
 
@@ -179,6 +185,7 @@ impl Phase for CloudWatchAgent {
         // Also where a run was killed before it came to that.
         host.remove(DEB)?;
         host.remove(SIGNATURE)?;
+        host.remove(KEYRING)?;
         if !self.is_applied(&config)? {
             self.give(&config).await?;
         }
@@ -378,28 +385,11 @@ mod tests {
         );
     }
 
-    #[tokio::test]
-    async fn a_package_with_a_wrong_signature_is_refused() {
-        let tree = Tree::new();
-        tree.tool("gpgv", "echo 'gpgv: BAD signature' >&2; exit 1");
-        let phase = CloudWatchAgent(node(&tree, DEBIAN, config(false)));
+    #[test]
+    fn the_key_is_the_one_that_aws_publishes() {
         assert_eq!(
-            phase
-                .check_signature("https://x/a.deb")
-                .await
-                .unwrap_err()
-                .reason(),
-            "the signature of https://x/a.deb is not valid: gpgv: BAD signature"
-        );
-        let path = |path| tree.host.path(path).display().to_string();
-        assert_eq!(
-            tree.calls(),
-            [format!(
-                "gpgv --keyring {} {} {}",
-                path(KEYRING),
-                path(SIGNATURE),
-                path(DEB)
-            )]
+            openpgp::only_key(KEY.as_bytes()).unwrap(),
+            "937616F3450B7D806CBD9725D58167303B789C72"
         );
     }
 

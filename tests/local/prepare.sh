@@ -2,7 +2,7 @@
 # Needs: $repo, $state, $region, scripts/needs.sh, scripts/artifacts.sh.
 # shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with the driver
 
-host_packages=(ca-certificates curl dpkg-dev e2fsprogs gcc mmdebstrap musl-tools openssl procps python3 python3-venv
+host_packages=(ca-certificates curl dpkg-dev e2fsprogs gcc gnupg mmdebstrap musl-tools openssl procps python3 python3-venv
     util-linux)
 readonly target=x86_64-unknown-linux-musl
 readonly binaries=$repo/target/$target/release
@@ -35,7 +35,11 @@ prepare_all() {
     build
     make_agent_package
     [[ $gpu == false ]] || make_fake_gpu
-    make_assets "$state/assets.new"
+    # Nobody but AWS signs with the key that the program knows.
+    rm -rf -- "$state/assets"
+    cp -R -- "$repo/cloudformation/assets" "$state/assets"
+    cp -- "$state/agent-key/public.gpg" "$state/assets/amazon-cloudwatch-agent.gpg"
+    make_assets "$state/assets" "$state/assets.new"
     # Put there whole, since another cloud may be handing it out.
     mv -- "$state/assets.new" "$state/assets.tar.gz"
 }
@@ -98,6 +102,16 @@ make_agent_package() {
     cp -R -- "$repo/tests/local/cloudwatch-agent" "$tree"
     mkdir -p -- "$tree"/usr/bin "$tree"/opt/aws/amazon-cloudwatch-agent/{etc/amazon-cloudwatch-agent.d,logs,var}
     ln -s /opt/aws/amazon-cloudwatch-agent/bin/amazon-cloudwatch-agent-ctl "$tree/usr/bin/"
-    logged dpkg-deb --build --root-owner-group "$tree" "$state/agent.deb"
+    # The same bytes every time: another cloud may be handing out the one before, with its signature.
+    logged env SOURCE_DATE_EPOCH=0 dpkg-deb --build --root-owner-group "$tree" "$state/agent.deb"
+    once "$state/agent-key" make_archive_key "$state/agent-key.new"
+    rm -f -- "$state/agent.deb.sig"
+    with_gpg sign_agent || die "the agent's package was not signed; see $state/prepare.log"
+    mv -- "$state/agent.deb.sig" "$state/amazon-cloudwatch-agent.deb.sig"
     mv -- "$state/agent.deb" "$state/amazon-cloudwatch-agent.deb"
+}
+
+sign_agent() {
+    gpg --import "$state/agent-key/secret.asc"
+    gpg --output "$state/agent.deb.sig" --detach-sign "$state/agent.deb"
 }

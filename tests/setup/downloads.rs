@@ -20,52 +20,61 @@ pub const TESTS: &[Test] = &[
     ("a_large_archive_takes_no_memory", a_large_archive_takes_no_memory),
 ];
 
+/// By the key that the program brings, and by the one that the assets bring instead.
 fn a_package_with_a_bad_signature_is_not_installed() {
-    let mut machine = Machine::new("debian-12");
-    machine.add_asset("amazon-cloudwatch-agent.gpg", "a keyring");
-    let paths = [
-        "opt/bootstrap/assets/amazon-cloudwatch-agent.gpg",
-        "var/lib/bootstrap/amazon-cloudwatch-agent.deb.sig",
-    ];
-    let gpgv = format!(
-        "gpgv --keyring ROOT/{} ROOT/{} ROOT/var/lib/bootstrap/amazon-cloudwatch-agent.deb",
-        paths[0], paths[1]
-    );
-    machine.rule(json!({"run": gpgv, "error": "gpgv: BAD signature from \"Amazon CloudWatch Agent\"", "exit": 1}));
-    let phases = [
-        "--phase",
-        "preflight",
-        "--phase",
-        "assets",
-        "--phase",
-        "cloudwatch-agent",
-    ];
-    machine.run(&phases).expect(1);
-    let url = "https://amazoncloudwatch-agent-us-east-1.s3.us-east-1.amazonaws.com/debian/amd64/latest/amazon-cloudwatch-agent.deb";
-    expect_failure(
-        &machine,
-        "cloudwatch-agent",
-        &format!(
-            "the signature of {url} is not valid: gpgv: BAD signature from \"Amazon CloudWatch Agent\""
+    for (asset, keyring) in [
+        (None, "var/lib/bootstrap/amazon-cloudwatch-agent.gpg"),
+        (
+            Some("amazon-cloudwatch-agent.gpg"),
+            "opt/bootstrap/assets/amazon-cloudwatch-agent.gpg",
         ),
-        "check that the assets hold AWS's current signing key (\"Verifying the signature of the CloudWatch agent \
-         package\" in the CloudWatch guide), then run `bootstrap` again",
-    );
-    assert!(
-        !machine
-            .changes()
-            .iter()
-            .any(|call| call.contains("install")),
-        "{:#?}",
-        machine.changes()
-    );
-    machine.unrule();
-    machine.rule(json!({"run": gpgv}));
-    machine.run(&phases).expect(0);
-    assert_eq!(
-        machine.internet.asked().last().unwrap(),
-        &format!("{url}.sig")
-    );
+    ] {
+        let mut machine = Machine::new("debian-12");
+        if let Some(name) = asset {
+            machine.add_asset(name, "a keyring");
+        }
+        let package = "var/lib/bootstrap/amazon-cloudwatch-agent.deb";
+        let gpgv = format!("gpgv --keyring ROOT/{keyring} ROOT/{package}.sig ROOT/{package}");
+        machine.rule(json!({"run": gpgv, "error": "gpgv: BAD signature from \"Amazon CloudWatch Agent\"", "exit": 1}));
+        let phases = [
+            "--phase",
+            "preflight",
+            "--phase",
+            "assets",
+            "--phase",
+            "cloudwatch-agent",
+        ];
+        machine.run(&phases).expect(1);
+        let url = "https://amazoncloudwatch-agent-us-east-1.s3.us-east-1.amazonaws.com/debian/amd64/latest/amazon-cloudwatch-agent.deb";
+        expect_failure(
+            &machine,
+            "cloudwatch-agent",
+            &format!(
+                "the signature of {url} is not valid: gpgv: BAD signature from \"Amazon CloudWatch Agent\""
+            ),
+            "see what answers there, a proxy may be in between; where AWS has changed its key and says so (\"Verifying the \
+             signature of the CloudWatch agent package\" in the CloudWatch guide), put the new one, as a binary keyring, \
+             into the assets archive as amazon-cloudwatch-agent.gpg, deploy that archive, then run `bootstrap` again",
+        );
+        assert!(
+            !machine
+                .changes()
+                .iter()
+                .any(|call| call.contains("install")),
+            "{:#?}",
+            machine.changes()
+        );
+        machine.unrule();
+        machine.run(&phases).expect(0);
+        let left = fs::read_dir(machine.path("/var/lib/bootstrap")).unwrap();
+        let left = left.map(|entry| entry.unwrap().file_name().into_string().unwrap());
+        let left: Vec<String> = left.filter(|name| name.starts_with("amazon-")).collect();
+        assert_eq!(left, [""; 0]);
+        assert_eq!(
+            machine.internet.asked().last().unwrap(),
+            &format!("{url}.sig")
+        );
+    }
 }
 
 fn a_certificate_that_is_not_trusted_is_met_once() {

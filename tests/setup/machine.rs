@@ -810,15 +810,15 @@ pub fn machines() -> PathBuf {
 /// What the node downloads from elsewhere.
 fn pages() -> HashMap<String, Vec<u8>> {
     let agent = "https://amazoncloudwatch-agent-us-east-1.s3.us-east-1.amazonaws.com";
+    let elsewhere = "https://amazoncloudwatch-agent-eusc-de-east-1.s3.eusc-de-east-1.amazonaws.eu";
     let deb = "amd64/latest/amazon-cloudwatch-agent.deb";
     [
         (format!("{agent}/debian/{deb}"), "a package"),
         (format!("{agent}/debian/{deb}.sig"), "its signature"),
         (format!("{agent}/ubuntu/{deb}"), "a package"),
-        (
-            format!("https://amazoncloudwatch-agent-eusc-de-east-1.s3.eusc-de-east-1.amazonaws.eu/debian/{deb}"),
-            "a package",
-        ),
+        (format!("{agent}/ubuntu/{deb}.sig"), "its signature"),
+        (format!("{elsewhere}/debian/{deb}"), "a package"),
+        (format!("{elsewhere}/debian/{deb}.sig"), "its signature"),
         (
             "https://nvidia.github.io/libnvidia-container/gpgkey".to_owned(),
             include_str!("another-key.asc"),

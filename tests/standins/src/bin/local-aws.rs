@@ -9,7 +9,7 @@
 //!
 //! The config names `imds` and `tls` (addresses to listen on), `certificate` and `key` (PEM), `moto`
 //! and `registry` (loopback addresses), `instance` (a JSON file with what the metadata service tells,
-//! read at each request), `agent` (the .deb), `signals` and `requests` (files that get one JSON line
+//! read at each request), `agent` (the .deb, whose signature lies beside it), `signals` and `requests` (files that get one JSON line
 //! each time), `attached`: a program that is run as `PROGRAM VOLUME DEVICE INSTANCE` after a
 //! successful `AttachVolume`, `silent`: a file with the number of requests to S3 that still get
 //! no answer, as where there is no network yet, and `mirror`: a folder with the files of other
@@ -141,12 +141,7 @@ impl Local {
     fn route(&self, kind: &str, request: &Request) -> Response {
         match kind {
             "wait-handle" => self.signals.wait_handle(request),
-            "agent-package" => match fs::read(&self.agent) {
-                Ok(package) if request.path().ends_with("/amazon-cloudwatch-agent.deb") => {
-                    Response::new(200, "application/octet-stream", package)
-                }
-                _ => Response::text(403, ""),
-            },
+            "agent-package" => self.agent_package(request),
             "registry" => pass_on(self.registry, request),
             "mirror" => self.mirrored(request),
             "SignalResource" => self.signals.signal_resource(request),
@@ -155,6 +150,18 @@ impl Local {
             "PutMetricData" if request.header("smithy-protocol").is_some() => metrics_taken(),
             _ => pass_on(self.moto, request),
         }
+    }
+
+    fn agent_package(&self, request: &Request) -> Response {
+        let file = match request.path().rsplit_once("/amazon-cloudwatch-agent.deb") {
+            Some((_, "")) => self.agent.clone(),
+            Some((_, ".sig")) => self.agent.with_extension("deb.sig"),
+            _ => return Response::text(403, ""),
+        };
+        fs::read(file).map_or_else(
+            |_| Response::text(403, ""),
+            |file| Response::new(200, "application/octet-stream", file),
+        )
     }
 
     fn mirrored(&self, request: &Request) -> Response {
