@@ -124,8 +124,7 @@ def main(arguments: list[str]) -> int:
     del password
     _upload(aws, wanted)
     if copy:
-        # Where the node would look for it.
-        wallets.put(aws, copy.of(_bucket(aws, wanted), wanted.name), key)
+        _put(aws, wanted, copy, key)
     while True:
         stack_id = _create(aws, wanted, template)
         if aws.dry_run:
@@ -293,6 +292,18 @@ def _upload(aws: Aws, wanted: Wanted) -> None:
     given["CommonStack"] = wanted.common
     if wanted.settings.nodes:
         given["VerifyDocument"] = output("VerifyDocument")
+
+
+def _put(aws: Aws, wanted: Wanted, copy: Copy, key: bytes) -> None:
+    """Where the node will look for it, and its address, where others lie beside it."""
+    own = copy.of(_bucket(aws, wanted), wanted.name)
+    wallets.put(aws, own, key)
+    try:
+        if any(other != own for other in wallets.of_node(aws, own.bucket, wanted.name)):
+            wanted.settings.given.setdefault("WalletAddress", copy.address.lower())
+    except Refused as refused:
+        if not aws.dry_run:
+            raise Failed(f"the copies of wallet keys in {own.bucket} cannot be looked up: {refused}") from refused
 
 
 def _bucket(aws: Aws, wanted: Wanted) -> str:

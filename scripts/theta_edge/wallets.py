@@ -54,8 +54,7 @@ def find(aws: Aws, common: str, node: str, wallet: str, problems: Problems) -> C
         problems.add(f"there is no common stack {common} in {aws.region}, so no copy of a wallet key either: say --from-region or --common")
         return None
     try:
-        listed = aws.pages("s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=f"{WALLETS}/{node}/")
-        copies = [copy for one in listed if (copy := Copy(bucket, one["Key"])).address]
+        copies = of_node(aws, bucket, node)
     except Refused as refused:
         problems.add(f"the copies of wallet keys in {bucket} cannot be looked up: {refused}")
         return None
@@ -69,6 +68,12 @@ def find(aws: Aws, common: str, node: str, wallet: str, problems: Problems) -> C
     else:
         problems.add(f"{node} has left copies of several wallet keys: say which, as in --restore {node}/{copies[0].address} ({_listed(copies)})")
     return None
+
+
+def of_node(aws: Aws, bucket: str, node: str) -> list[Copy]:
+    """What this stack's node would choose from."""
+    listed = aws.pages("s3", "list_objects_v2", "Contents", Bucket=bucket, Prefix=f"{WALLETS}/{node}/")
+    return [copy for one in listed if (copy := Copy(bucket, one["Key"])).address]
 
 
 def _listed(copies: list[Copy]) -> str:

@@ -66,7 +66,7 @@ def test_every_parameter_of_a_node_is_handed_on():
     declared = templates.parse((REPO / "cloudformation/node.yaml").read_text())["Parameters"]
     given = nodes("alpha")["Nodealpha"]["Properties"]["Parameters"]
     # Each node has its own volume and its own key, so none can be named for all; nothing waits twice on a handle.
-    assert set(declared) - set(given) == {"VolumeId", "SnapshotId", "WaitOn"}
+    assert set(declared) - set(given) == {"VolumeId", "SnapshotId", "WalletAddress", "WaitOn"}
     assert set(given) <= set(declared)
     own = {"Fleet": {"Ref": "AWS::StackName"}, "Updates": "manual"}
     assert given == {name: {"Ref": name} for name in given} | own

@@ -190,6 +190,7 @@ NODE = {
 NODE_ONLY = {
     "VolumeId": (["", "vol-01234567", VOLUME], ["vol-", "vol-0123456", "vol-012345678G", SNAPSHOT]),
     "SnapshotId": (["", SNAPSHOT], ["snap-x", VOLUME]),
+    "WalletAddress": (["", "0x" + HEX[:40]], [HEX[:40], "0x" + HEX[:39], "0x" + HEX[:40].upper(), "0x" + HEX[:41]]),
     "WaitOn": (["first", "second"], ["third", ""]),
     "Updates": (["rolling", "in-place", "manual"], ["never", ""]),
     "Fleet": (["", "my-fleet"], ["my_fleet", "1fleet"]),

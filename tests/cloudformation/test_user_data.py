@@ -20,6 +20,7 @@ VARIANTS = {
     "xfs": {"Filesystem": "xfs"},
     "existing volume": {"VolumeId": "vol-0123456789abcdef0"},
     "instance store": {"VolumeType": "instance-store", "Filesystem": "xfs"},
+    "a wallet of several": {"WalletAddress": "0x" + "0a" * 20},
     "own secret": {"SecretArn": "arn:aws:secretsmanager:us-east-1:123456789012:secret:mine-AbCdEf"},
     "tag": {"ImageTag": "v1.3.1", "Network": "testnet"},
     "digest": {"ImageDigest": "sha256:" + "0a" * 32},
@@ -41,6 +42,7 @@ VARIANTS = {
         "SecurityUpdates": "security",
         "WaitOn": "second",
         "RunAs": "user",
+        "WalletAddress": "0x" + "0a" * 20,
     },
 }
 
@@ -120,6 +122,7 @@ def test_the_config_says_what_the_stack_was_told(node):
         "wallet_backup": {
             "bucket": node().config["assets"]["bucket"],
             "prefix": f"wallets/{made.stack}",
+            "address": VARIANTS["all at once"]["WalletAddress"],
         },
         "edge": {
             "network": "mainnet",
@@ -142,6 +145,7 @@ def test_the_config_says_what_the_stack_was_told(node):
         ("existing volume", ("volume", "id"), "vol-0123456789abcdef0"),
         ("existing volume", ("volume", "origin"), "given"),
         ("instance store", ("volume",), {"kind": "instance-store", "filesystem": "xfs"}),
+        ("a wallet of several", ("wallet_backup", "address"), "0x" + "0a" * 20),
         ("tag", ("edge", "tag"), "v1.3.1"),
         ("tag", ("edge", "network"), "testnet"),
         ("default", ("edge",), {"network": "mainnet", "tag": "latest", "run_as": "auto", "rpc_bind": "127.0.0.1"}),

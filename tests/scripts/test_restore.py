@@ -51,6 +51,7 @@ def test_a_lost_zone(aws, binary, node, backup):
     ended = restore(aws, binary, "--zone", "us-east-1c")
     assert ended.returncode == 0, ended.stderr
     assert parameters(aws, NAME)["AvailabilityZone"] == "us-east-1c"
+    assert parameters(aws, NAME)["WalletAddress"] == ""
     assert list(node.keys.values()) == [content]
     assert f"  volume        256 GiB gp3, encrypted, with the wallet key of {address}\n" in ended.stdout
     assert f"\nThe node {NAME} is up.\n  address    {address}\n" in ended.stdout
@@ -136,11 +137,22 @@ def test_several_copies_none_and_one_that_is_no_key(aws, binary, backup):
         f"{NAME} has left no copy of the wallet key of 0x{'1' * 40}, but of {both}"
     ]
     assert restore(aws, binary, "--dry-run", node=f"{NAME}/{other}").returncode == 0
+    assert "ParameterKey=WalletAddress" not in restore(aws, binary, "--dry-run", "--name", "new", node=f"{NAME}/{other}").stdout
     name = left(aws, other, b"{}")
     ended = restore(aws, binary, node=f"{NAME}/{other}")
     assert ended.returncode == 1
     assert ended.stderr.endswith(f"\ndeploy: {name} is not the key of {other}: nothing was changed\n")
     assert NAME not in stacks(aws)
+
+
+def test_of_several_copies_the_node_is_told_which_one_is_its_own(aws, binary, node, backup):
+    address, content = backup
+    other, another = make_key()
+    left(aws, other, another)
+    ended = restore(aws, binary, node=f"{NAME}/{address}")
+    assert ended.returncode == 0, ended.stderr
+    assert parameters(aws, NAME)["WalletAddress"] == address
+    assert list(node.keys.values()) == [content]
 
 
 @pytest.mark.parametrize(
