@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from theta_edge import stacks
-from theta_edge.aws import Aws
+from theta_edge.aws import Aws, Refused
 from theta_edge.stacks import Stack
 from theta_edge.terminal import address
 
@@ -28,6 +28,16 @@ def wallet_of(tagged: dict[str, Any]) -> str:
     """What a volume or a snapshot says of its wallet; nothing where it says nothing."""
     found = [tag["Value"] for tag in tagged.get("Tags", []) if tag["Key"] == WALLET_TAG]
     return address(found[0]) if found else ""
+
+
+def address_of(aws: Aws, stack: Stack) -> str:
+    """The wallet that the stack's node has, which can be another than it had when it was made: its volume's word, or else
+    what the stack was told."""
+    try:
+        volume = aws.read("ec2", "describe_volumes", VolumeIds=[stack.outputs["VolumeId"]])["Volumes"][0]
+    except (KeyError, IndexError, Refused):
+        return stack.address
+    return wallet_of(volume) or stack.address
 
 
 def uses(aws: Aws, volumes: list[dict[str, Any]], wallets: set[str]) -> Iterator[Use]:

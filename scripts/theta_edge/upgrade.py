@@ -8,7 +8,7 @@ from contextlib import nullcontext
 from dataclasses import dataclass, field
 from typing import Any
 
-from theta_edge import artifacts, capacity, common_stack, fleets, guards, in_place, settings, stacks, summary
+from theta_edge import artifacts, capacity, common_stack, fleets, guards, in_place, settings, stacks, summary, twins
 from theta_edge.artifacts import Artifacts, Binary
 from theta_edge.aws import Aws, Refused, pause
 from theta_edge.checks import Checks
@@ -100,6 +100,7 @@ def main(arguments: list[str]) -> int:
     wanted.settings.settle(template)
     ami = _check(aws, wanted, template, stack)
     nodes = in_place.targets(aws, stack)
+    known = twins.address_of(aws, stack)
     # Why it takes a new instance, if it does.
     why = "so --replace says" if wanted.replace else in_place.hindrance(aws, stack, wanted.settings, nodes)
     common, made = _name_versions(aws, wanted, stack, bool(why))
@@ -112,13 +113,13 @@ def main(arguments: list[str]) -> int:
     for line in artifacts.upload(aws, common.outputs["Bucket"], made):
         print(line, file=sys.stderr, flush=True)
     if why:
-        _with_new_instances(aws, wanted, stack, template)
+        _with_new_instances(aws, wanted, stack, template, known)
     else:
-        _in_place(aws, wanted, stack, template, nodes, common, made)
+        _in_place(aws, wanted, stack, template, nodes, common, made, known)
     return 0
 
 
-def _with_new_instances(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> None:
+def _with_new_instances(aws: Aws, wanted: Wanted, stack: Stack, template: Template, known: str) -> None:
     newest, launches = stacks.newest_event(aws, stack.id), Launches.after(aws, stack)
     reserve = _reserves(wanted, template)
     with capacity.held(aws, wanted.name, wanted.settings) if reserve else nullcontext():
@@ -129,11 +130,18 @@ def _with_new_instances(aws: Aws, wanted: Wanted, stack: Stack, template: Templa
     if template is FLEET and (aws.dry_run or (rests and rests.status == "UPDATE_COMPLETE")):
         _replace_instances(aws, wanted.name, stack)
     if not aws.dry_run:
-        _report(aws, stack, _require_updated(aws, wanted.name, stack, rests, newest))
+        _report(aws, stack, _require_updated(aws, wanted.name, stack, rests, newest), known)
 
 
 def _in_place(
-    aws: Aws, wanted: Wanted, stack: Stack, template: Template, nodes: list[Target], common: Stack, made: Artifacts
+    aws: Aws,
+    wanted: Wanted,
+    stack: Stack,
+    template: Template,
+    nodes: list[Target],
+    common: Stack,
+    made: Artifacts,
+    known: str,
 ) -> None:
     """The stack first, since the role must let the node have the new version; a new instance would then be the new version
     too. It goes back with the node."""
@@ -160,7 +168,7 @@ def _in_place(
     if undone:
         _go_back(aws, wanted, stack, common, before, undone)
     if rests:
-        _report(aws, stack, rests)
+        _report(aws, stack, rests, known)
 
 
 def _go_back(
@@ -420,20 +428,22 @@ def _require_updated(aws: Aws, name: str, before: Stack, rests: Stack | None, ne
     return rests
 
 
-def _report(aws: Aws, before: Stack, rests: Stack) -> None:
+def _report(aws: Aws, before: Stack, rests: Stack, known: str) -> None:
+    """`known` is the address that the node had."""
     name = before.name
     if before.is_fleet:
         print(f"\nThe fleet {name} is upgraded; see scripts/verify --all")
         return
-    if before.address and rests.address and rests.address != before.address:
+    # What the stack reports is as old as its last new instance.
+    address = rests.address if rests.outputs.get("Node") != before.outputs.get("Node") else known
+    if known and address and address.lower() != known.lower():
         raise Failed(
-            f"{name} has another wallet key now: its address was {before.address} and is {rests.address}. Compare that with "
+            f"{name} has another wallet key now: its address was {known} and is {address}. Compare that with "
             f"your backup, and see scripts/verify --name {name}"
         )
-    known = rests.address or f"not known yet: scripts/verify --name {name} tells it"
     print(f"""
 The node {name} is upgraded.
-  address    {known}{" (as before)" if rests.address and before.address else ""}
+  address    {address or f"not known yet: scripts/verify --name {name} tells it"}{" (as before)" if known and address else ""}
   instance   {stacks.instance(aws, rests)}
   volume     {rests.outputs.get("VolumeId") or "none"}
 

@@ -89,6 +89,16 @@ def test_the_instance_stays_and_a_later_one_would_be_the_same_node(aws, node, bi
     assert "AMI" not in ended.stdout
 
 
+def test_the_address_is_the_one_that_the_volume_has(aws, node, binary):
+    """Restored since the stack was told of another."""
+    restored = "0x" + "f" * 40
+    tag = [{"Key": "theta-edge:wallet", "Value": restored}]
+    aws.client("ec2").create_tags(Resources=[deployed.output(aws, NAME, "VolumeId")], Tags=tag)
+    ended = upgrade(aws, binary, "--yes")
+    assert ended.returncode == 0, ended.stderr
+    assert f"\n  address    {restored} (as before)\n" in ended.stdout
+
+
 def test_what_the_node_does_not_take_is_undone_there_and_in_the_stack(aws, node, binary):
     before, runs, config = parameters(aws, NAME), node.runs, node.config
     template = aws.client("cloudformation").get_template(StackName=NAME)["TemplateBody"]

@@ -235,6 +235,21 @@ def test_another_address_after_an_upgrade_is_no_success(aws, node, binary):
     )
 
 
+def test_a_key_that_was_restored_since_the_node_was_made_is_its_own(aws, node, binary):
+    restored = "0x" + "f" * 40
+    tag = [{"Key": "theta-edge:wallet", "Value": restored}]
+    aws.client("ec2").create_tags(Resources=[deployed.output(aws, NAME, "VolumeId")], Tags=tag)
+    # The stack still knows the first one.
+    aws.wait_data = OTHER
+    ended = upgrade(aws, binary, "--yes", "--replace")
+    assert ended.returncode == 0, ended.stderr
+    assert f"\n  address    {restored} (as before)\n" in ended.stdout
+    aws.wait_data = NODE
+    ended = upgrade(aws, binary, "--yes", "--replace")
+    assert ended.returncode == 1
+    assert f" has another wallet key now: its address was {restored} and is {ADDRESS}. " in ended.stderr
+
+
 def test_without_a_terminal_it_does_not_begin_unless_told(aws, node, binary):
     before = parameters(aws, NAME)
     for options, how in (
