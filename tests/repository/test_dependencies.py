@@ -1,4 +1,5 @@
-"""What deny.toml wants of licenses, sources and banned crates, without cargo-deny, which takes minutes to build."""
+"""What deny.toml wants of licenses, sources, banned crates and advisories, without cargo-deny, which takes minutes to build
+and a network to ask. Every night cargo-deny itself asks for what became known since (.github/workflows/nightly.yml)."""
 
 import json
 import re
@@ -7,6 +8,8 @@ import tomllib
 from pathlib import Path
 
 import pytest
+
+from advisories import Advisory, known, meets
 
 REPO = Path(__file__).resolve().parents[2]
 RULES = tomllib.loads((REPO / "deny.toml").read_text())
@@ -64,3 +67,51 @@ def test_every_crate_is_from_crates_io_or_here(crates: list[dict]) -> None:
 
 def test_no_banned_crate_is_built(crates: list[dict]) -> None:
     assert {one["name"] for one in crates} & set(RULES["bans"]["deny"]) == set()
+
+
+@pytest.mark.parametrize(
+    ("version", "requirement", "good"),
+    [
+        ("1.2.3", ">=1.2.3", True),
+        ("1.2.2", ">= 1.2.3", False),
+        ("1.10.0", "> 1.9.0", True),
+        ("1.2", "<=1.2.0", True),
+        ("1.2.3", "< 1.2.3", False),
+        ("1.2.3", "=1.2.3", True),
+        ("1.2.4", "=1.2.3", False),
+        ("1.9.9", "^1.2.3", True),
+        ("2.0.0", "^1.2.3", False),
+        ("0.2.9", "^0.2.3", True),
+        ("0.3.0", "^0.2.3", False),
+        ("0.0.4", "^0.0.3", False),
+        ("1.9.9", "1.2", True),
+        ("0.8.5", ">=0.7.8, <0.8.0", False),
+        ("0.7.9", ">=0.7.8, <0.8.0", True),
+        ("1.0.0-rc.2", ">=1.0.0-rc.10", False),
+        ("1.0.0-rc.2", ">=1.0.0", False),
+        ("1.0.0", ">=1.0.0-rc.10", True),
+        ("1.0.0+wasi", ">=1.0.0", True),
+    ],
+)
+def test_requirements_are_understood(version: str, requirement: str, good: bool) -> None:
+    assert meets(version, requirement) == good
+
+
+def test_an_advisory_concerns_what_is_not_named_as_good() -> None:
+    (one,) = [advisory for advisory in known() if advisory.id == "RUSTSEC-2021-0003"]
+    assert one == Advisory("RUSTSEC-2021-0003", "smallvec", [">= 0.6.14, < 1.0.0", ">= 1.6.1", "< 0.6.3"])
+    versions = ["0.6.2", "0.6.13", "0.6.14", "1.6.0", "1.6.1"]
+    assert [version for version in versions if one.concerns("smallvec", version)] == ["0.6.13", "1.6.0"]
+    assert not one.concerns("smallvec2", "1.6.0")
+
+
+def test_no_advisory_concerns_a_crate_of_the_lockfile() -> None:
+    locked = tomllib.loads((REPO / "Cargo.lock").read_text())["package"]
+    advisories = known()
+    found = [
+        f"{one['name']} {one['version']}: https://rustsec.org/advisories/{advisory.id}"
+        for one in locked
+        for advisory in advisories
+        if advisory.concerns(one["name"], one["version"])
+    ]
+    assert found == []
