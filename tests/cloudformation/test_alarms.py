@@ -64,8 +64,16 @@ def test_a_restart_loop_is_three_restarts_in_a_quarter_of_an_hour(node):
     assert "edge_restarts" in product.metrics()
 
 
+def test_what_the_logs_cost_is_watched(node):
+    alarm = node().alarms["LogsFlood"]
+    group = {"Name": "LogGroupName", "Value": node().outputs["LogGroup"]}
+    assert (alarm["Namespace"], alarm["MetricName"], alarm["Dimensions"]) == ("AWS/Logs", "IncomingBytes", [group])
+    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == ("Sum", "GreaterThanThreshold", 500 << 20)
+    assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (3600, 1, "notBreaching")
+
+
 def test_those_are_all(node):
-    assert set(node().alarms) == {*ALARMS, "RestartLoop"}
+    assert set(node().alarms) == {*ALARMS, "RestartLoop", "LogsFlood"}
 
 
 def test_only_a_gpu_can_be_lost(node):
