@@ -1,6 +1,7 @@
 //! What a data volume holds is kept: foreign contents are refused, and a run may be killed anywhere.
 
 use crate::launch::{Launch, PASSWORD, Place, disk, keepsake, sha256_of, stop_all};
+use crate::wallet::asked_about_wallets;
 
 pub fn foreign_contents_are_refused_and_unchanged() {
     let prepared = [
@@ -38,12 +39,14 @@ pub fn foreign_contents_are_refused_and_unchanged() {
     }
 }
 
+/// Without a backup of the wallet, which costs a run nothing that it needs.
 pub fn killed_in_each_phase_the_next_run_heals() {
     let keepsake = keepsake();
     let make = format!("mkfs.ext4 -q -d {} DISK", keepsake.display());
     let (instance, _) = Launch::beside("killed")
         .password(PASSWORD)
         .disk(&disk("kept", &make))
+        .parameter("WalletBackup=false")
         .without_running()
         .run();
     for phase in [
@@ -69,5 +72,6 @@ pub fn killed_in_each_phase_the_next_run_heals() {
     let verify = instance.try_run("bootstrap verify --wait 3m");
     assert_eq!(verify.code, 0, "{}", verify.output);
     instance.run("cd /data && sha256sum --check --quiet SHA256SUMS");
+    assert_eq!(asked_about_wallets(Place::Beside), 0);
     stop_all(Place::Beside);
 }

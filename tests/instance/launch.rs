@@ -78,14 +78,16 @@ fn launch_local() -> Command {
 }
 
 /// Runs one of the scripts that operators use, with the local AWS for AWS.
-pub fn operate(script: &str, arguments: &[&str]) -> Ended {
+pub fn operate(place: Place, script: &str, arguments: &[&str]) -> Ended {
     let script = repository().join("scripts").join(script);
-    finish(
-        launch_local()
-            .args(["--aws", "--"])
-            .arg(script)
-            .args(arguments),
-    )
+    let mut command = place.launch_local();
+    finish(command.args(["--aws", "--"]).arg(script).args(arguments))
+}
+
+/// Runs the AWS CLI against the local AWS.
+pub fn aws(place: Place, arguments: &[&str]) -> Ended {
+    let mut command = place.launch_local();
+    finish(command.args(["--aws", "--", "aws"]).args(arguments))
 }
 
 /// Runs `launch-local` as it stands.
@@ -185,6 +187,18 @@ impl Launch {
     /// Wants this tag of the edge image.
     pub fn tag(mut self, tag: &str) -> Self {
         self.command.args(["--tag", tag]);
+        self
+    }
+
+    /// Launches it in another zone.
+    pub fn zone(mut self, zone: &str) -> Self {
+        self.command.args(["--zone", zone]);
+        self
+    }
+
+    /// Gives the node's template a parameter, `KEY=VALUE`.
+    pub fn parameter(mut self, parameter: &str) -> Self {
+        self.command.args(["--parameter", parameter]);
         self
     }
 
@@ -353,8 +367,9 @@ impl Instance {
         self.up_again(Command::new("bash").args(["-c", &self.hint("Reboot it")]));
     }
 
-    /// Powers it off and on, its disks in another order on the bus, and waits until everything that starts at boot has run.
-    pub fn restart_with_disks_in_another_order(&self) {
+    /// Powers it off and on, and waits until everything that starts at boot has run. An instance store is empty then; in
+    /// QEMU, the disks are in another order on the bus.
+    pub fn restart(&self) {
         self.up_again(self.place.launch_local().args(["--restart", &self.name]));
     }
 
@@ -438,9 +453,14 @@ fn records(place: Place, of: &str) -> Vec<Value> {
         .collect()
 }
 
+/// The requests to the local AWS.
+pub fn requests(place: Place) -> Vec<Value> {
+    records(place, "requests")
+}
+
 /// How many requests to the bucket were left without an answer.
 pub fn unanswered(bucket: &str) -> usize {
-    let requests = records(Place::Container, "requests");
+    let requests = requests(Place::Container);
     let ours = |host: &str| host.split('.').next() == Some(bucket);
     requests
         .iter()

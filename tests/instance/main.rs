@@ -23,6 +23,7 @@ mod qemu;
 mod repairs;
 mod shared;
 mod stub;
+mod wallet;
 
 use std::process::ExitCode;
 use std::sync::Arc;
@@ -59,6 +60,7 @@ const CHAINS: [&[Test]; 3] = [
         oncall::the_remedy_of_every_breakage_makes_the_node_healthy,
         oncall::a_changed_secret_is_told_before_the_next_boot_fails,
         oncall::a_broken_journal_and_a_killed_run_need_nobody_but_the_next_run,
+        wallet::another_key_in_place_of_the_node_s_is_no_health,
         node::a_reboot_ends_healthy_with_the_same_address,
         drills::a_replaced_instance_waits_for_the_volume_and_has_the_same_address,
         drills::replacements_by_the_printed_hint_follow_each_other,
@@ -76,6 +78,9 @@ const CHAINS: [&[Test]; 3] = [
         stub::a_missing_binary_is_named,
         disks::foreign_contents_are_refused_and_unchanged,
         disks::killed_in_each_phase_the_next_run_heals,
+        wallet::an_instance_store_that_was_stopped_gets_its_key_back,
+        wallet::a_node_in_another_zone_gets_the_key_of_the_lost_one,
+        wallet::a_new_volume_in_place_of_a_lost_one_gets_the_key_back,
     ],
     chain![
         qemu::a_driver_that_loads_only_after_a_reboot_gets_one_and_the_run_goes_on,

@@ -1,6 +1,6 @@
 //! A night on call: the node is broken, `verify` is asked, and what it says is done, word for word and nothing else.
 
-use crate::launch::{Instance, PASSWORD, drive};
+use crate::launch::{Instance, PASSWORD, Place, aws};
 use crate::shared::shared;
 
 /// What stands in the first lines of `verify`.
@@ -172,18 +172,15 @@ pub fn a_changed_secret_is_told_before_the_next_boot_fails() {
     let shared = shared();
     let instance = shared.instance();
     let secret = instance.run("grep -o 'arn:aws:secretsmanager:[^\"]*' /etc/bootstrap/config.json");
-    let aws = |arguments: &[&str]| {
-        let told = drive(&[&["--aws", "--", "aws"], arguments].concat());
+    let set = |value: &str| {
+        let put = ["secretsmanager", "put-secret-value", "--secret-id", &secret];
+        let told = aws(
+            Place::Container,
+            &[&put[..], &["--secret-string", value]].concat(),
+        );
         assert_eq!(told.code, 0, "{}", told.output);
     };
-    aws(&[
-        "secretsmanager",
-        "put-secret-value",
-        "--secret-id",
-        &secret,
-        "--secret-string",
-        "another one",
-    ]);
+    set("another one");
     let told = told(instance);
     assert_eq!(told.verdict, "healthy");
     assert_eq!(
@@ -201,14 +198,7 @@ pub fn a_changed_secret_is_told_before_the_next_boot_fails() {
         .join(" ");
     assert!(said.contains(way), "{said}");
     // As good as that stage, which the simulated AWS does not move.
-    aws(&[
-        "secretsmanager",
-        "put-secret-value",
-        "--secret-id",
-        &secret,
-        "--secret-string",
-        PASSWORD,
-    ]);
+    set(PASSWORD);
     instance.run("bootstrap --phase secret --force && bootstrap --phase secret --phase container");
     is_healthy(instance, &shared.address, "a changed secret");
 }

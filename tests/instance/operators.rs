@@ -4,7 +4,7 @@ use std::io::Write as _;
 use std::os::unix::fs::OpenOptionsExt as _;
 use std::path::PathBuf;
 
-use crate::launch::{operate, scratch};
+use crate::launch::{Place, operate, scratch};
 use crate::shared::shared;
 
 /// Where the test keeps the backup of the key, from the node that had it to the one that takes it over.
@@ -23,7 +23,11 @@ fn passphrase() -> String {
 
 pub fn verify_prints_what_the_node_says() {
     let shared = shared();
-    let verify = operate("verify", &["--name", &shared.instance().stack()]);
+    let verify = operate(
+        Place::Container,
+        "verify",
+        &["--name", &shared.instance().stack()],
+    );
     assert_eq!(verify.code, 0, "{}", verify.output);
     let says = |wanted: &dyn Fn(&str) -> bool| verify.output.lines().any(wanted);
     let is_healthy = says(&|line| line.starts_with("healthy: ") && line.contains(" passed"));
@@ -36,6 +40,7 @@ pub fn the_key_is_backed_up() {
     let file = backup();
     let _ = std::fs::remove_file(&file);
     let made = operate(
+        Place::Container,
         "backup-key",
         &[
             "--name",
@@ -57,6 +62,7 @@ pub fn a_new_node_takes_over_a_backed_up_key() {
     let own = instance.address();
     assert_ne!(own, shared.address);
     let restored = operate(
+        Place::Container,
         "backup-key",
         &[
             "--name",

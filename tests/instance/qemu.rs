@@ -75,7 +75,7 @@ pub fn the_volume_is_found_under_another_name() {
     let instance = node.instance();
     let serial = instance.volume().replace('-', "");
     let before = disk_with(instance, &serial);
-    instance.restart_with_disks_in_another_order();
+    instance.restart();
     let after = disk_with(instance, &serial);
     assert_ne!(before, after, "the disks were named in the same order");
 

@@ -10,10 +10,16 @@ pub struct Shared {
 }
 
 static SHARED: Mutex<Shared> = Mutex::new(Shared::NONE);
+static BESIDE: Mutex<Shared> = Mutex::new(Shared::NONE);
 static QEMU: Mutex<Shared> = Mutex::new(Shared::NONE);
 
 pub fn shared() -> MutexGuard<'static, Shared> {
     SHARED.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// The node that boots beside that one.
+pub fn beside_node() -> MutexGuard<'static, Shared> {
+    BESIDE.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The node that boots in QEMU.

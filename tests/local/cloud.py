@@ -6,11 +6,12 @@
     cloud.py release VOLUME INSTANCE    the instance, which is gone, has let go of the volume
     cloud.py destroy STACK              deletes the stack, and the volume that it kept
 
-STATE.json names: stack, binary, assets, password ("" to leave it), tag (of the image, "" to leave it), break ("hash" or
-"object": what is wrong with the binary's parameters), late ("yes": the instance that is replaced keeps the volume until
-it is released), wanted ("ready": user-data ends before it starts bootstrap), gpu ("true": an instance type with one),
-address (the instance's) and out, a folder that gets instance-id, volume-id, bucket and instance.json, which is what the
-metadata service tells. AWS_ENDPOINT_URL says where the simulated AWS is.
+STATE.json names: stack, binary, assets, password ("" to leave it), tag (of the image, "" to leave it), zone ("" for the
+first one), parameters (others of the node's template, KEY=VALUE with spaces between them), break ("hash" or "object":
+what is wrong with the binary's parameters), late ("yes": the instance that is replaced keeps the volume until it is
+released), wanted ("ready": user-data ends before it starts bootstrap), gpu ("true": an instance type with one), address
+(the instance's) and out, a folder that gets instance-id, volume-id ("store" for an instance store), bucket and
+instance.json, which is what the metadata service tells. AWS_ENDPOINT_URL says where the simulated AWS is.
 """
 
 import base64
@@ -102,7 +103,10 @@ def deploy(state: State) -> None:
         destroy(name)
     bucket = common_stack(state["password"])["Outputs"]["Bucket"]
     published = publish(bucket, state)
-    subnet = client("ec2").describe_subnets(Filters=[{"Name": "default-for-az", "Values": ["true"]}])["Subnets"][0]
+    filters = [{"Name": "default-for-az", "Values": ["true"]}]
+    if state["zone"]:
+        filters.append({"Name": "availability-zone", "Values": [state["zone"]]})
+    subnet = client("ec2").describe_subnets(Filters=filters)["Subnets"][0]
     values = {
         "VpcId": subnet["VpcId"],
         "SubnetId": subnet["SubnetId"],
@@ -115,6 +119,7 @@ def deploy(state: State) -> None:
         "AssetsKey": published["assets"],
         "AssetsSha256": published["assets-sha256"],
     }
+    values |= dict(word.split("=", 1) for word in state["parameters"].split())
     if state["tag"]:
         values["ImageTag"] = state["tag"]
     if state["break"] == "hash":
@@ -195,7 +200,7 @@ def write(state: State, stack: dict[str, Any], bucket: str) -> None:
         told["tags"] = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
     out = pathlib.Path(state["out"])
     (out / "instance.json").write_text(json.dumps(told))
-    (out / "volume-id").write_text(stack["Outputs"]["VolumeId"])
+    (out / "volume-id").write_text(stack["Outputs"].get("VolumeId", "store"))
     (out / "instance-id").write_text(instance["InstanceId"])
     (out / "bucket").write_text(bucket)
 
@@ -208,11 +213,13 @@ def release(volume: str, instance: str) -> None:
 
 def destroy(name: str) -> None:
     stack = find_stack(name) or sys.exit(f"there is no stack {name}")
-    volume = stack["Outputs"]["VolumeId"]
-    for attachment in client("ec2").describe_volumes(VolumeIds=[volume])["Volumes"][0]["Attachments"]:
-        release(volume, attachment["InstanceId"])
+    volume = stack["Outputs"].get("VolumeId")
+    if volume:
+        for attachment in client("ec2").describe_volumes(VolumeIds=[volume])["Volumes"][0]["Attachments"]:
+            release(volume, attachment["InstanceId"])
     client("cloudformation").delete_stack(StackName=name)
-    client("ec2").delete_volume(VolumeId=volume)
+    if volume:
+        client("ec2").delete_volume(VolumeId=volume)
 
 
 def main() -> None:

@@ -28,7 +28,7 @@ machine_launch() {
     (
         umask 077
         printf '%s\0' stack "$stack" binary "${BOOTSTRAP_BINARY:-$binaries/bootstrap}" assets "$state/assets.tar.gz" \
-            password "$password" tag "$tag" break "$break" late "$late" wanted "$wanted" gpu "$gpu" \
+            password "$password" tag "$tag" zone "$zone" parameters "${parameters[*]}" break "$break" late "$late" wanted "$wanted" gpu "$gpu" \
             address "$machine_address" out "$home" |
             python3 -c '
 import json, sys

@@ -95,6 +95,7 @@ machine_works() { pgrep --ns "$(machine_leader "$1")" --nslist pid --full --exac
 
 machine_start() {
     local name=$1 home=$here/instances/$1
+    [[ $(<"$home/volume-id") != store ]] || machine_store "$home"
     # A systemd of the host's would otherwise have no cgroup to delegate.
     local scope=()
     [[ ! -d /run/systemd/system ]] || scope=(systemd-run --quiet --scope --property=Delegate=yes)
@@ -105,6 +106,24 @@ machine_start() {
         sleep 0.1
     done
     die "the instance does not boot; see $home/console.log"
+}
+
+# Gives the instance its own disk, which is blank at each start and which nobody attaches.
+machine_store() {
+    local image=$1/disk.img
+    release_disk "$image"
+    truncate --size 0 "$image"
+    truncate --size 8G "$image"
+    printf '%s\n' "$image" >"$cloud/volumes/store"
+    LOCAL_CLOUD=$cloud "$attached" store
+}
+
+# Lets go of the loop devices of a volume's file.
+release_disk() {
+    local loop
+    for loop in $(losetup --noheadings --output NAME --associated "$1"); do
+        losetup --detach "$loop" || true
+    done
 }
 
 machine_reboot() {
@@ -118,30 +137,40 @@ machine_reboot() {
     die "instance $1 did not reboot within a minute"
 }
 
-# Stops an instance as a power button would, then lets go of everything that it held on this machine.
+# Powers it off and on again.
+machine_restart() {
+    machine_supervisor "$1" >/dev/null || die "instance $1 is not running"
+    machine_power_off "$1"
+    machine_start "$1"
+}
+
+# Stops an instance as a power button would.
+machine_power_off() {
+    local name=$1 leader supervisor
+    supervisor=$(machine_supervisor "$name") || return 0
+    leader=$(machine_leader "$name") && kill -s RTMIN+4 "$leader"
+    for _ in {1..300}; do
+        machine_supervisor "$name" >/dev/null || return 0
+        sleep 0.1
+    done
+    # Its init, with which all else in there goes; it would outlive nspawn.
+    if leader=$(machine_leader "$name"); then
+        kill -KILL "$leader"
+        tail --pid="$supervisor" --follow /dev/null
+    fi
+}
+
+# Stops an instance, then lets go of everything that it held on this machine.
 machine_stop() {
-    local name=$1 home=$here/instances/$1 leader supervisor
-    if supervisor=$(machine_supervisor "$name"); then
+    local name=$1 home=$here/instances/$1 volume
+    if machine_supervisor "$name" >/dev/null; then
         say "Stopping instance $name"
-        leader=$(machine_leader "$name") && kill -s RTMIN+4 "$leader"
-        for _ in {1..300}; do
-            machine_supervisor "$name" >/dev/null || break
-            sleep 0.1
-        done
-        # Its init, with which all else in there goes; it would outlive nspawn.
-        if machine_supervisor "$name" >/dev/null && leader=$(machine_leader "$name"); then
-            kill -KILL "$leader"
-            tail --pid="$supervisor" --follow /dev/null
-        fi
+        machine_power_off "$name"
     fi
     rm -f -- "$home"/pid "$home"/disks/* "$home/instance-id"
     # Lazily where something, a shell for one, still looks into it.
     ! mountpoint --quiet "$home/root" || umount "$home/root" 2>/dev/null || umount --lazy "$home/root"
-    local volume loop
     for volume in "$cloud"/volumes/*; do
-        [[ -e $volume ]] || continue
-        for loop in $(losetup --noheadings --output NAME --associated "$(<"$volume")"); do
-            losetup --detach "$loop" || true
-        done
+        [[ ! -e $volume ]] || release_disk "$(<"$volume")"
     done
 }
