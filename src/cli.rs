@@ -7,6 +7,7 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::commands::prepare::Wanted;
 use crate::commands::run::Run;
 use crate::commands::verify::Verify;
 use crate::commands::{self, Output, VERSION};
@@ -109,6 +110,13 @@ enum Command {
     },
     /// Repair what is down or hangs, within limits; a timer starts this every 20 seconds
     Repair,
+    /// Prepare a machine image: install and pull what every node needs, nothing of an instance
+    ///
+    /// Makes true what belongs to an image: packages, with --gpu the NVIDIA driver, Docker, cron, the agents, the manual, the
+    /// edge image. Installs no unit and writes no config. At the end it removes what is this machine's own: machine-id,
+    /// SSH host keys, the state of cloud-init, its own state and log; what the access to the machine has left there is for
+    /// whoever makes the image to remove. Needs no config file; refuses a machine that has one.
+    Prepare(Wanted),
     /// Inspect the edge image and say where it differs from what is assumed
     ProbeImage,
     /// Work with the config file
@@ -217,6 +225,9 @@ pub fn main() -> ExitCode {
         }
         Some(Command::Metrics { dry_run }) => commands::metrics::tick(config, dry_run, output),
         Some(Command::Repair) => commands::repair::repair(config, documents, output),
+        Some(Command::Prepare(wanted)) => {
+            commands::prepare::prepare(config, &wanted, documents, output)
+        }
         Some(Command::ProbeImage) => commands::probe_image::probe_image(config, output),
         Some(Command::Config(ConfigCommand::Check)) => commands::config::check(config),
         Some(Command::Config(ConfigCommand::Schema)) => commands::config::schema(),

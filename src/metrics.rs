@@ -19,6 +19,7 @@ use crate::health::probes::{Live, live};
 use crate::health::progress::{Identity, Progress, STALL_SECONDS};
 use crate::host::{Host, nvidia};
 use crate::node::Node;
+use crate::owner;
 use crate::repair::Repairs;
 
 const LOCK_FILE: &str = "/run/bootstrap/metrics.lock";
@@ -75,7 +76,11 @@ async fn give_gpu_back(node: &Node) -> Result<()> {
     let host = &node.host;
     let mut progress = Progress::load(host);
     let now = Timestamp::now().as_second();
-    if !progress.is_gpu_restart_due(now) {
+    // Since this boot it has to be known whose container that is.
+    let boot = host.boot_id()?;
+    let is_own =
+        (progress.identity.as_ref()).is_some_and(|known| Some(&known.boot) == boot.as_ref());
+    if !is_own || !progress.is_gpu_restart_due(now) {
         return Ok(());
     }
     // A run sees to the container itself.
@@ -203,9 +208,11 @@ async fn identify(node: &Node, progress: &Progress) -> Result<Identity> {
     {
         return Ok(known.clone());
     }
+    let instance = node.identity().await?.instance_id.clone();
+    owner::require(node, &instance)?;
     let group = tokio::time::timeout(GROUP_PATIENCE, node.imds.auto_scaling_group());
     Ok(Identity {
-        instance: node.identity().await?.instance_id.clone(),
+        instance,
         region: node.region().await?,
         asg: group.await.ok().and_then(Result::ok).flatten(),
         boot,

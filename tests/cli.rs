@@ -174,7 +174,7 @@ fn what_the_schema_gives_as_examples_is_a_valid_config() {
     assert_eq!(schema["additionalProperties"], false);
     assert_eq!(schema["required"], json!(["volume", "assets", "secret"]));
     let example = example(&schema);
-    assert_eq!(example.as_object().unwrap().len(), 13, "{example:#}");
+    assert_eq!(example.as_object().unwrap().len(), 14, "{example:#}");
     assert_eq!(example["user"]["name"], "bcuser");
     let (code, _, stderr) = check(&example.to_string());
     assert_eq!(code, 0, "{example:#}\n{stderr}");
@@ -347,6 +347,7 @@ fn every_command_has_a_whole_manual_page() {
         &["doctor"],
         &["metrics"],
         &["repair"],
+        &["prepare"],
         &["probe-image"],
         &["config"],
         &["config", "check"],

@@ -73,7 +73,8 @@ def _machine(template: str) -> list[str]:
 
 
 def config_of(user_data: str) -> str:
-    """The config as the user-data writes it; its only variable is the wait handle, which the node knows."""
+    """The config as the user-data writes it, with its two variables: the instance's id, and the wait handle, which the node
+    knows."""
     found = re.search(r"<<EOF [^\n]*\n(.*?\n)EOF\n", user_data, re.DOTALL)
     try:
         if found and isinstance(json.loads(found[1]), dict):
@@ -83,7 +84,8 @@ def config_of(user_data: str) -> str:
     raise Failed("the launch template's user-data has no config that could be read: say --replace for a new instance")
 
 
-def _config(aws: Aws, stack: Stack) -> str:
+def _config(aws: Aws, target: Target) -> str:
+    stack = target.stack
     template = stacks.resource(aws, stack.id, "LaunchTemplate")
     try:
         (version,) = aws.read(
@@ -91,7 +93,8 @@ def _config(aws: Aws, stack: Stack) -> str:
         )["LaunchTemplateVersions"]
     except (Refused, ValueError) as error:
         raise Failed(f"the launch template of {stack.name} cannot be read: {error}") from error
-    return config_of(base64.b64decode(version["LaunchTemplateData"]["UserData"]).decode())
+    config = config_of(base64.b64decode(version["LaunchTemplateData"]["UserData"]).decode())
+    return config.replace("$id", target.instance)
 
 
 def prepare(aws: Aws, found: list[Target], bucket: str, made: Artifacts) -> None:
@@ -119,7 +122,7 @@ def apply(aws: Aws, found: list[Target], made: Artifacts) -> dict[str, str]:
         sent = []
         for one in group:
             say(f"Upgrading {one.stack.name} in place ({one.instance})")
-            config = "<config>" if aws.dry_run else base64.b64encode(_config(aws, one.stack).encode()).decode()
+            config = "<config>" if aws.dry_run else base64.b64encode(_config(aws, one).encode()).decode()
             sent.append(program.start(one.instance, APPLY_SECONDS, "apply", "apply", sha, config))
         for one, command in zip(group, sent):
             if command:

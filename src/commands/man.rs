@@ -165,6 +165,13 @@ const EXAMPLES: &[(&str, &[(&str, &str)])] = &[
         )],
     ),
     (
+        "bootstrap-prepare",
+        &[(
+            "sudo bootstrap prepare --gpu --tag v1.3.1",
+            "Ready for an image, whose nodes install and pull nothing.",
+        )],
+    ),
+    (
         "bootstrap-probe-image",
         &[(
             "sudo bootstrap probe-image",

@@ -8,6 +8,7 @@ pub mod look;
 pub mod man;
 pub mod metrics;
 pub mod plan;
+pub mod prepare;
 pub mod probe_image;
 pub mod repair;
 pub mod run;

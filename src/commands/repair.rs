@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::run::{Task, conclude, observe, to_the_end};
+use super::run::{JournalFile, Task, conclude, observe, to_the_end};
 use super::status::journal;
 use super::{Exit, Output, block_on, engine, fail, host, node};
 use crate::directories;
@@ -14,6 +14,7 @@ use crate::engine::Lock;
 use crate::engine::lock::{RUN_LOCK, Taken};
 use crate::error::Result;
 use crate::node::{Document, Node};
+use crate::owner::{self, Found};
 use crate::pace;
 use crate::phases::NAMES;
 use crate::repair::{Fault, Kind, Repairs, look};
@@ -48,6 +49,15 @@ async fn mend(node: &Arc<Node>, output: Output) -> Result<Exit> {
     }
     if due(node, output).await?.is_none() {
         return Ok(Exit::Done);
+    }
+    match owner::look(node).await? {
+        Found::Own => {}
+        // A run is about to begin.
+        Found::State(_) => return Ok(Exit::Done),
+        Found::Config(error) => {
+            fail(&error);
+            return Ok(Exit::Usage);
+        }
     }
     directories::RUN.make(host)?;
     let Taken::Ours(_lock) = Lock::take(&lock)? else {
@@ -119,6 +129,7 @@ async fn run(node: &Arc<Node>, fault: Fault, output: Output) -> Result<Exit> {
         selection,
         jobs: None,
         reason: Some(fault.reason),
+        store: Box::new(JournalFile(node.host.clone())),
     };
     let finished = to_the_end(node, engine, task, observer).await?;
     conclude(node, &finished, goes_on, output).await

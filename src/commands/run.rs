@@ -20,6 +20,7 @@ use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::host::files::Access;
 use crate::node::{Document, Node};
+use crate::owner::{self, Found};
 use crate::phases::{report_broken_config, report_failure};
 use crate::report::live::Live;
 use crate::{directories, log, report};
@@ -74,13 +75,24 @@ pub fn run(
         }
     };
     let ended = block_on(async {
+        let found = owner::look(&node).await?;
+        if let Found::Config(error) = &found {
+            // Nobody waits for that: the stack in the config is another instance's.
+            tracing::error!("{error}. {}", error.hint());
+            fail(error);
+            return Ok(Exit::Usage);
+        }
         let Some(_lock) = lock(&node.host)? else {
             return Ok(Exit::Locked);
         };
+        if let Found::State(other) = &found {
+            owner::set_aside(&node.host, other)?;
+        }
         let task = Task {
             selection,
             jobs: what.jobs,
             reason: None,
+            store: Box::new(JournalFile(node.host.clone())),
         };
         let finished = to_the_end(&node, engine, task, observer).await?;
         conclude(&node, &finished, true, output).await
@@ -125,7 +137,7 @@ fn select(node: &Arc<Node>, what: &Run) -> Result<(Engine, Selection)> {
 }
 
 /// The lock, or `None` where another run has it, which has been said.
-fn lock(host: &Host) -> Result<Option<Lock>> {
+pub(super) fn lock(host: &Host) -> Result<Option<Lock>> {
     directories::RUN.make(host)?;
     match Lock::take(&host.path(RUN_LOCK))? {
         Taken::Ours(lock) => Ok(Some(lock)),
@@ -144,6 +156,8 @@ pub(super) struct Task {
     pub(super) jobs: Option<u8>,
     /// What it repairs.
     pub(super) reason: Option<String>,
+    /// Where it is recorded.
+    pub(super) store: Box<dyn Store>,
 }
 
 /// Runs the selection, whatever ends it: the last phase, a signal, a panic.
@@ -154,6 +168,7 @@ pub(super) async fn to_the_end(
         selection,
         jobs,
         reason,
+        store,
     }: Task,
     observer: Arc<dyn Observer>,
 ) -> Result<Finished> {
@@ -166,10 +181,12 @@ pub(super) async fn to_the_end(
         jobs: jobs.map_or(usize::MAX, usize::from),
         reason,
     };
-    let store = JournalFile(node.host.clone());
     // A task of its own, so that a panic in the engine ends in an error here.
-    let run =
-        tokio::spawn(async move { engine.run(&selection, about, &store, observer, &stop).await });
+    let run = tokio::spawn(async move {
+        engine
+            .run(&selection, about, &*store, observer, &stop)
+            .await
+    });
     run.await.unwrap_or_else(|panic| {
         let error = Error::new(
             "the program hit a bug",
@@ -246,7 +263,7 @@ pub(super) fn boot_id(host: &Host) -> Result<String> {
 }
 
 /// The journal as a file of the machine.
-struct JournalFile(Host);
+pub(super) struct JournalFile(pub(super) Host);
 
 impl Store for JournalFile {
     fn load(&self) -> Result<Option<Vec<u8>>> {
@@ -261,9 +278,6 @@ impl Store for JournalFile {
     fn set_aside(&self, _why: &str) -> Result<()> {
         let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
         let aside = format!("{JOURNAL}.unreadable-{now}");
-        std::fs::rename(self.0.path(JOURNAL), self.0.path(&aside)).or_fail(
-            || format!("cannot rename {JOURNAL} to {aside}"),
-            "move it away by hand",
-        )
+        self.0.rename(JOURNAL, &aside)
     }
 }

@@ -13,6 +13,8 @@ pub use problem::{Problem, render};
 #[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
+    /// The instance that it is for; any where absent. An image carries it to others.
+    pub instance: Option<String>,
     /// AWS region; where absent, that of `AWS_REGION`, else the instance's own.
     pub region: Option<String>,
     /// The CloudFormation stack that waits for this node; nothing is signalled where absent.
@@ -353,6 +355,7 @@ mod tests {
     fn what_it_writes_it_reads() {
         let full = Config::load(
             r#"{
+            "instance": "i-0123456789abcdef0",
             "region": "us-gov-west-1",
             "stack": {"name": "edge", "resource": "Node", "wait_handle": "https://s3.example/h?x=1"},
             "gpu": true,

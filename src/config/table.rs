@@ -156,6 +156,7 @@ const BUCKET: Kind = shape(
 /// The file's keys.
 #[rustfmt::skip]
 pub(super) const FIELDS: &[Field] = &[
+    optional("instance", text("an EC2 instance id", "i-0123456789abcdef0", r"^i-([0-9a-f]{8}|[0-9a-f]{17})$")),
     optional("region", text("an AWS region", "us-east-1", r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$")),
     optional("stack", Kind::Object(&[
         required("name", shape("a stack name or stack ARN", "theta-edge",

@@ -184,6 +184,15 @@ impl Host {
         }
     }
 
+    /// Gives the file or folder another name on the same filesystem, over a file that has it.
+    pub fn rename(&self, from: &str, to: &str) -> Result<()> {
+        let (old, new) = (self.path(from), self.path(to));
+        fs::rename(&old, &new)
+            .and_then(|()| sync_parent(&new))
+            .and_then(|()| sync_parent(&old))
+            .map_err(|error| failure("rename", from, error))
+    }
+
     /// User and group id of what is at `path`, or `None` where nothing is.
     pub fn owner(&self, path: &str) -> Result<Option<(u32, u32)>> {
         match fs::symlink_metadata(self.path(path)) {

@@ -109,6 +109,8 @@ pub struct Os {
     pub ssm_units: &'static [&'static str],
     /// Package of the SSM agent, where the system's repositories have one.
     pub ssm_package: Option<&'static str>,
+    /// Packages that the user-data would install for itself.
+    pub for_user_data: &'static [&'static str],
     /// How the CloudWatch agent is obtained.
     pub cloudwatch_agent: CloudWatchAgent,
     /// Where the NVIDIA container toolkit comes from.

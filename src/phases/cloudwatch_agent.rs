@@ -80,6 +80,19 @@ impl CloudWatchAgent {
         Ok(found.is_none_or(|found| value(&found) == value(config)))
     }
 
+    /// Installs it, where it is not.
+    async fn ensure(&self) -> Result<()> {
+        let host = &self.0.host;
+        if !host.package_installed(PACKAGE).await? {
+            self.install().await?;
+        }
+        // Also where a run was killed before it came to that.
+        host.remove(DEB)?;
+        host.remove(SIGNATURE)?;
+        host.remove(KEYRING)?;
+        Ok(())
+    }
+
     async fn install(&self) -> Result<()> {
         let host = &self.0.host;
         let folder = match host.os()?.cloudwatch_agent {
@@ -179,17 +192,40 @@ impl Phase for CloudWatchAgent {
                 "put the file into the assets archive, then run `bootstrap --phase assets`",
             )
         })?;
-        if !host.package_installed(PACKAGE).await? {
-            self.install().await?;
-        }
-        // Also where a run was killed before it came to that.
-        host.remove(DEB)?;
-        host.remove(SIGNATURE)?;
-        host.remove(KEYRING)?;
+        self.ensure().await?;
         if !self.is_applied(&config)? {
             self.give(&config).await?;
         }
         host.enable_and_start(UNIT).await?;
+        Ok(Applied::Finished)
+    }
+}
+
+/// The agent is installed, with no config yet.
+pub(super) struct Installed(CloudWatchAgent);
+
+impl Installed {
+    pub(super) fn new(node: Arc<Node>) -> Self {
+        Self(CloudWatchAgent(node))
+    }
+}
+
+#[async_trait]
+impl Phase for Installed {
+    async fn check(&self) -> Result<State> {
+        let host = &self.0.0.host;
+        let is_there = host.package_installed(PACKAGE).await?;
+        let word = if is_there { "is" } else { "is not" };
+        let told = format!("{PACKAGE} {word} installed");
+        Ok(if is_there {
+            State::Done(told)
+        } else {
+            State::Needed(told)
+        })
+    }
+
+    async fn apply(&self) -> Result<Applied> {
+        self.0.ensure().await?;
         Ok(Applied::Finished)
     }
 }

@@ -119,12 +119,55 @@ impl Phase for MetricsCron {
     }
 }
 
-async fn cron_missing(host: &Host) -> Result<Option<String>> {
+/// What an image can have of it: cron, and what rotates the logs.
+pub(super) struct Installed(pub Arc<Node>);
+
+#[async_trait]
+impl Phase for Installed {
+    async fn check(&self) -> Result<State> {
+        let host = &self.0.host;
+        Ok(if let Some(missing) = cron_down(host).await? {
+            State::Needed(missing)
+        } else if !host.package_installed(logs::PACKAGE).await? {
+            State::Needed(format!("{} is not installed", logs::PACKAGE))
+        } else {
+            State::Done("cron runs, and logrotate is installed".into())
+        })
+    }
+
+    async fn apply(&self) -> Result<Applied> {
+        logs::install(&self.0.host).await?;
+        start_cron(&self.0.host).await?;
+        Ok(Applied::Finished)
+    }
+}
+
+/// Whether cron itself is missing.
+async fn cron_down(host: &Host) -> Result<Option<String>> {
     let (package, unit) = host.os()?.cron;
     Ok(if !host.package_installed(package).await? {
         Some(format!("{package} is not installed"))
     } else if !host.unit_enabled(unit).await? || !host.unit_active(unit).await? {
         Some(format!("{unit} does not run"))
+    } else {
+        None
+    })
+}
+
+async fn start_cron(host: &Host) -> Result<()> {
+    let (package, unit) = host.os()?.cron;
+    if !host.package_installed(package).await? {
+        host.install_packages(&[package]).await?;
+    }
+    if !host.unit_enabled(unit).await? || !host.unit_active(unit).await? {
+        host.enable_and_start(unit).await?;
+    }
+    Ok(())
+}
+
+async fn cron_missing(host: &Host) -> Result<Option<String>> {
+    Ok(if let Some(down) = cron_down(host).await? {
+        Some(down)
     } else if host.read(CRON_FILE)?.as_deref() != Some(CRON_TABLE.as_bytes()) {
         Some(format!("{CRON_FILE} is not as desired"))
     } else if host.read(TIMER_FILE)?.is_some() {
@@ -135,13 +178,7 @@ async fn cron_missing(host: &Host) -> Result<Option<String>> {
 }
 
 async fn apply_cron(host: &Host) -> Result<()> {
-    let (package, unit) = host.os()?.cron;
-    if !host.package_installed(package).await? {
-        host.install_packages(&[package]).await?;
-    }
-    if !host.unit_enabled(unit).await? || !host.unit_active(unit).await? {
-        host.enable_and_start(unit).await?;
-    }
+    start_cron(host).await?;
     host.write_if_changed(CRON_FILE, CRON_TABLE.as_bytes(), Access::mode(0o644))?;
     Ok(())
 }

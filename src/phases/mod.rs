@@ -1,6 +1,7 @@
 //! The table of phases; one file per phase beside this one.
 
 mod assets;
+mod clean;
 mod cloudwatch_agent;
 mod container;
 mod docker;
@@ -9,6 +10,7 @@ mod image;
 mod metrics_cron;
 mod nvidia;
 mod preflight;
+mod prepared;
 mod repository;
 mod secret;
 mod signal;
@@ -22,6 +24,7 @@ mod wallet_backup;
 
 pub use assets::read as read_archive;
 pub use docker::merged as daemon_json;
+pub use prepared::image_table;
 pub use signal::{Signal, report_broken_config, report_failure};
 pub use volume::{Origin as VolumeOrigin, Volume, leave_size, origin as volume_origin};
 
@@ -46,6 +49,26 @@ pub fn verified(node: &Arc<Node>) -> Result<Engine> {
     Engine::new(table)
 }
 
+/// Whether a phase uses the package manager.
+const PACKAGES: bool = true;
+const NONE: bool = false;
+
+fn entry(
+    name: &'static str,
+    needs: &'static [&'static str],
+    minutes: u64,
+    packages: bool,
+    phase: impl Phase + 'static,
+) -> Entry {
+    Entry {
+        name,
+        needs,
+        deadline: Duration::from_secs(minutes * 60),
+        packages,
+        phase: Box::new(phase),
+    }
+}
+
 /// Every phase, in the order in which reports list them.
 ///
 /// The minutes are generous, for a slow mirror or a busy volume; the run's own deadline (`deadline_seconds`) wins.
@@ -54,23 +77,6 @@ pub fn verified(node: &Arc<Node>) -> Result<Engine> {
 /// `secret` needs `volume`, although it could do without: where the password is missing, nothing can start the
 /// container on a volume that is not the right one.
 pub fn table(node: &Arc<Node>) -> Vec<Entry> {
-    fn entry(
-        name: &'static str,
-        needs: &'static [&'static str],
-        minutes: u64,
-        packages: bool,
-        phase: impl Phase + 'static,
-    ) -> Entry {
-        Entry {
-            name,
-            needs,
-            deadline: Duration::from_secs(minutes * 60),
-            packages,
-            phase: Box::new(phase),
-        }
-    }
-    const PACKAGES: bool = true;
-    const NONE: bool = false;
     let n = || Arc::clone(node);
 
     #[rustfmt::skip]

@@ -210,6 +210,62 @@ impl Phase for Nvidia {
     }
 }
 
+/// The driver is installed, where an image is to have it. Whether it drives a GPU is left to the node.
+pub(super) struct Installed(Nvidia);
+
+impl Installed {
+    pub(super) fn new(node: Arc<Node>) -> Self {
+        Self(Nvidia(node))
+    }
+
+    /// The driver's version and the kernel that it has modules for, the newest kernel first.
+    async fn modules(&self) -> Result<Option<(String, String)>> {
+        let host = &self.0.0.host;
+        for kernel in host.names_in("/lib/modules")?.into_iter().rev() {
+            let asked = host
+                .command("modinfo")
+                .args(["-k", &kernel, "-F", "version", "nvidia"]);
+            let told = asked.looks().output().await?;
+            if told.code == 0 {
+                return Ok(Some((crate::log::printable(&told.stdout), kernel)));
+            }
+        }
+        Ok(None)
+    }
+}
+
+#[async_trait]
+impl Phase for Installed {
+    async fn check(&self) -> Result<State> {
+        if !self.0.0.config.gpu {
+            return Ok(State::NotApplicable("no GPU is wanted".into()));
+        }
+        self.0.branch()?;
+        if self.0.is_unfinished() {
+            return Ok(State::Needed(
+                "the driver's installation was interrupted".into(),
+            ));
+        }
+        Ok(match self.modules().await? {
+            Some((version, kernel)) => {
+                State::Done(format!("driver {version} is installed for kernel {kernel}"))
+            }
+            None => State::Needed("the NVIDIA driver is not installed".into()),
+        })
+    }
+
+    async fn apply(&self) -> Result<Applied> {
+        self.0.judge_models()?;
+        match self.0.install().await? {
+            Some(complaint) if self.modules().await?.is_none() => Err(Error::new(
+                complaint,
+                "see /var/lib/dkms/*/*/build/make.log",
+            )),
+            _ => Ok(Applied::Finished),
+        }
+    }
+}
+
 fn names(packages: &[String]) -> Vec<&str> {
     packages.iter().map(String::as_str).collect()
 }

@@ -12,11 +12,13 @@ use crate::directories::{Directory, RUN, STATE};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
+use crate::host::disk::Kind;
 use crate::host::docker::CONTAINERD;
 use crate::host::files::Access;
 use crate::node::{Document, Node};
-use crate::phases::user;
+use crate::owner;
 use crate::phases::volume::filesystem;
+use crate::phases::{clean, user};
 
 const GIB: u64 = 1 << 30;
 /// Before the first set-up: engine and agents (1 GiB), the image packed and unpacked (4 GiB), logs and updates.
@@ -48,6 +50,7 @@ impl Preflight {
         architecture(&rustix::system::uname().machine().to_string_lossy())?;
         let os = host.os()?;
         let identity = self.0.identity().await?;
+        owner::require(&self.0, &identity.instance_id)?;
         let disk = root_disk(host)?;
         writable(disk.f_flag)?;
         user::missing(&self.0)?;
@@ -88,6 +91,33 @@ impl Preflight {
         self.0.documents.map(|make| make()).unwrap_or_default()
     }
 
+    /// Which of them is not that of this program.
+    fn stale_document(&self) -> Result<Option<String>> {
+        for document in self.documents() {
+            if self.0.host.read(&document.path)?.as_deref() != Some(&document.text) {
+                return Ok(Some(document.path));
+            }
+        }
+        Ok(None)
+    }
+
+    fn install_documents(&self) -> Result<()> {
+        for document in self.documents() {
+            let host = &self.0.host;
+            host.write_if_changed(&document.path, &document.text, Access::mode(0o644))?;
+        }
+        Ok(())
+    }
+
+    async fn update(&self) -> Result<()> {
+        if self.update_due() {
+            tracing::info!("installing security updates");
+            self.0.host.install_security_updates().await?;
+            self.0.host.write(UPDATED, b"", Access::mode(0o600))?;
+        }
+        Ok(())
+    }
+
     fn update_due(&self) -> bool {
         self.0.config.system.update == Update::Security && !self.0.host.path(UPDATED).exists()
     }
@@ -120,13 +150,15 @@ impl Phase for Preflight {
         if let Some(missing) = units::missing(host).await? {
             return Ok(State::Needed(missing));
         }
-        for document in self.documents() {
-            if host.read(&document.path)?.as_deref() != Some(&document.text) {
-                return Ok(State::Needed(format!(
-                    "{} is not that of this program",
-                    document.path
-                )));
-            }
+        if let Some(stale) = self.stale_document()? {
+            return Ok(State::Needed(format!(
+                "{stale} is not that of this program"
+            )));
+        }
+        if !owner::is_noted(host, &self.0.identity().await?.instance_id)? {
+            return Ok(State::Needed(
+                "it is not noted which instance the state belongs to".into(),
+            ));
         }
         Ok(State::Done(evidence))
     }
@@ -136,6 +168,7 @@ impl Phase for Preflight {
         for directory in [RUN, STATE] {
             directory.make(host)?;
         }
+        owner::note(host, &self.0.identity().await?.instance_id)?;
         if host.packages_unfinished() {
             host.mend_packages().await?;
         }
@@ -143,15 +176,69 @@ impl Phase for Preflight {
         if !host.has_tools_of(filesystem) {
             host.install_packages(&[filesystem.package()]).await?;
         }
-        if self.update_due() {
-            tracing::info!("installing security updates");
-            host.install_security_updates().await?;
-            host.write(UPDATED, b"", Access::mode(0o600))?;
-        }
+        self.update().await?;
         units::install(host).await?;
-        for document in self.documents() {
-            host.write_if_changed(&document.path, &document.text, Access::mode(0o644))?;
+        self.install_documents()?;
+        Ok(Applied::Finished)
+    }
+}
+
+/// The machine is one whose image can become a node; with the tools of every filesystem, and without units.
+pub(super) struct OfImage(Preflight);
+
+impl OfImage {
+    pub(super) fn new(node: Arc<Node>) -> Self {
+        Self(Preflight(node))
+    }
+
+    /// The packages that some node would need at once, and that are missing.
+    async fn missing_packages(&self) -> Result<Vec<&'static str>> {
+        let host = &self.0.0.host;
+        let kinds = [Kind::Ext4, Kind::Xfs].into_iter();
+        let makers = kinds.filter(|kind| !host.has_tools_of(*kind));
+        let mut missing: Vec<_> = makers.map(Kind::package).collect();
+        for package in host.os()?.for_user_data {
+            if !host.package_installed(package).await? {
+                missing.push(package);
+            }
         }
+        Ok(missing)
+    }
+}
+
+#[async_trait]
+impl Phase for OfImage {
+    async fn check(&self) -> Result<State> {
+        let host = &self.0.0.host;
+        clean::ended(host).await?;
+        let evidence = self.0.machine().await?;
+        if host.packages_unfinished() {
+            return Ok(State::Needed("a package change was interrupted".into()));
+        }
+        if let Some(package) = self.missing_packages().await?.first() {
+            return Ok(State::Needed(format!("{package} is not installed")));
+        }
+        if self.0.update_due() {
+            return Ok(State::Needed("security updates are not installed".into()));
+        }
+        Ok(match self.0.stale_document()? {
+            Some(stale) => State::Needed(format!("{stale} is not that of this program")),
+            None => State::Done(evidence),
+        })
+    }
+
+    async fn apply(&self) -> Result<Applied> {
+        let host = &self.0.0.host;
+        STATE.make(host)?;
+        if host.packages_unfinished() {
+            host.mend_packages().await?;
+        }
+        let missing = self.missing_packages().await?;
+        if !missing.is_empty() {
+            host.install_packages(&missing).await?;
+        }
+        self.0.update().await?;
+        self.0.install_documents()?;
         Ok(Applied::Finished)
     }
 }

@@ -23,6 +23,7 @@ use crate::health::{self, Report, Verdict};
 use crate::host::Host;
 use crate::host::files::Access;
 use crate::node::Node;
+use crate::owner::{self, Found};
 use crate::phases::{container, volume};
 use crate::retry::{Policy, retry};
 
@@ -152,6 +153,12 @@ pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
     let Some(stack) = waiting(node) else { return };
     let instance = tokio::time::timeout(Duration::from_secs(5), node.instance_id()).await;
     let instance = instance.ok().and_then(Result::ok);
+    if let Some(instance) = &instance
+        && let Ok(Found::Config(error)) = owner::compare(node, instance)
+    {
+        tracing::warn!("failure is not signalled: {error}");
+        return;
+    }
     if let (Some(instance), Some(record)) = (&instance, Record::read(&node.host))
         && record.is_for(&Record::of(stack, instance, true))
     {

@@ -92,10 +92,10 @@ class Node:
 
     @property
     def config_text(self) -> str:
-        """As the shell writes it, which puts the handle in."""
+        """As the shell writes it, which puts the handle and the instance's id in."""
         (variables,) = re.findall(r"^handle=.*$", self.user_data, re.MULTILINE)
         (text,) = re.findall(r"<<EOF .*?\n(.*?\nEOF\n)", self.user_data, re.DOTALL)
-        script = f"set -u\n{variables}\ncat <<EOF\n{text}"
+        script = f"set -u\nid={self.instance['InstanceId']}\n{variables}\ncat <<EOF\n{text}"
         return subprocess.run(["bash", "-c", script], stdout=subprocess.PIPE, text=True, check=True).stdout
 
     @cached_property

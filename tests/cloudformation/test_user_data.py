@@ -109,6 +109,7 @@ def test_the_binary_refuses_a_secret_that_the_template_refuses(arn, tmp_path):
 def test_the_config_says_what_the_stack_was_told(node):
     made = node(**VARIANTS["all at once"])
     assert made.config == {
+        "instance": made.instance["InstanceId"],
         "region": "us-east-1",
         "gpu": True,
         "volume": {"id": made.resources["Volume"], "origin": "new", "filesystem": "ext4"},

@@ -22,6 +22,7 @@ mod endpoints;
 mod faults;
 mod gpu;
 mod hostile;
+mod images;
 mod interruptions;
 mod kills;
 mod logs;
@@ -68,6 +69,7 @@ const THEMES: &[&[Test]] = &[
     verify::TESTS,
     metrics::TESTS,
     repair::TESTS,
+    images::TESTS,
     rights::TESTS,
     hostile::TESTS,
     output::TESTS,

@@ -17,6 +17,7 @@ pub(super) const OS: Os = Os {
     ssm_units: &["amazon-ssm-agent.service"],
     ssm_package: Some("amazon-ssm-agent"),
     // aws/amazon-cloudwatch-agent#1727.
+    for_user_data: &[],
     cloudwatch_agent: CloudWatchAgent::Package,
     toolkit: NVIDIA,
     driver: Driver {

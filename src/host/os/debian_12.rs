@@ -32,6 +32,7 @@ pub(super) const OS: Os = Os {
     cron: ("cron", "cron"),
     ssm_units: &["amazon-ssm-agent.service"],
     ssm_package: None,
+    for_user_data: &[],
     cloudwatch_agent: CloudWatchAgent::Download("debian"),
     toolkit: NVIDIA_TOOLKIT,
     driver: Driver {

@@ -44,6 +44,7 @@ pub(super) const UBUNTU_24_04: Os = Os {
         "amazon-ssm-agent.service",
     ],
     ssm_package: None,
+    for_user_data: &[],
     cloudwatch_agent: CloudWatchAgent::Download("ubuntu"),
     toolkit: NVIDIA_TOOLKIT,
     driver: Driver {
@@ -82,5 +83,7 @@ pub(super) const UBUNTU_24_04: Os = Os {
 pub(super) const UBUNTU_22_04: Os = Os {
     name: "Ubuntu 22.04",
     version: "22.04",
+    // Its curl cannot sign for a role.
+    for_user_data: &["awscli"],
     ..UBUNTU_24_04
 };

@@ -10,7 +10,7 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::host::files::Access;
 
-const PACKAGE: &str = "logrotate";
+pub(super) const PACKAGE: &str = "logrotate";
 /// The operating system's own logrotate reads it once a day, the cron table every hour.
 pub(super) const FILE: &str = "/etc/logrotate.d/bootstrap-edge";
 
@@ -34,12 +34,18 @@ pub(super) async fn apply(host: &Host, config: &Config) -> Result<()> {
     let Some(wanted) = wanted(host, config)? else {
         return host.remove(FILE).map(drop);
     };
-    if !host.package_installed(PACKAGE).await? {
-        host.install_packages(&[PACKAGE]).await?;
-    }
+    install(host).await?;
     // Another mode, and logrotate does not read it.
     host.write_if_changed(FILE, wanted.as_bytes(), Access::mode(0o644))
         .map(drop)
+}
+
+/// Installs logrotate, where it is not.
+pub(super) async fn install(host: &Host) -> Result<()> {
+    if !host.package_installed(PACKAGE).await? {
+        host.install_packages(&[PACKAGE]).await?;
+    }
+    Ok(())
 }
 
 fn wanted(host: &Host, config: &Config) -> Result<Option<String>> {

@@ -1,0 +1,116 @@
+//! Which instance the config and the state on the disk belong to: an image of a node carries both to other instances.
+
+use crate::aws::imds::is_instance_id;
+use crate::directories::STATE;
+use crate::error::{Error, Result};
+use crate::host::Host;
+use crate::host::files::Access;
+use crate::node::Node;
+
+/// Whose the state is.
+const FILE: &str = "/var/lib/bootstrap/instance";
+
+/// What belongs to the disk, whoever runs on it: packages that are half installed, and what was done to its accounts.
+const OF_THE_DISK: [&str; 4] = [
+    "packages-unfinished",
+    "driver-install-unfinished",
+    "docker-restart-due",
+    "docker-group",
+];
+
+/// How the names of what was set aside begin.
+const ASIDE: &str = "of-i-";
+
+/// What lies on the disk, seen from the instance that has it.
+#[derive(Debug)]
+pub enum Found {
+    /// Nobody else's.
+    Own,
+    /// Its own config, but the state of this other instance.
+    State(String),
+    /// The config of another instance; this is what to say of it.
+    Config(Error),
+}
+
+/// What lies on the disk of this instance. Where the metadata service does not answer, phase `preflight` says so.
+pub async fn look(node: &Node) -> Result<Found> {
+    if node.config.instance.is_none() && noted(&node.host)?.is_none() {
+        return Ok(Found::Own);
+    }
+    match node.instance_id().await {
+        Ok(id) => compare(node, &id),
+        Err(_) => Ok(Found::Own),
+    }
+}
+
+/// What lies on the disk of the instance `id`.
+pub fn compare(node: &Node, id: &str) -> Result<Found> {
+    let noted = noted(&node.host)?;
+    // Of a config that does not tell it can only be known who has used it so far.
+    let owner = node.config.instance.as_ref().or(noted.as_ref());
+    if let Some(owner) = owner.filter(|owner| *owner != id) {
+        return Ok(Found::Config(Error::new(
+            format!("the config on this disk was written for instance {owner}, and this is {id}"),
+            format!(
+                "an image of a node carries its config along: wait for this instance's own, which its user-data writes \
+                 (cloud-init status --wait); without user-data, write it with \"instance\": \"{id}\""
+            ),
+        )));
+    }
+    Ok(match noted.filter(|noted| noted != id) {
+        Some(other) => Found::State(other),
+        None => Found::Own,
+    })
+}
+
+/// Refuses what is not the instance's own.
+pub fn require(node: &Node, id: &str) -> Result<()> {
+    match compare(node, id)? {
+        Found::Own => Ok(()),
+        Found::Config(error) => Err(error),
+        Found::State(other) => Err(Error::new(
+            format!("the state on this disk is that of instance {other}, and this is {id}"),
+            "run `bootstrap`, which sets it aside",
+        )),
+    }
+}
+
+/// Whether the state is known to be that of the instance `id`.
+pub fn is_noted(host: &Host, id: &str) -> Result<bool> {
+    Ok(noted(host)?.as_deref() == Some(id))
+}
+
+/// Takes note that the state is that of the instance `id`.
+pub fn note(host: &Host, id: &str) -> Result<()> {
+    host.write_if_changed(FILE, format!("{id}\n").as_bytes(), Access::mode(0o600))
+        .map(drop)
+}
+
+/// Sets the state of the instance `other` aside, all of it that does not belong to the disk: the runs, the repairs, which
+/// wallet was on which volume. Killed at any instant, it is gone on with.
+pub fn set_aside(host: &Host, other: &str) -> Result<()> {
+    // Another run may have done it meanwhile.
+    if !is_noted(host, other)? {
+        return Ok(());
+    }
+    let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
+    let aside = format!("{}/of-{other}-{now}", STATE.path);
+    host.make_dir(&aside, Access::mode(STATE.mode))?;
+    for name in host.names_in(STATE.path)? {
+        let own = format!("{}/{name}", STATE.path);
+        if own != FILE && !name.starts_with(ASIDE) && !OF_THE_DISK.contains(&name.as_str()) {
+            host.rename(&own, &format!("{aside}/{name}"))?;
+        }
+    }
+    // Last: without it, nobody would know that something is left.
+    host.remove(FILE)?;
+    tracing::warn!("this disk was that of instance {other}, whose state is in {aside} now");
+    Ok(())
+}
+
+fn noted(host: &Host) -> Result<Option<String>> {
+    let text = host.read_others(FILE)?;
+    let id = text.map(|text| text.trim().to_owned());
+    // It becomes a part of a name.
+    Ok(id.filter(|id| is_instance_id(id)))
+}
