@@ -89,7 +89,7 @@ impl Behaviour {
     }
 }
 
-/// The three RPC ports of a running node.
+/// The RPC ports of a running node, or of some of its processes.
 #[derive(Debug)]
 pub struct Node {
     behaviour: Arc<Mutex<Behaviour>>,
@@ -99,12 +99,22 @@ pub struct Node {
 impl Node {
     /// Serves on `[launcher, core, encoder]` of an address; a port of 0 takes any free one.
     pub fn start(bind: IpAddr, ports: [u16; 3], behaviour: Behaviour) -> io::Result<Self> {
+        let [launcher, core, encoder] = ports;
+        let all = [("launcher", launcher), ("core", core), ("encoder", encoder)];
+        Self::of(bind, &all, behaviour)
+    }
+
+    /// Serves what these processes answer, each on its port.
+    pub fn of(
+        bind: IpAddr,
+        processes: &[(&'static str, u16)],
+        behaviour: Behaviour,
+    ) -> io::Result<Self> {
         let behaviour = Arc::new(Mutex::new(behaviour));
         let started = Instant::now();
-        let listeners = ports
-            .into_iter()
-            .zip(["launcher", "core", "encoder"])
-            .map(|(port, process)| {
+        let listeners = processes
+            .iter()
+            .map(|&(process, port)| {
                 let behaviour = Arc::clone(&behaviour);
                 Listener::start((bind, port), move |request| {
                     let behaviour = behaviour
@@ -125,7 +135,7 @@ impl Node {
         })
     }
 
-    /// Addresses of the launcher, the core and the encoder.
+    /// Their addresses: of the launcher, the core and the encoder.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.listeners.iter().map(Listener::address).collect()
     }

@@ -5,6 +5,7 @@
 //!   or checked beyond what the product relies on.
 //! - [`imds`]: the metadata service, also behind 169.254.169.254 of the local instance.
 //! - [`edge`]: the edge node's JSON-RPC, also inside the stand-in image.
+//! - [`edge_node`]: the program of that image, with its processes.
 //! - [`signals`]: what `CloudFormation` would have received.
 //! - [`internet`]: everything else that is downloaded.
 //! - [`scripted`]: a server that answers what a test says, for the product's unit tests.
@@ -13,6 +14,7 @@
 pub mod aws;
 pub mod cbor;
 pub mod edge;
+pub mod edge_node;
 pub mod fake_tool;
 pub mod http;
 pub mod imds;

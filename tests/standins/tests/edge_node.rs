@@ -1,8 +1,10 @@
 //! The stand-in for the edge image keeps the image's contract.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic)]
 
+use std::collections::HashMap;
 use std::fs;
-use std::net::{SocketAddr, TcpListener};
+use std::io::{BufRead, BufReader};
+use std::net::{SocketAddr, TcpListener, TcpStream};
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
@@ -163,6 +165,60 @@ fn an_empty_password_makes_it_hang_without_a_key() {
     node.terminate();
     assert_eq!(node.end().0, Some(1));
     assert!(!data.path().join("edgecore").exists());
+}
+
+/// The processes whose parent this is, by their names.
+fn children(of: u32) -> HashMap<String, u32> {
+    let children = fs::read_to_string(format!("/proc/{of}/task/{of}/children")).unwrap();
+    let pids = children.split_whitespace().map(|pid| pid.parse().unwrap());
+    let name = |pid: u32| fs::read_to_string(format!("/proc/{pid}/comm"));
+    let named = pids.filter_map(|pid| Some((name(pid).ok()?.trim().to_owned(), pid)));
+    named.collect()
+}
+
+#[test]
+fn a_killed_process_takes_nothing_with_it_but_its_port() {
+    let data = tempfile::tempdir().unwrap();
+    let mut node = Node::start(data.path(), "right");
+    node.call(1, "edgecore.GetStatus");
+    node.call(2, "edgeencoder.GetStatus");
+    let log = |name: &str| fs::read_to_string(data.path().join(format!("{name}.log")));
+    while !log("anycast").is_ok_and(|log| log.contains("anycast started.")) {}
+    let launcher = node.child.as_ref().unwrap().id();
+    let started = children(launcher);
+    for (name, port) in [
+        ("anycast", None),
+        ("edgecore", Some(1)),
+        ("edgeencoder", Some(2)),
+    ] {
+        let pid = started.get(name).unwrap().to_string();
+        assert!(
+            Command::new("kill")
+                .args(["-KILL", &pid])
+                .status()
+                .unwrap()
+                .success()
+        );
+        while children(launcher).contains_key(name) {}
+        if let Some(port) = port {
+            let to = SocketAddr::from(([127, 0, 0, 1], *node.ports.get(port).unwrap()));
+            assert!(TcpStream::connect(to).is_err(), "{name}");
+        }
+        assert!(log(name).unwrap().contains(&format!("{name} started.")));
+    }
+    node.call(0, "edgelauncher.GetPastJobs");
+    let mut said = String::new();
+    let errors = node.child.as_mut().unwrap().stderr.as_mut().unwrap();
+    let mut lines = BufReader::new(errors).lines();
+    while said.matches("Failed to execute command").count() < 3 {
+        said += &lines.next().unwrap().unwrap();
+    }
+    assert!(said.contains("Failed to execute command: edgecore, err: signal: 9 (SIGKILL)"));
+    assert!(
+        log("edgecore")
+            .unwrap()
+            .contains("[uptime miner] Broadcasted vote")
+    );
 }
 
 #[test]
