@@ -80,7 +80,8 @@ pub fn start(stream: Stream, format: Format, shown: Level, file: &Path, kept: Le
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log));
 }
 
-fn open(path: &Path) -> io::Result<File> {
+/// A log, to write at its end; what has grown too large is moved aside first.
+pub fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     if path
         .metadata()

@@ -10,8 +10,8 @@ use crate::directories;
 use crate::edge::container::restore_gpu;
 use crate::edge::earnings::{self, Earnings};
 use crate::edge::keys::{self, Keys};
-use crate::edge::processes::{Process, lives};
-use crate::edge::{Spec, wallet};
+use crate::edge::processes::{self, ANYCAST, Process, lives};
+use crate::edge::{Spec, own_logs, trouble, wallet};
 use crate::engine::Lock;
 use crate::engine::lock::{RUN_LOCK, Taken};
 use crate::error::{Error, Result};
@@ -124,6 +124,7 @@ async fn publish(node: &Node) -> Result<Outcome> {
     let mut progress = Progress::load(&node.host);
     let was_up = progress.up;
     let metrics = look(node, &mut progress).await;
+    copy_logs(node, &mut progress);
     if let (Some(was_up), Some(up)) = (was_up, progress.up)
         && was_up != up
     {
@@ -151,6 +152,14 @@ async fn publish(node: &Node) -> Result<Outcome> {
     published.and(saved).map(|()| Outcome::Published)
 }
 
+fn copy_logs(node: &Node, progress: &mut Progress) {
+    let Node { host, config, .. } = node;
+    if let Ok(Some(spec)) = Spec::load(host, config) {
+        let password = trouble::password(host);
+        own_logs::copy(host, config, &spec, &mut progress.logs, password.as_ref());
+    }
+}
+
 /// Looks at the node, takes note in `progress`, and says what is to be published.
 async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
     let Node { host, config, .. } = node;
@@ -164,6 +173,10 @@ async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
     progress.observe_life(status.is_some(), has_peers, now);
     let earnings = earnings::look(host, config, &spec, &live.answers, now);
     progress.observe_vote(earnings.last_vote);
+    if let (Ok(Some(container)), Some(running)) = (&live.container, &live.processes) {
+        let started = container.started.map(Timestamp::as_second);
+        progress.observe_processes(started, running);
+    }
     let runs = matches!(&live.container, Ok(Some(container)) if container.is_up());
     progress.observe_gpu(live.gpus.as_ref().filter(|_| runs).map(Result::is_ok), now);
 
@@ -245,6 +258,8 @@ fn measure(
         live_process(Process::Launcher),
         live_process(Process::Encoder),
     );
+    // What it does, and whether a node earns without it, nobody here knows: it does not decide about the health.
+    let anycast = processes::runs(ANYCAST, live.processes.as_ref(), &progress.processes);
     let healthy = height.is_some_and(|height| height > 0)
         && age < STALL_SECONDS
         && !peers.is_empty()
@@ -271,6 +286,7 @@ fn measure(
         ("edge_healthy", Some(flag(healthy)), "None"),
         ("edge_launcher_up", launcher.map(flag), "None"),
         ("edge_encoder_up", encoder.map(flag), "None"),
+        ("edge_anycast_up", anycast.map(flag), "None"),
         ("edge_gpu_visible", gpu.map(flag), "None"),
         (
             "edge_restarts",
@@ -358,6 +374,8 @@ fn lock(host: &Host) -> Result<Option<Lock>> {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeSet;
+
     use super::*;
     use crate::edge::container::Container;
     use crate::edge::earnings::Jobs;
@@ -380,6 +398,7 @@ mod tests {
             answers: [Process::Launcher, Process::Encoder]
                 .map(|process| answer(process, Ok(serde_json::Value::Null)))
                 .into(),
+            processes: Some([ANYCAST.to_owned()].into()),
             gpus: Some(Ok("GPU 0".into())),
         }
     }
@@ -418,6 +437,7 @@ mod tests {
                 "edge_healthy=1",
                 "edge_launcher_up=1",
                 "edge_encoder_up=1",
+                "edge_anycast_up=1",
                 "edge_gpu_visible=1",
                 "edge_restarts=2",
                 "edge_repairs=1"
@@ -483,6 +503,7 @@ mod tests {
             container: Ok(None),
             status: Err(Fault::Refused),
             peers: Err(Fault::Refused),
+            processes: Some(BTreeSet::new()),
             answers: vec![answer(Process::Encoder, Err(Fault::Refused))],
             gpus: None,
         };

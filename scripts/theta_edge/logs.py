@@ -13,10 +13,11 @@ from theta_edge.command import COMMON_HELP, Common, Failed, WrongUsage, options
 from theta_edge.terminal import printable, readable
 
 HELP = f"""\
-Usage: scripts/logs [OPTION…] [bootstrap|cloud-init|container]
+Usage: scripts/logs [OPTION…] [bootstrap|cloud-init|container|edge]
 
-Shows what bootstrap logged (the default), what cloud-init printed at the first boot, or what the edge
-node itself logs: of every instance that the node ever had, the oldest first.
+Shows what bootstrap logged (the default), what cloud-init printed at the first boot, what the edge node's
+container logs, or what its processes write into logs of their own (edge): of every instance that the node
+ever had, the oldest first.
 
   --name STACK                the node (default: theta-edge-node)
   --since DURATION            how far to look back, such as 30m, 2h or 7d (default: 1d)
@@ -24,7 +25,7 @@ node itself logs: of every instance that the node ever had, the oldest first.
   --raw                       bootstrap's JSON lines as they are
 {COMMON_HELP}"""
 
-LOGS = ("bootstrap", "cloud-init", "container")
+LOGS = ("bootstrap", "cloud-init", "container", "edge")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # CloudWatch Logs may deliver an event this much later than a younger one, in milliseconds.
 LATE = 5 * 60 * 1000
@@ -117,7 +118,7 @@ def main(arguments: list[str]) -> int:
         elif value in LOGS:
             log = value
         else:
-            raise WrongUsage(f"there is no log {value}: say bootstrap, cloud-init or container")
+            raise WrongUsage(f"there is no log {value}: say bootstrap, cloud-init, container or edge")
     back = seconds(since, 5, "smhd")
     if back is None:
         raise WrongUsage(f"--since takes a duration such as 30m, 2h or 7d, not {since}")

@@ -5,6 +5,7 @@
 use std::fmt::Write;
 use std::path::Path;
 
+use super::container::{self, Container};
 use super::image::{self, ImageFacts};
 use super::look::{Found, Seen};
 use super::processes::{self, Process};
@@ -46,6 +47,8 @@ pub async fn compare(host: &Host, config: &Config) -> Result<Vec<Row>> {
     let own = run_as::look(host, config, &spec, &image, RunAs::Image).await?;
     let mut rows = of_image(&image, &user, &own);
     rows.push(logs(host, &spec.data_folder(config))?);
+    let container = container::find(host, &spec.name).await?;
+    rows.push(running(host, container.as_ref()));
     let core = Client::at(config.edge.rpc_bind, spec.rpc.core);
     let answers = processes::ask(config, &spec).await;
     // One question that is not understood is news.
@@ -118,6 +121,23 @@ fn logs(host: &Host, folder: &str) -> Result<Row> {
         found: printable(&names.join(", ")),
         believed: "anycast.log, edgecore.log, edgeencoder.log",
     })
+}
+
+/// What the kernel calls the processes in the container: `verify` knows one of them by nothing else.
+fn running(host: &Host, container: Option<&Container>) -> Row {
+    const BELIEVED: [&str; 3] = ["anycast", "edgecore", "edgeencoder"];
+    let process = container.and_then(Container::process);
+    let names = process.and_then(|process| host.descendants(process));
+    let found = match &names {
+        None => "not to be seen".into(),
+        Some(names) if BELIEVED.iter().all(|name| names.contains(*name)) => BELIEVED.join(", "),
+        Some(names) => names.iter().cloned().collect::<Vec<_>>().join(", "),
+    };
+    Row {
+        about: "processes",
+        found: printable(&found),
+        believed: "anycast, edgecore, edgeencoder",
+    }
 }
 
 fn answer<T>(answer: &Result<T, Fault>) -> String {

@@ -51,6 +51,13 @@ impl Container {
         format!("{}{meaning}", self.exit_code)
     }
 
+    /// The kernel's number for its first process, where it runs.
+    pub fn process(&self) -> Option<u32> {
+        let number = self.document.pointer("/State/Pid")?.as_u64()?;
+        let number = u32::try_from(number).ok()?;
+        (self.is_up() && number > 0).then_some(number)
+    }
+
     /// Seconds since its last start.
     pub fn age(&self, now: Timestamp) -> Option<i64> {
         Some(now.as_second() - self.started?.as_second())

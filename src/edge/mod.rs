@@ -1,6 +1,5 @@
-//! The edge node itself: container spec, image, whom it runs as, JSON-RPC client, processes, earnings, key
-//! folder, log,
-//! entrypoint.
+//! The edge node itself: container spec, image, whom it runs as, JSON-RPC client, processes and their logs, earnings,
+//! key folder, log, entrypoint.
 
 pub mod backup;
 pub mod belief;
@@ -12,6 +11,7 @@ mod init;
 pub mod keys;
 pub mod keystore;
 pub mod look;
+pub mod own_logs;
 pub mod processes;
 pub mod rpc;
 pub mod run_as;

@@ -1,10 +1,12 @@
 //! The node's processes beside the core: which of them answers, and what the log of one that is silent last said.
 
+use std::collections::BTreeSet;
 use std::fmt;
 
 use serde::Deserialize;
 use serde_json::Value;
 
+use super::container::Container;
 use super::earnings::JobList;
 use super::rpc::{Client, Fault};
 use super::spec::Spec;
@@ -22,6 +24,9 @@ const TELLING: [&[&str]; 2] = [
     &["panic:", "fatal", "SIGSEGV", "SIGILL", "SIGABRT", "SIGBUS"],
     &["error", "exit status"],
 ];
+
+/// The process that answers no RPC: nothing but the list of processes tells of it.
+pub const ANYCAST: &str = "anycast";
 
 /// A process that answers JSON-RPC.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
@@ -110,6 +115,29 @@ pub fn lives(process: Process, answers: &[Answer]) -> Option<Result<(), Fault>> 
     fault.map(|fault| Err(fault.clone()))
 }
 
+/// Which of the processes that answer no RPC run in the container; `None` where that cannot be seen.
+pub fn running(host: &Host, spec: &Spec, container: &Container) -> Option<BTreeSet<String>> {
+    let names = host.descendants(container.process()?)?;
+    let runs = spec
+        .processes
+        .iter()
+        .filter(|(_, name)| names.contains(*name));
+    Some(runs.map(|(process, _)| process.clone()).collect())
+}
+
+/// Whether such a process runs. Nobody here knows by what name the kernel knows it in another image, nor when it is
+/// started: only one that was seen `before`, in the same run of the container, has ended.
+pub fn runs(
+    process: &str,
+    now: Option<&BTreeSet<String>>,
+    before: &BTreeSet<String>,
+) -> Option<bool> {
+    if now?.contains(process) {
+        return Some(true);
+    }
+    before.contains(process).then_some(false)
+}
+
 /// The line of this process's own log that tells most of its end; `None` where it has no such log, or an empty one.
 pub fn last_word(
     host: &Host,
@@ -181,6 +209,19 @@ pub(crate) mod tests {
         ] {
             assert_eq!(lives(Process::Launcher, &answers(&said)), lives_then);
             assert_eq!(lives(Process::Encoder, &answers(&said)), None);
+        }
+    }
+
+    #[test]
+    fn only_a_process_that_was_seen_has_ended() {
+        let (none, all) = (BTreeSet::new(), BTreeSet::from([ANYCAST.to_owned()]));
+        for (now, before, said) in [
+            (Some(&all), &none, Some(true)),
+            (Some(&none), &all, Some(false)),
+            (Some(&none), &none, None),
+            (None, &all, None),
+        ] {
+            assert_eq!(runs(ANYCAST, now, before), said);
         }
     }
 

@@ -43,6 +43,9 @@ pub struct Spec {
     /// What the processes beside the core are asked, to see whether they live; nothing where the image has none.
     #[serde(default)]
     pub questions: Vec<Question>,
+    /// Processes that answer no RPC, and the name under which the kernel knows each.
+    #[serde(default)]
+    pub processes: BTreeMap<String, String>,
     /// The log that a process writes of its own, by the process: a file in the data folder.
     #[serde(default)]
     pub logs: BTreeMap<String, String>,

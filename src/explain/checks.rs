@@ -189,6 +189,13 @@ pub(super) const MEANINGS: &[Meaning] = &[
                  docker restart edgelauncher.",
     },
     Meaning {
+        name: "anycast",
+        means: "The node's third process, which answers nothing, still runs: a metrics tick has seen it in the container since its \
+                start. What it does is not documented, so this only warns.",
+        causes: "It has ended: the check quotes the last telling line of its own log on the volume.",
+        remedy: "Read that log below the mount point (anycast.log), then docker restart edgelauncher.",
+    },
+    Meaning {
         name: "height",
         means: "The node follows the chain: its block height advances.",
         causes: "The node is still joining, which can take half an hour; or it is stuck, or cut off from its peers.",

@@ -1,6 +1,7 @@
 //! What is right and what is wrong: pure judgement of facts. Every failure says what to run.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use super::facts::{Answer, Facts};
 use super::progress::STALL_SECONDS;
@@ -8,7 +9,7 @@ use super::report::{Check, RUN, Status};
 use crate::config::Config;
 use crate::edge::container::Container;
 use crate::edge::keys::Keys;
-use crate::edge::processes::{self, Process};
+use crate::edge::processes::{self, ANYCAST, Process};
 use crate::edge::rpc::Fault;
 use crate::edge::wallet;
 use crate::engine::State;
@@ -70,7 +71,9 @@ pub const GROUPS: &[(&str, &[&str])] = &[
     ),
     (
         "node",
-        &["rpc", "launcher", "encoder", "height", "peers", "staking"],
+        &[
+            "rpc", "launcher", "encoder", "anycast", "height", "peers", "staking",
+        ],
     ),
     ("earnings", &["pending-tfuel", "jobs", "uptime-vote"]),
     ("metrics", &["cloudwatch-agent", "metrics"]),
@@ -104,6 +107,7 @@ const CHECKS: &[(&str, &[&str])] = &[
     ("rpc", &["container"]),
     ("launcher", &["container"]),
     ("encoder", &["container"]),
+    ("anycast", &["container"]),
     ("height", &["rpc"]),
     ("peers", &["rpc"]),
     ("metrics", &[]),
@@ -174,6 +178,7 @@ pub(super) fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
         ("rpc", rpc(facts)),
         ("launcher", process(facts, Process::Launcher)),
         ("encoder", process(facts, Process::Encoder)),
+        ("anycast", anycast(facts)),
         ("height", height(facts)),
         ("peers", peers(facts)),
         ("staking", staking(facts)),
@@ -545,10 +550,13 @@ fn rpc(facts: &Facts) -> Finding {
                 "wait: bootstrap verify --wait 15m; if it stays: docker restart edgelauncher",
             ),
         },
-        Err(fault) => match starting(facts) {
-            Some(since) if *fault == Fault::Refused => fail(format!("{fault}; {since}"), WAIT),
-            _ => fail(with_last_word(facts, "core", fault), READ),
-        },
+        Err(fault) => {
+            let detail = with_last_word(facts, "core", fault);
+            match starting(facts) {
+                Some(since) if *fault == Fault::Refused => fail(format!("{detail}; {since}"), WAIT),
+                _ => fail(detail, READ),
+            }
+        }
     }
 }
 
@@ -562,8 +570,8 @@ fn starting(facts: &Facts) -> Option<String> {
     (age < START_SECONDS).then(|| format!("the container started {} ago", ago(age)))
 }
 
-/// Why a process does not answer, and what its own log last said.
-fn with_last_word(facts: &Facts, process: &str, fault: &Fault) -> String {
+/// What is wrong with a process, and what its own log last said.
+fn with_last_word(facts: &Facts, process: &str, fault: impl fmt::Display) -> String {
     match facts.edge.last_words.get(process) {
         Some(word) => format!("{fault}; {word}"),
         None => fault.to_string(),
@@ -581,6 +589,15 @@ fn process(facts: &Facts, process: Process) -> Finding {
     match starting(facts) {
         Some(since) => warn(format!("{detail}; {since}"), WAIT),
         None => fail(detail, READ),
+    }
+}
+
+/// The process that answers nothing.
+fn anycast(facts: &Facts) -> Finding {
+    match facts.edge.anycast_runs {
+        None => skip("it was not seen to run since the container's start"),
+        Some(true) => pass("runs"),
+        Some(false) => warn(with_last_word(facts, ANYCAST, "it has ended"), READ),
     }
 }
 
@@ -813,6 +830,7 @@ mod tests {
                     answers: [Process::Launcher, Process::Encoder]
                         .map(|process| answer(process, Ok(serde_json::Value::Null)))
                         .into(),
+                    processes: None,
                     gpus: Some(Ok("GPU 0: Tesla T4".into())),
                 },
                 next_height: Some(101),
@@ -820,6 +838,7 @@ mod tests {
                 summary: Some("0xabc".into()),
                 trouble: None,
                 log_end: None,
+                anycast_runs: Some(true),
                 last_words: BTreeMap::new(),
                 earnings: Earnings {
                     pending_tfuel: Some(0.25),
@@ -993,6 +1012,11 @@ mod tests {
             ("encoder", |f| { dies(f, Process::Encoder); container(f).started = since(60); }, Syncing, "warn: the connection is refused; the container started 1 min ago"),
             ("encoder", |f| f.edge.live.answers = vec![answer(Process::Encoder, Err(Fault::Error("no such method".into())))], Healthy, "pass: answers"),
             ("encoder", |f| f.edge.live.answers.clear(), Healthy, "skip: edge.json has no question for it"),
+            ("anycast", |f| {
+                f.edge.anycast_runs = Some(false);
+                f.edge.last_words.insert(ANYCAST, "anycast.log says: panic: x".into());
+            }, Healthy, "warn: it has ended; anycast.log says: panic: x"),
+            ("anycast", |f| f.edge.anycast_runs = None, Healthy, "skip: it was not seen to run since the container's start"),
             ("height", |f| f.edge.live.status = Err(Fault::Refused), Unhealthy, "skip: because of rpc"),
             ("key", |f| {
                 says(f, "volume", Ok(needed("not mounted")));

@@ -15,7 +15,7 @@ use crate::config::{Config, Schedule, VolumeKind};
 use crate::edge::backup::{self, Trouble};
 use crate::edge::earnings::{self, Earnings};
 use crate::edge::keys::{self, KeyFolder};
-use crate::edge::processes::{self, Process};
+use crate::edge::processes::{self, ANYCAST, Process};
 use crate::edge::rpc::{Client, Fault};
 use crate::edge::run_as::{self, RunAs};
 use crate::edge::spec::Spec;
@@ -142,7 +142,9 @@ pub(super) struct Edge {
     pub trouble: Option<(String, String)>,
     /// The end of the container's log, where it is not well.
     pub log_end: Option<String>,
-    /// What the logs of the processes that do not answer last said, by process.
+    /// Whether the process that answers nothing runs; `None` where that is not known.
+    pub anycast_runs: Option<bool>,
+    /// What the logs of the processes that do not answer, or have ended, last said, by process.
     pub last_words: BTreeMap<&'static str, String>,
     /// What the node earns.
     pub earnings: Earnings,
@@ -160,6 +162,7 @@ async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Prog
                     status: Err(Fault::Broken(why.clone())),
                     peers: Err(Fault::Broken(why.clone())),
                     answers: Vec::new(),
+                    processes: None,
                     gpus: config.gpu.then(|| Err(why.clone())),
                 },
                 next_height: None,
@@ -167,6 +170,7 @@ async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Prog
                 summary: None,
                 trouble: None,
                 log_end: None,
+                anycast_runs: None,
                 last_words: BTreeMap::new(),
                 earnings: Earnings::default(),
                 exposed: None,
@@ -197,9 +201,13 @@ async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Prog
     let password = trouble::password(host);
     let found = live.container.as_ref().ok().and_then(Option::as_ref);
     let now = Timestamp::now().as_second();
+    let started = found.and_then(|found| found.started);
+    let before = progress.processes_since(started.map(Timestamp::as_second));
+    let anycast_runs = processes::runs(ANYCAST, live.processes.as_ref(), &before);
     Edge {
         earnings: earnings::look(host, config, spec, &live.answers, now),
-        last_words: last_words(host, config, spec, &live, password.as_ref()),
+        last_words: last_words(host, config, spec, &live, anycast_runs, password.as_ref()),
+        anycast_runs,
         next_height,
         version,
         summary,
@@ -235,6 +243,7 @@ fn last_words(
     config: &Config,
     spec: &Spec,
     live: &Live,
+    anycast_runs: Option<bool>,
     password: Option<&Secret>,
 ) -> BTreeMap<&'static str, String> {
     let mut silent = Vec::from_iter(live.status.is_err().then_some("core"));
@@ -243,6 +252,7 @@ fn last_words(
             silent.push(process.name());
         }
     }
+    silent.extend((anycast_runs == Some(false)).then_some(ANYCAST));
     let word = |process| processes::last_word(host, config, spec, process, password);
     silent
         .into_iter()

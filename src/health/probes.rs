@@ -1,5 +1,7 @@
 //! Probes of the edge node that the health check and the metrics tick share.
 
+use std::collections::BTreeSet;
+
 use crate::config::Config;
 use crate::edge::Spec;
 use crate::edge::container::{Container, Sight, find, gpus};
@@ -18,6 +20,8 @@ pub struct Live {
     pub peers: Result<Vec<String>, Fault>,
     /// What the processes beside the core answer.
     pub answers: Vec<Answer>,
+    /// Which of the processes that answer nothing run; `None` where that cannot be seen.
+    pub processes: Option<BTreeSet<String>>,
     /// The GPUs that it sees; `None` where none is wanted.
     pub gpus: Option<Result<Sight, String>>,
 }
@@ -39,7 +43,9 @@ pub async fn live(host: &Host, config: &Config, spec: &Spec) -> Live {
         processes::ask(config, spec),
         gpus
     );
+    let found = container.as_ref().ok().and_then(Option::as_ref);
     Live {
+        processes: found.and_then(|found| processes::running(host, spec, found)),
         container: container.map_err(|error| error.to_string()),
         status,
         peers,

@@ -1,9 +1,10 @@
 //! What the last metrics tick knew (`metrics.json`): how far the chain had come and when, and who the instance is.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
+use crate::edge::own_logs::Place;
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::files::Access;
@@ -55,6 +56,12 @@ pub struct Progress {
     pub gpu_lost_at: Option<i64>,
     /// When a tick last restarted the container because of that.
     pub gpu_restarted_at: Option<i64>,
+    /// When the container that the next is about was started.
+    pub container_started: Option<i64>,
+    /// The processes in it that answer nothing and were seen to run.
+    pub processes: BTreeSet<String>,
+    /// How far the logs of the node's processes were copied.
+    pub logs: BTreeMap<String, Place>,
     /// When the node last voted for its uptime; its log, where that stands, is cut from time to time.
     pub last_vote: Option<i64>,
     /// Who the instance is; asked again after a reboot.
@@ -177,6 +184,24 @@ impl Progress {
         })
     }
 
+    /// Takes in which processes run in the container that was started then.
+    pub fn observe_processes(&mut self, started: Option<i64>, running: &BTreeSet<String>) {
+        if self.container_started != started {
+            self.container_started = started;
+            self.processes.clear();
+        }
+        self.processes.extend(running.iter().cloned());
+    }
+
+    /// The processes that were seen in the container that was started then.
+    pub fn processes_since(&self, started: Option<i64>) -> BTreeSet<String> {
+        if started.is_some() && self.container_started == started {
+            self.processes.clone()
+        } else {
+            BTreeSet::new()
+        }
+    }
+
     /// Takes in when the log says that the node last voted; what is known already stays known.
     pub fn observe_vote(&mut self, vote: Option<i64>) {
         self.last_vote = self.last_vote.max(vote);
@@ -198,6 +223,19 @@ impl Progress {
 mod tests {
     use super::*;
     use crate::host::testing::Tree;
+
+    #[test]
+    fn what_ran_is_known_until_the_container_starts_again() {
+        let set = |names: &[&str]| names.iter().map(|name| (*name).to_owned()).collect();
+        let mut progress = Progress::default();
+        progress.observe_processes(Some(1), &set(&["anycast"]));
+        progress.observe_processes(Some(1), &set(&[]));
+        assert_eq!(progress.processes_since(Some(1)), set(&["anycast"]));
+        assert_eq!(progress.processes_since(Some(2)), set(&[]));
+        assert_eq!(progress.processes_since(None), set(&[]));
+        progress.observe_processes(Some(2), &set(&[]));
+        assert_eq!(progress.processes_since(Some(2)), set(&[]));
+    }
 
     #[test]
     fn ever_new_peers_have_a_limit_each_day() {

@@ -1,7 +1,7 @@
 //! The one atomic write, and reading that tells absence from failure.
 
 use std::fs::{self, File, Metadata, Permissions};
-use std::io::{self, ErrorKind, Read as _, Seek as _, SeekFrom, Write};
+use std::io::{self, ErrorKind, Read, Seek as _, SeekFrom, Write};
 use std::os::unix::fs::{MetadataExt, PermissionsExt, chown, fchown, lchown};
 use std::path::Path;
 
@@ -60,22 +60,35 @@ impl Host {
     /// The last bytes, so many at most, of a file in a folder that the container owns: no link is followed, one that has
     /// a second name is not read (it may be somebody else's file), and a pipe keeps nobody waiting.
     pub fn end_of_foreign(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>> {
+        let Some(mut file) = self.open_foreign(path)? else {
+            return Ok(None);
+        };
+        let mut read = || {
+            let length = file.metadata()?.len();
+            file.seek(SeekFrom::Start(length.saturating_sub(most)))?;
+            let mut bytes = Vec::new();
+            Read::by_ref(&mut file).take(most).read_to_end(&mut bytes)?;
+            Ok(bytes)
+        };
+        read()
+            .map(Some)
+            .map_err(|error| failure("read", path, error))
+    }
+
+    /// The file, open under the same conditions.
+    pub fn open_foreign(&self, path: &str) -> Result<Option<File>> {
         if self.present(path)?.is_none() {
             return Ok(None);
         }
-        let read = || {
-            let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
-            let mut file = File::from(rustix::fs::open(self.path(path), flags, Mode::empty())?);
+        let open = || {
+            let file = open_foreign(&self.path(path))?;
             let found = file.metadata()?;
             if !found.is_file() || found.nlink() != 1 {
                 return Err(io::Error::other("it has another name, too"));
             }
-            file.seek(SeekFrom::Start(found.len().saturating_sub(most)))?;
-            let mut bytes = Vec::new();
-            file.take(most).read_to_end(&mut bytes)?;
-            Ok(bytes)
+            Ok(file)
         };
-        read()
+        open()
             .map(Some)
             .map_err(|error| failure("read", path, error))
     }

@@ -12,6 +12,7 @@ pub mod openpgp;
 pub mod os;
 pub mod packages;
 pub mod pci;
+mod processes;
 pub mod room;
 mod sources;
 pub mod systemd;

@@ -315,7 +315,8 @@ mod tests {
             [
                 "{instance_id}/bootstrap",
                 "{instance_id}/cloud-init",
-                "{instance_id}/container"
+                "{instance_id}/container",
+                "{instance_id}/edge"
             ]
         );
         assert!(

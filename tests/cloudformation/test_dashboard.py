@@ -149,7 +149,7 @@ def test_an_idle_volume_has_no_latency(node, variant, measured):
 def test_health_is_shown(any_node):
     health = by_title(any_node)["Health (1 is good)"]
     assert [line.metric for line in health.lines] == [
-        "edge_up", "edge_healthy", "edge_launcher_up", "edge_encoder_up",
+        "edge_up", "edge_healthy", "edge_launcher_up", "edge_encoder_up", "edge_anycast_up",
     ]  # fmt: skip
     # A minute that was bad must not vanish in a larger period.
     assert (health.properties["stat"], health.properties["yAxis"]) == ("Minimum", {"left": {"min": 0, "max": 1}})

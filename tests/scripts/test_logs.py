@@ -60,9 +60,9 @@ def test_raw_lines_are_as_they_are(aws, logs, now):
     assert run(aws, "logs", "--raw").stdout == line + "\n"
 
 
-@pytest.mark.parametrize("log", ["cloud-init", "container"])
+@pytest.mark.parametrize("log", ["cloud-init", "container", "edge"])
 def test_the_other_logs(aws, logs, now, log):
-    for name in ("bootstrap", "cloud-init", "container"):
+    for name in ("bootstrap", "cloud-init", "container", "edge"):
         put(logs, f"i-0aaa/{name}", (now - MINUTE, f"{name} 1"), (now, f"{name} 2"))
     ended = run(aws, "logs", log)
     assert (ended.returncode, ended.stdout) == (0, f"{log} 1\n{log} 2\n")
@@ -146,7 +146,7 @@ def test_following_shows_each_line_once_as_it_comes(aws, logs, now):
     ("arguments", "problem"),
     [
         (["--since", "yesterday"], "--since takes a duration such as 30m, 2h or 7d, not yesterday"),
-        (["syslog"], "there is no log syslog: say bootstrap, cloud-init or container"),
+        (["syslog"], "there is no log syslog: say bootstrap, cloud-init, container or edge"),
         (["--folow"], "unknown option --folow"),
     ],
 )

@@ -113,7 +113,7 @@ fn probe_image_says_where_the_image_is_not_as_believed() {
     let told = machine.run(&["probe-image"]).expect(1).stdout;
     assert_eq!(
         told,
-        "The image differs from what it is believed to be in 7 points.\n  \
+        "The image differs from what it is believed to be in 8 points.\n  \
          image                 sha256:1f5bc6e5c5a9a4ad1f1ae0b0d7d2d9bd8c9ff6bd7e4b5d2d0e0f0a0b0c0d0e0f\n  \
          user                  root\n\
          ! entrypoint            /edgelauncher/start.sh --log-level info\n    \
@@ -127,6 +127,8 @@ fn probe_image_says_where_the_image_is_not_as_believed() {
          as its own user       can use all\n\
          ! logs                  none\n    \
          believed            anycast.log, edgecore.log, edgeencoder.log\n\
+         ! processes             not to be seen\n    \
+         believed            anycast, edgecore, edgeencoder\n\
          ! RPC of the core       HTTP status 503\n    \
          believed            answers\n\
          ! RPC of the launcher   HTTP status 503\n    \
@@ -136,8 +138,14 @@ fn probe_image_says_where_the_image_is_not_as_believed() {
     );
 
     machine.node.change(|node| node.down = false);
-    for name in ["anycast", "edgecore", "edgeencoder"] {
+    machine.rule(json!({"run": "docker container inspect *", "print": [{"Id": "c0ffee", "State": {"Status": "running", "Pid": 20}}]}));
+    machine.write("/proc/20/stat", "20 (edgelauncher) S 1");
+    for (name, number) in [("anycast", 21), ("edgecore", 22), ("edgeencoder", 23)] {
         machine.write(&format!("/data/edgelauncher/{name}.log"), "");
+        machine.write(
+            &format!("/proc/{number}/stat"),
+            &format!("{number} ({name}) S 20"),
+        );
     }
     let jobs = "/root/fedml-miniconda";
     machine.rule(json!({"run": "docker image inspect *", "print": [{"Id": "sha256:aa", "Config": {"Cmd": ["/bin/start.sh"]}}]}));

@@ -13,6 +13,7 @@ use crate::shared::healthy;
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
     ("logs_are_rotated_at_their_limit", logs_are_rotated_at_their_limit),
+    ("rotation_loses_no_line_that_is_shipped", rotation_loses_no_line_that_is_shipped),
     ("a_stranger_s_folder_gains_nothing_from_rotation", a_stranger_s_folder_gains_nothing_from_rotation),
 ];
 
@@ -76,6 +77,45 @@ fn logs_are_rotated_at_their_limit() {
     }
     assert!(!machine.path(&format!("{FOLDER}/edgecore.log.4")).exists());
     assert_eq!(text(&machine, "edgeencoder.log"), "short");
+}
+
+/// Each tick copies what has come since the one before, also where that has been rotated meanwhile.
+fn rotation_loses_no_line_that_is_shipped() {
+    let machine = healthy("debian-12");
+    give(&machine.path(FOLDER));
+    let mut written = Vec::new();
+    let mut write = |name: &str, count: usize| {
+        let mut text = text(&machine, name);
+        for _ in 0..count {
+            let line = format!("{name}: line {}", written.len());
+            text += &line.replace(&format!("{name}: "), "");
+            text += "\n";
+            written.push(line);
+        }
+        log(&machine, name, &text);
+    };
+    for name in ["anycast.log", "edgecore.log", "edgeencoder.log"] {
+        write(name, 10);
+    }
+    machine.run(&["metrics"]).expect(0);
+    for (name, count) in [
+        ("edgecore.log", 200),
+        ("edgeencoder.log", 200),
+        ("anycast.log", 200),
+    ] {
+        // Rotated once with lines that no tick has seen, and once more without.
+        write(name, count);
+        assert_eq!(rotate(&machine, "nobody nogroup"), "");
+        write(name, 3);
+        machine.run(&["metrics"]).expect(0);
+        write(name, count);
+        machine.run(&["metrics"]).expect(0);
+        assert_eq!(rotate(&machine, "nobody nogroup"), "");
+        machine.run(&["metrics"]).expect(0);
+    }
+    let shipped = machine.read("/var/log/bootstrap-edge.log");
+    let shipped: Vec<&str> = shipped.lines().collect();
+    assert_eq!(shipped, written);
 }
 
 /// Whether it works as the container's user or as root.

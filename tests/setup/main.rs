@@ -30,6 +30,7 @@ mod machine;
 mod metrics;
 mod output;
 mod packages;
+mod processes;
 mod repair;
 mod rights;
 mod runs;
@@ -47,7 +48,7 @@ mod whole_machines;
 use std::process::ExitCode;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use standins::fake_tool;
+use standins::{edge_node, fake_tool};
 
 /// A name, and what it stands for.
 type Test = (&'static str, fn());
@@ -68,6 +69,7 @@ const THEMES: &[&[Test]] = &[
     container::TESTS,
     verify::TESTS,
     metrics::TESTS,
+    processes::TESTS,
     repair::TESTS,
     images::TESTS,
     rights::TESTS,
@@ -80,6 +82,9 @@ const THEMES: &[&[Test]] = &[
 fn main() -> ExitCode {
     if fake_tool::name().is_some() {
         return fake_tool::main();
+    }
+    if std::env::args().next().as_deref() == Some(edge_node::NAME) {
+        return edge_node::main();
     }
     if let Some(failed) = packages::enter_namespace() {
         eprintln!("{failed}");
