@@ -11,6 +11,7 @@ from theta_edge.aws import Aws, Refused, pause, wait_until
 from theta_edge.command import COMMON_HELP, Common, Failed, Problems, confirm, options, say
 from theta_edge.stacks import Stack
 from theta_edge.terminal import one_line
+from theta_edge.twins import wallet_of
 from theta_edge.wallets import WALLETS, Copy
 
 HELP = f"""\
@@ -145,7 +146,8 @@ class Node:
                 found["Size"],
                 attached[0] if attached else "",
                 tagged[0] if tagged else "",
-                address,
+                # Another than the stack reports, where one was restored since.
+                wallet_of(found) or address,
                 in_use,
             ),
         )

@@ -56,7 +56,12 @@ def uses(aws: Aws, volumes: list[dict[str, Any]], wallets: set[str]) -> Iterator
     # On an instance store, or on a volume whose tags are gone.
     known = {wallet.lower() for wallet in wallets}
     for stack in there:
-        if stack.address.lower() in known and f"the stack {stack.name}" not in named:
+        if (
+            stack.address.lower() in known
+            and f"the stack {stack.name}" not in named
+            # It may have been given another key since.
+            and address_of(aws, stack).lower() in known
+        ):
             yield Use(stack.address, f"the stack {stack.name}")
 
 

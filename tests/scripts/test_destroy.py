@@ -127,6 +127,14 @@ def test_everything_goes_when_it_is_asked_for_by_name(aws, node):
     assert (ended.returncode, ended.stderr, snapshots(aws)) == (0, "", {})
 
 
+def test_the_key_on_the_volume_is_the_one_that_its_tag_names(aws, node):
+    restored = "0x" + "f" * 40
+    tag = [{"Key": "theta-edge:wallet", "Value": restored}]
+    aws.client("ec2").create_tags(Resources=[node], Tags=tag)
+    ended = destroy(aws, "--delete-volume", node, "--dry-run")
+    assert f"\n  volume {node} (256 GiB), and the wallet key of {restored} with it\n" in ended.stdout
+
+
 def test_what_does_not_belong_to_the_node_is_not_deleted(aws, node):
     foreign = data_volume(aws)
     snapshot = aws.client("ec2").create_snapshot(VolumeId=foreign)["SnapshotId"]

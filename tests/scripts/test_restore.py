@@ -119,6 +119,10 @@ def test_a_wallet_that_lives_elsewhere_is_refused(aws, binary, backup):
     # In the region that it comes from as well.
     there = ["--region", "eu-west-1", "--from-region", "us-east-1", "--secret-arn", "", "--password-file", "/dev/null"]
     assert twin in problems_of(restore(aws, binary, *there))
+    # It has another key now.
+    tag = [{"Key": "theta-edge:wallet", "Value": "0x" + "f" * 40}]
+    aws.client("ec2").create_tags(Resources=[deployed.output(aws, NAME, "VolumeId")], Tags=tag)
+    assert restore(aws, binary, "--name", "second", "--dry-run").returncode == 0
 
 
 def test_several_copies_none_and_one_that_is_no_key(aws, binary, backup):
