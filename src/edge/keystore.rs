@@ -245,10 +245,12 @@ mod tests {
         ));
     }
 
+    /// A key of n=262144, r=8, p=1, made by another implementation (PyCryptodome); the benchmark measures it.
     #[test]
-    fn the_standard_parameters_of_the_ledger_are_taken() {
-        let standard = SCRYPT.replace(r#""p":8,"r":1"#, r#""p":1,"r":8"#);
-        assert!(!opens(&standard, "testpassword"));
+    fn a_key_with_the_ledger_s_parameters_opens_with_its_password_only() {
+        let key = include_str!("../../tests/bench/wallet-key.json");
+        assert!(opens(key, "a password of the benchmark"));
+        assert!(!opens(key, "a password of the benchmarK"));
     }
 
     #[test]

@@ -22,6 +22,7 @@ ROWS = [
     "nothing_to_do",
     "fetch",
     "cold_run",
+    "password",
     "binary_size",
     "builds",
     "fleet",
