@@ -23,6 +23,7 @@ mod qemu;
 mod repairs;
 mod shared;
 mod stub;
+mod upgrades;
 mod wallet;
 
 use std::process::ExitCode;
@@ -64,7 +65,9 @@ const CHAINS: [&[Test]; 3] = [
         node::a_reboot_ends_healthy_with_the_same_address,
         drills::a_replaced_instance_waits_for_the_volume_and_has_the_same_address,
         drills::replacements_by_the_printed_hint_follow_each_other,
-        drills::an_upgraded_node_has_the_new_image_and_the_same_address,
+        upgrades::another_image_is_taken_over_in_place,
+        upgrades::a_wrong_image_is_undone_in_place,
+        upgrades::another_binary_and_setting_are_taken_over_in_place,
         drills::an_image_that_keeps_its_jobs_with_root_runs_as_root_with_few_rights,
         drills::a_wrong_image_fails_with_its_reason_and_the_old_one_starts_again,
         operators::verify_prints_what_the_node_says,

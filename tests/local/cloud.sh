@@ -26,7 +26,7 @@ cloud_start() {
     network_up
 
     daemon moto env PYTHONPATH="$repo/tests/local" PYTHONDONTWRITEBYTECODE=1 \
-        "$aws_python" -m aws.server --port "${moto_at#*:}" --run-command "$repo/tests/local/run-command"
+        "$aws_python" -m aws.server --host "${moto_at%:*}" --port "${moto_at#*:}" --run-command "$repo/tests/local/run-command"
     cat >"$cloud/registry.yml" <<END
 version: 0.1
 log: {level: warn}
@@ -69,7 +69,7 @@ silence_s3() { printf '%d\n' "$1" >"$cloud/silent"; }
 as_aws() {
     command -v aws >/dev/null || need_aws_cli
     in_cloud env --unset=AWS_PROFILE --unset=AWS_SESSION_TOKEN AWS_CONFIG_FILE=/dev/null \
-        AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true NO_PROXY=127.0.0.1 \
+        AWS_SHARED_CREDENTIALS_FILE=/dev/null AWS_EC2_METADATA_DISABLED=true NO_PROXY="${moto_at%:*}" \
         AWS_ENDPOINT_URL="http://$moto_at" AWS_REGION="$region" AWS_DEFAULT_REGION="$region" \
         AWS_ACCESS_KEY_ID=local AWS_SECRET_ACCESS_KEY=local PATH="$repo/target/tools/aws/bin:$PATH:$repo/target/tools/cli/bin" "$@"
 }

@@ -6,7 +6,8 @@
 # shellcheck shell=bash disable=SC2154,SC2034 # variables are shared with the driver
 
 readonly kind=container aws_address=10.77.0.1 machine_address=10.77.0.2
-readonly moto_at=127.0.0.1:5000 registry_at=127.0.0.1:5001 imds_at=169.254.169.254:80 tls_at=10.77.0.1:443
+# An instance fetches from moto, too, where an operator gives it an address.
+readonly moto_at=$aws_address:5000 registry_at=127.0.0.1:5001 imds_at=169.254.169.254:80 tls_at=10.77.0.1:443
 # Run by local-aws after a successful AttachVolume.
 readonly attached=$repo/tests/local/attached.sh
 # One for each cloud of each checkout, so that several can be at work on one machine.

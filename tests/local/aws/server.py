@@ -100,12 +100,12 @@ def install() -> None:
     pages.install()
 
 
-def start(run_command: RunCommand | None = None, port: int = 0) -> Server:
-    """Serves on 127.0.0.1, on any free port unless told which, until stopped."""
+def start(run_command: RunCommand | None = None, host: str = "127.0.0.1", port: int = 0) -> Server:
+    """Serves at this address, on any free port unless told which, until stopped."""
     install()
     application = DomainDispatcherApplication(create_backend_app)
     server = Server(
-        make_server("127.0.0.1", port, application, threaded=True, request_handler=MotoRequestHandler)
+        make_server(host, port, application, threaded=True, request_handler=MotoRequestHandler)
     )
     server.run_command = run_command
     return server
@@ -113,6 +113,7 @@ def start(run_command: RunCommand | None = None, port: int = 0) -> Server:
 
 def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m aws.server")
+    parser.add_argument("--host", default="127.0.0.1")
     parser.add_argument("--port", type=int, default=5000)
     parser.add_argument("--run-command", metavar="PROGRAM")
     options = parser.parse_args()
@@ -121,7 +122,7 @@ def main() -> None:
         ended = subprocess.run([options.run_command, instance], input=script, capture_output=True, text=True)
         return ended.returncode, ended.stdout, ended.stderr
 
-    server = start(run_command if options.run_command else None, options.port)
+    server = start(run_command if options.run_command else None, options.host, options.port)
     print(server.url, file=sys.stderr)
     server.thread.join()
 
