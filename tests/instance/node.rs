@@ -224,7 +224,14 @@ pub fn a_reboot_ends_healthy_with_the_same_address() {
     let boot = instance.run(
         "cat /var/lib/bootstrap/journal.json | grep -o '\"boot_id\": *\"[^\"]*\"' | head -n 1",
     );
+    // Longer than Docker waits unless told otherwise: as much as the node may need, and less than a spot instance is given.
+    instance.run("echo '{\"stop_seconds\": 15}' >/data/edgelauncher/standin.json");
+    let graceful =
+        || instance.run("docker logs edgelauncher 2>&1 | grep -c 'Graceful exit.' || true");
+    let before: u32 = graceful().parse().unwrap();
     instance.reboot();
+    instance.run("rm /data/edgelauncher/standin.json");
+    assert_eq!(graceful(), (before + 1).to_string());
     assert_ne!(
         instance.run(
             "cat /var/lib/bootstrap/journal.json | grep -o '\"boot_id\": *\"[^\"]*\"' | head -n 1"

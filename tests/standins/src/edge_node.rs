@@ -12,7 +12,7 @@
 //! `EDGE_STANDIN_WARMUP` (seconds), `EDGE_STANDIN_BROKEN` (the message of an image that ends at once), `EDGE_STANDIN_JOBS` (a
 //! folder that it must be able to write to),
 //! and a `standin.json` in the data folder, read once a second,
-//! with the keys of [`Behaviour::change`].
+//! with the keys of [`Behaviour::change`] and `stop_seconds`, how long it takes to stop.
 
 use std::fmt::Write as _;
 use std::fs;
@@ -129,9 +129,14 @@ fn behaviour(address: String) -> Behaviour {
 /// Behaves as `standin.json` says.
 fn obey(node: &Node, usually: &Behaviour, data: &Path) {
     let mut now = usually.clone();
-    let file = fs::read(data.join("standin.json")).unwrap_or_default();
-    now.change(&serde_json::from_slice(&file).unwrap_or_default());
+    now.change(&told(data));
     node.change(|behaviour| *behaviour = now);
+}
+
+/// What a test has told it.
+fn told(data: &Path) -> Value {
+    let file = fs::read(data.join("standin.json")).unwrap_or_default();
+    serde_json::from_slice(&file).unwrap_or_default()
 }
 
 /// The launcher's processes.
@@ -228,6 +233,9 @@ fn launcher() -> Result<(), String> {
             }
         }
         children.stop();
+        let told = told(&data);
+        let seconds = told.get("stop_seconds").and_then(Value::as_u64);
+        tokio::time::sleep(Duration::from_secs(seconds.unwrap_or_default())).await;
         log("info", "Graceful exit.");
         Ok(())
     })
