@@ -55,11 +55,11 @@ def ask_password() -> str:
         raise Failed("no password was given") from None
 
 
-def create(aws: Aws, name: str, values: dict[str, str], password: str) -> None:
+def create(aws: Aws, name: str, values: dict[str, str], password: str, tags: list[dict[str, str]]) -> None:
     call: dict[str, Any] = {
         "StackName": name,
         "TemplateBody": COMMON.text,
-        "Tags": [stacks.PROJECT],
+        "Tags": tags,
         "Parameters": stacks.parameters({**({"WalletPassword": password} if password else {}), **values}, []),
     }
     shown = {"TemplateBody": f"file://{COMMON.path}"}

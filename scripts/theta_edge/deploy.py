@@ -42,6 +42,7 @@ until the node is healthy. Nothing is changed unless all checks pass.
   --alarm-email ADDRESS       receives the alarms of all nodes of the common stack
   --password-file FILE        holds the wallet password, 12 to 128 characters in one line
   --keep-failed               keep a node whose set-up failed, so that it can be inspected
+  --tag KEY=VALUE             a tag of the stacks and, through them, of what they make; repeat for several
   --nodes NAME,NAME…          make a fleet: a node with a volume and a key of its own for each name
                               (letters and digits); --name is then theta-edge-fleet by default
   --yes                       do not ask
@@ -69,13 +70,23 @@ class Wanted:
     take_over: bool = False
     keep_failed: bool = False
     yes: bool = False
+    tags: list[dict[str, str]] = field(default_factory=lambda: [stacks.PROJECT])
     settings: Settings = field(default_factory=Settings)
+
+    def tag(self, text: str) -> None:
+        """Takes KEY=VALUE, by AWS's rules for tags."""
+        found = re.fullmatch(r"([\w .:/=+@-]{1,128}?)=([\w .:/=+@-]{0,256})", text)
+        if not found or found[1].lower().startswith("aws:"):
+            raise WrongUsage(f"--tag takes KEY=VALUE, not {text}")
+        if any(tag["Key"] == found[1] for tag in self.tags):
+            raise WrongUsage(f"the tag {found[1]} is there already")
+        self.tags = [*self.tags, {"Key": found[1], "Value": found[2]}]
 
 
 def _parse(arguments: list[str], shared: Common) -> Wanted:
     wanted = Wanted()
     own = ["--name", "--common", "--binary", "--binary-sha256", "--alarm-email", "--password-file", "--zone"]
-    own += ["--restore", "--from-region"]
+    own += ["--restore", "--from-region", "--tag"]
     for option, value in options(
         arguments, shared, [*own, *settings.VALUED], ["--take-over", "--keep-failed", "--yes", *settings.FLAGS]
     ):
@@ -83,6 +94,8 @@ def _parse(arguments: list[str], shared: Common) -> Wanted:
             wanted.binary.source = value
         elif option == "--binary-sha256":
             wanted.binary.sha256 = value
+        elif option == "--tag":
+            wanted.tag(value)
         elif not wanted.settings.take(option, value):
             setattr(wanted, option[2:].replace("-", "_"), value if option in own else True)
     if wanted.password_file and wanted.settings.given.get("SecretArn"):
@@ -268,7 +281,7 @@ def _bring_up_common(aws: Aws, wanted: Wanted, common: Stack | None, password: s
         values = {"SecretArn": secret, **values}
     elif not password and not aws.dry_run:
         password = common_stack.ask_password()
-    common_stack.create(aws, wanted.common, values, password)
+    common_stack.create(aws, wanted.common, values, password, wanted.tags)
 
 
 def _upload(aws: Aws, wanted: Wanted) -> None:
@@ -345,7 +358,7 @@ def _create(aws: Aws, wanted: Wanted, template: Template) -> str:
             TemplateURL=url,
             Parameters=stacks.parameters(values, []),
             Capabilities=capabilities,
-            Tags=[stacks.PROJECT],
+            Tags=wanted.tags,
             EnableTerminationProtection=True,
             **guard,
             **failure,

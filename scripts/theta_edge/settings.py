@@ -26,7 +26,8 @@ HELP = """\
   --filesystem FILESYSTEM     ext4 (default) or xfs
   --snapshot-days DAYS        keep daily snapshots of the volume for so long (default: 0, none)
   --rpc-cidr CIDR             who may use the node's RPC ports (default: nobody)
-  --image-id PARAMETER        the SSM parameter that names the AMI (default: Amazon Linux 2023)
+  --image-id PARAMETER        the SSM parameter that names the AMI (default: Amazon Linux 2023);
+                              cloudformation/README.md names one that brings the NVIDIA driver
   --root-device DEVICE        the AMI's name for its root disk (default: what the AMI says)
   --secret-arn ARN            the secret with the wallet password
   --per-peer-metrics          publish a metric for each peer; each one is billed

@@ -68,6 +68,10 @@ def show(title: str, name: str, settings: Settings, common: str | None, elsewher
     lines.append(("cost", costs(settings)))
     gpu = value["Gpu"] == "true"
     lines.append(("time", "10 to 30 minutes, most of them for the NVIDIA driver" if gpu else "5 to 15 minutes"))
+    if gpu:
+        lines.append(("earnings", "nobody guarantees jobs, and what a node earns was not measured here; EdgeCloud's GPU rental has"))
+        lines.append(("", "a client of its own, which this is not"))
+    lines.append(("beware", "nobody from Theta, AWS or this project will ever ask for your wallet key or password"))
     lines.append(("for good", "the zone, the file system and the wallet password; the volume outlives its stack"))
     say(title)
     for key, text in lines:

@@ -708,6 +708,9 @@ def test_a_fleet_is_made_from_one_list(aws, binary):
         (["--volume-size"], "--volume-size needs a value"),
         (["--parameter", "Gpu"], "--parameter takes KEY=VALUE, not Gpu"),
         (["--parameter", "=1"], "--parameter takes KEY=VALUE, not =1"),
+        (["--tag", "Team"], "--tag takes KEY=VALUE, not Team"),
+        (["--tag", "aws:team=1"], "--tag takes KEY=VALUE, not aws:team=1"),
+        (["--tag", "Project=mine"], "the tag Project is there already"),
         (["--parameter", "Gpus=1"], "cloudformation/node.yaml has no parameter Gpus"),
         (["--parameter", "WaitOn=second"], "WaitOn is set by deploy itself"),
         (["--nodes", "a,b", "--volume-id", "vol-1"], "cloudformation/fleet.yaml has no parameter VolumeId"),
@@ -759,6 +762,9 @@ def test_what_will_be_made_is_shown_and_nobody_agrees_without_a_terminal(aws, bi
   volume        256 GiB gp3, encrypted, with a new wallet key
   cost          about 442 USD a month in us-east-1, without tax and traffic
   time          10 to 30 minutes, most of them for the NVIDIA driver
+  earnings      nobody guarantees jobs, and what a node earns was not measured here; EdgeCloud's GPU rental has
+                a client of its own, which this is not
+  beware        nobody from Theta, AWS or this project will ever ask for your wallet key or password
   for good      the zone, the file system and the wallet password; the volume outlives its stack
 """)
     ended = run(aws, "deploy", "--binary", str(binary), "--password-file", str(password))
@@ -799,6 +805,19 @@ def image(aws, monkeypatch):
         return name
 
     return make
+
+
+def test_tags_reach_both_stacks(aws, binary, password):
+    tags = ["--tag", "Team=edge nodes", "--tag", "cost:centre=42="]
+    ended = deploy(aws, binary, "--yes", "--password-file", str(password), *tags)
+    assert ended.returncode == 0, ended.stderr
+    wanted = [
+        {"Key": "Project", "Value": "AWS_THETA_EDGE"},
+        {"Key": "Team", "Value": "edge nodes"},
+        {"Key": "cost:centre", "Value": "42="},
+    ]
+    for name in (COMMON, NAME):
+        assert [tag for tag in stack(aws, name)["Tags"] if tag in wanted] == wanted
 
 
 def test_what_the_ami_says_of_its_root_disk_is_taken(aws, binary, image):
