@@ -7,14 +7,14 @@ use clap::Args;
 use serde_json::json;
 
 use super::run::{Task, conclude, lock, observe, to_the_end};
-use super::{Exit, Output, block_on, complain, fail, host, need_root};
+use super::{Exit, Output, block_on, complain, fail, host, need_root, say};
 use crate::aws::imds::Imds;
 use crate::config::{Config, render};
 use crate::engine::journal::Store;
-use crate::engine::{Engine, Outcome};
+use crate::engine::{Engine, Outcome, Prospect};
 use crate::error::{Error, Result};
 use crate::node::{Document, Node};
-use crate::phases;
+use crate::{phases, report};
 
 /// What the image is to have.
 #[derive(Args)]
@@ -46,6 +46,10 @@ pub struct Wanted {
     /// Install the operating system's security updates first
     #[arg(long)]
     security_updates: bool,
+
+    /// Only say whether this machine has all of that, as an instance from the image does; exit code 1 if not
+    #[arg(long)]
+    check: bool,
 }
 
 impl Wanted {
@@ -101,6 +105,11 @@ pub fn prepare(
         ));
         return Exit::Usage;
     }
+    if wanted.check {
+        output.log_beside_answer(&host);
+        let node = Node::new(config, host, Imds::from_env()).with_documents(documents);
+        return check(&Arc::new(node)).unwrap_or_else(|error| fail(&error));
+    }
     let observer = observe(output, &host);
     let node = Node::new(config, host, Imds::from_env()).with_documents(documents);
     let node = Arc::new(node);
@@ -128,6 +137,18 @@ pub fn prepare(
             fail(&error)
         }
     }
+}
+
+/// Whether everything is there; that nothing is left of the machine's own is not asked of one that has booted.
+fn check(node: &Arc<Node>) -> Result<Exit> {
+    let mut table = phases::image_table(node);
+    table.retain(|entry| entry.name != "clean");
+    let engine = Engine::new(table)?;
+    let plan = block_on(async move { engine.plan().await })?;
+    say(&report::text::plan(&plan));
+    let holds = [Prospect::Done, Prospect::NotApplicable];
+    let is_whole = plan.phases.iter().all(|phase| holds.contains(&phase.state));
+    Ok(if is_whole { Exit::Done } else { Exit::Failed })
 }
 
 /// A journal for the one run: those of an image would be no instance's.

@@ -132,7 +132,7 @@ fn image_that_is_prepared_has_nothing_of_an_instance() {
 
     machine.forget_calls();
     machine.run(&["prepare", "--tag", "v2"]).expect(0);
-    assert_eq!(machine.changes(), ["cloud-init status"]);
+    assert_eq!(machine.changes(), [""; 0]);
 }
 
 /// No call of a package manager but looks, and nothing from elsewhere.
@@ -158,6 +158,22 @@ fn image_that_is_prepared_needs_no_mirror(name: &str) {
         )
         .unwrap();
     }
+    let check = if gpu {
+        &["prepare", "--gpu", "--check"][..]
+    } else {
+        &["prepare", "--check"]
+    };
+    machine.forget_calls();
+    machine.run(check).expect(0);
+    assert_eq!(machine.changes(), [""; 0]);
+    let lacks = machine
+        .run(&["prepare", "--check", "--tag", "v2"])
+        .expect(1)
+        .stdout;
+    assert!(
+        lacks.contains("thetalabsorg/edgelauncher_mainnet:v2 is not pulled"),
+        "{lacks}"
+    );
     machine.forget_calls();
     let asked = machine.internet.asked().len();
     machine.configure(|_| {});
@@ -204,7 +220,7 @@ fn image_is_not_prepared_under_cloud_init() {
         ),
         "{said}"
     );
-    assert_eq!(machine.changes(), ["cloud-init status"]);
+    assert_eq!(machine.changes(), [""; 0]);
     for (path, text) in IDENTITY {
         assert_eq!(machine.read(path), text);
     }
