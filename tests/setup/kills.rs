@@ -1,7 +1,8 @@
 //! The kill campaign: full runs are ended at random instants, then run again; in the end the machine must be as an
 //! undisturbed run leaves it.
 //!
-//! `SEED` draws the instants, `KILLS` says how many (`scripts/faults` sets both). An instant is the number of a call of
+//! `SEED` draws the instants, `KILLS` says how many, `MACHINE` of which machine, where not of all (`scripts/faults` sets
+//! them). An instant is the number of a call of
 //! the kernel that leaves something behind ([`trace`]), drawn from those of an undisturbed run. `KILL` repeats one:
 //! `MACHINE:HOW:NUMBER[:SEED]`.
 
@@ -138,8 +139,12 @@ pub fn trials() -> Vec<Trial> {
     }
     let seed = number("SEED", SEED);
     let kills = 0..number("KILLS", KILLS);
+    let machine = std::env::var("MACHINE").ok();
     let trial = |count| {
-        let kill = Kill::draw(seed.wrapping_mul(1_000_003).wrapping_add(count));
+        let mut kill = Kill::draw(seed.wrapping_mul(1_000_003).wrapping_add(count));
+        if let Some(machine) = &machine {
+            kill.machine.clone_from(machine);
+        }
         let name = format!("kills::seed_{seed}::{count:03}");
         crate::trial(&name, move || survive(&kill))
     };
