@@ -117,6 +117,9 @@ pub fn lives(process: Process, answers: &[Answer]) -> Option<Result<(), Fault>> 
 
 /// Which of the processes that answer no RPC run in the container; `None` where that cannot be seen.
 pub fn running(host: &Host, spec: &Spec, container: &Container) -> Option<BTreeSet<String>> {
+    if spec.processes.is_empty() {
+        return None;
+    }
     let names = host.descendants(container.process()?)?;
     let runs = spec
         .processes

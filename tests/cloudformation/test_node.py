@@ -133,13 +133,13 @@ def test_the_default_image_has_its_kernel_pinned(node, aws_with_common):
 def test_the_instance_is_of_the_type_and_watched_for_nothing(node):
     assert node().instance["InstanceType"] == "g4dn.xlarge"
     assert node(InstanceType="c6i.xlarge", Gpu="false").instance["InstanceType"] == "c6i.xlarge"
+    assert node().launch["Monitoring"] == {"Enabled": False}
 
 
 def test_an_instance_is_on_spot_only_where_that_is_wanted(node):
     assert "InstanceMarketOptions" not in node().launch
     assert node(Spot="true").launch["InstanceMarketOptions"] == {"MarketType": "spot"}
     # A dollar or two a month, for what the dashboard shows by five minutes.
-    assert node().launch["Monitoring"] == {"Enabled": False}
 
 
 def test_the_instance_has_the_nodes_role_and_security_group(node, aws_with_common):
