@@ -136,7 +136,7 @@ const BREAKAGES: &[Breakage] = &[
     },
 ];
 
-fn is_healthy(instance: &Instance, address: &str, after: &str) {
+pub fn is_healthy(instance: &Instance, address: &str, after: &str) {
     let verify = instance.try_run("bootstrap verify --wait 3m");
     assert_eq!(verify.code, 0, "{after}: {}", verify.output);
     assert_eq!(instance.address(), address, "{after}");

@@ -4,6 +4,7 @@
 use serde_json::Value;
 
 use crate::launch::{Instance, Launch, PASSWORD, Place, stop_all};
+use crate::oncall::is_healthy;
 use crate::shared::qemu_node;
 
 /// The name of the disk with this serial, as the kernel has it now.
@@ -84,6 +85,16 @@ pub fn the_volume_is_found_under_another_name() {
     let mounted = instance.run("findmnt --noheadings --output SOURCE /data");
     assert_eq!(mounted, format!("/dev/{after}"));
     assert_eq!(instance.address(), node.address);
+}
+
+/// A container has the clock of this machine.
+pub fn a_clock_that_jumps_stops_nothing() {
+    let node = qemu_node();
+    let instance = node.instance();
+    for jump in ["+2 hours", "-2 hours"] {
+        instance.run(&format!("date --set \"$(date --date '{jump}')\""));
+        is_healthy(instance, &node.address, jump);
+    }
 }
 
 /// As large as the volume, blank, and before it on the bus or after it: in nothing but its serial another disk.
