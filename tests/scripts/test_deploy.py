@@ -772,6 +772,14 @@ def test_what_will_be_made_is_shown_and_nobody_agrees_without_a_terminal(aws, bi
     assert stacks(aws) == {}
 
 
+def test_a_type_with_too_little_memory_is_pointed_out(aws, binary):
+    deployed.common(aws)
+    ended = deploy(aws, binary, "--no-gpu", "--instance-type", "c6i.xlarge", "--dry-run")
+    assert ended.returncode == 0, ended.stderr
+    assert "deploy: c6i.xlarge has 4 vCPUs and 8192 MiB of memory; an edge node wants 4 and 16384\n" in ended.stderr
+    assert "wants" not in deploy(aws, binary, "--no-gpu", "--instance-type", "m6i.xlarge", "--dry-run").stderr
+
+
 def test_the_type_that_the_readme_names_for_a_node_without_a_gpu_has_its_price(aws, binary, password):
     without_gpu = ("--no-gpu", "--instance-type", "m6i.xlarge")
     assert f"`{' '.join(without_gpu)}`" in (REPO / "README.md").read_text()
