@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from importlib import import_module
 from pathlib import Path
 
-from theta_edge.terminal import printable
+from theta_edge.terminal import heading, printable
 
 REPO = Path(__file__).resolve().parents[2]
 
@@ -87,10 +87,11 @@ def options(
 
 def say(text: str) -> None:
     """A heading."""
-    print(f"\n\x1b[1m==> {printable(text)}\x1b[0m", flush=True)
+    print(f"\n{heading(text, sys.stdout)}", flush=True)
 
 
 def warn(text: str) -> None:
+    # A terminal breaks the lines itself, so that a command in them can be pasted.
     print(f"{running}: {printable(text)}", file=sys.stderr, flush=True)
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from theta_edge import stacks
 from theta_edge.aws import Aws, Refused, pause
 from theta_edge.command import COMMON_HELP, Common, Failed, WrongUsage, options
-from theta_edge.terminal import printable, readable
+from theta_edge.terminal import heading, printable, readable
 
 HELP = f"""\
 Usage: scripts/logs [OPTION…] [bootstrap|cloud-init|container|edge]
@@ -91,7 +91,7 @@ class Reader:
             if fresh and self.last != name:
                 # Beside the log, which may go into a file.
                 sys.stdout.flush()
-                print(f"\n\x1b[1m==> {printable(name.split('/')[0])}\x1b[0m", file=sys.stderr, flush=True)
+                print(f"\n{heading(name.split('/')[0], sys.stderr)}", file=sys.stderr, flush=True)
                 self.last = name
             for event in fresh:
                 stream.shown[event["eventId"]] = event["timestamp"]

@@ -3,8 +3,11 @@ cannot be undone."""
 
 from __future__ import annotations
 
+import sys
+
 from theta_edge.command import say
 from theta_edge.settings import Settings
+from theta_edge.terminal import wrapped
 
 # US dollars in us-east-1, list prices that the AWS Pricing Calculator knows better; of 730 hours.
 HOURS = 730
@@ -75,4 +78,4 @@ def show(title: str, name: str, settings: Settings, common: str | None, elsewher
     lines.append(("for good", "the zone, the file system and the wallet password; the volume outlives its stack"))
     say(title)
     for key, text in lines:
-        print(f"  {key:<13} {text}")
+        print(wrapped(f"  {key:<13} ", text, sys.stdout))

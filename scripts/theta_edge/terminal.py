@@ -1,14 +1,39 @@
-"""Shows on a terminal what came from elsewhere (nodes, stacks, wait handles), where anyone could have put anything into
-it: whatever could move the cursor, hide or reorder text or give the terminal orders is written as an escape."""
+"""What a terminal shows: as wide as it is, and in bold where it takes that. What came from elsewhere (nodes, stacks, wait
+handles), where anyone could have put anything into it, gives it no orders: whatever could move the cursor, hide or reorder
+text is written as an escape."""
 
 from __future__ import annotations
 
 import json
+import os
 import re
+import shutil
+import textwrap
 import unicodedata
+from typing import TextIO
 
 # What reorders or hides text has the same category as what is harmless, so it is named (CVE-2021-42574).
 UNSEEN = set("\u061c\u200b\u200e\u200f\u2028\u2029\u202a\u202b\u202c\u202d\u202e\u2060\u2066\u2067\u2068\u2069\ufeff")
+
+
+# No line is longer, however wide the terminal is.
+WIDEST = 100
+
+
+def heading(text: str, to: TextIO) -> str:
+    """Begins a part of the output; in bold on a terminal, unless its owner wants no styles (https://no-color.org)."""
+    plain = f"==> {printable(text)}"
+    return f"\x1b[1m{plain}\x1b[0m" if to.isatty() and not os.environ.get("NO_COLOR") else plain
+
+
+def wrapped(first: str, text: str, to: TextIO) -> str:
+    """`first` and `text`, in lines no longer than the terminal's, the others below the text. A file or a pipe gets one line."""
+    if not to.isatty():
+        return first + text
+    width = min(shutil.get_terminal_size().columns, WIDEST)
+    return textwrap.fill(
+        text, width, initial_indent=first, subsequent_indent=" " * len(first), break_long_words=False, break_on_hyphens=False
+    )
 
 
 def printable(text: str, harmless: str = "\t\n") -> str:

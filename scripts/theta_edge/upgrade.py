@@ -18,7 +18,7 @@ from theta_edge.launches import Launches
 from theta_edge.settings import Settings
 from theta_edge.stacks import Stack
 from theta_edge.template import FLEET, NODE, Template
-from theta_edge.terminal import printable
+from theta_edge.terminal import printable, wrapped
 
 HELP = f"""\
 Usage: scripts/upgrade [OPTION…]
@@ -328,7 +328,7 @@ def _show(aws: Aws, wanted: Wanted, stack: Stack, template: Template, why: str, 
     lines.append(("for good", "a volume that has grown does not shrink; the rest is rolled back where it fails"))
     say(f"What changes in {wanted.name}")
     for key, text in lines:
-        print(f"  {key:<18} {printable(text)}")
+        print(wrapped(f"  {key:<18} ", printable(text), sys.stdout))
 
 
 def _values(wanted: Wanted, template: Template) -> dict[str, str]:

@@ -527,7 +527,7 @@ def test_on_spot_another_quota_counts_and_the_price_is_a_limit(aws, binary, pass
 
 
 def quota(monkeypatch, values: dict[str, float]) -> None:
-    """What the account's quotas are; moto knows those of VPC only."""
+    """What the account's quotas are."""
 
     def get_service_quota(backend, service_code: str, quota_code: str) -> dict:
         return {"ServiceCode": service_code, "QuotaCode": quota_code, "Value": values[quota_code]}
@@ -755,7 +755,7 @@ def test_a_bad_name_hides_no_other_mistake(aws, binary, password):
 def test_what_will_be_made_is_shown_and_nobody_agrees_without_a_terminal(aws, binary, password):
     ended = deploy(aws, binary, "--password-file", str(password), "--dry-run")
     assert ended.stdout.startswith(f"""
-\x1b[1m==> What will be made in us-east-1 (account 123456789012)\x1b[0m
+==> What will be made in us-east-1 (account 123456789012)
   common stack  {COMMON}: bucket, wallet password, SSM documents, alarm topic
   stack         {NAME}: one node
   instance      g4dn.xlarge in us-east-1a, or without capacity there in us-east-1b, us-east-1c, us-east-1d, us-east-1f

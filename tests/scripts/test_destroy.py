@@ -45,9 +45,9 @@ def test_the_key_and_what_it_needs_are_kept(aws, node):
     assert secret(aws) == arn
     assert aws.client("secretsmanager").get_secret_value(SecretId=arn)["SecretString"] == deployed.PASSWORD
 
-    explained, deleted = ended.stdout.split("\n\x1b[1m==> Deleting the stack theta-edge-node\x1b[0m\n")
+    explained, deleted = ended.stdout.split("\n==> Deleting the stack theta-edge-node\n")
     assert explained == f"""
-\x1b[1m==> Removing from us-east-1 (account 123456789012)\x1b[0m
+==> Removing from us-east-1 (account 123456789012)
 Kept:
   volume {node} (256 GiB) with the wallet key of {ADDRESS}; scripts/deploy --volume-id {node} goes on with it
   secret {arn}, the wallet password

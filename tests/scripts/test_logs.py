@@ -51,7 +51,7 @@ def test_bootstraps_lines_are_readable_and_the_first_instance_comes_first(aws, l
         "2026-03-01T12:00:00.123Z  ERROR  secret            failed",
         "2026-03-01T12:00:00.123Z  INFO   bootstrap         done",
     ]
-    assert ended.stderr == "\n\x1b[1m==> i-0zzz\x1b[0m\n\n\x1b[1m==> i-0aaa\x1b[0m\n"
+    assert ended.stderr == "\n==> i-0zzz\n\n==> i-0aaa\n"
 
 
 def test_raw_lines_are_as_they_are(aws, logs, now):

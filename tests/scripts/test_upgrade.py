@@ -60,9 +60,9 @@ def test_only_what_was_asked_for_changes_and_the_wait_condition_flips(aws, node,
   time               10 to 30 minutes, in which the node is away
   for good           a volume that has grown does not shrink; the rest is rolled back where it fails
 
-\x1b[1m"""
+"""
     assert shown == f"""
-\x1b[1m==> What changes in theta-edge-node\x1b[0m
+==> What changes in theta-edge-node
   template           stays
   ImageTag           latest -> v1.3.1
   PerPeerMetrics     false -> true

@@ -41,7 +41,7 @@ def test_the_verdict_and_the_table_are_shown_and_decide(aws, node, code, text, w
     asked = answer(aws, **{node: (code, text, "")})
     ended = run(aws, "verify")
     assert (ended.returncode, ended.stderr) == (wanted, "")
-    assert ended.stdout == f"\n\x1b[1m==> theta-edge-node ({node})\x1b[0m\n{text}"
+    assert ended.stdout == f"\n==> theta-edge-node ({node})\n{text}"
     assert asked == [(node, "/usr/local/bin/bootstrap verify --wait 0s")]
 
 

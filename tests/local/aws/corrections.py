@@ -7,6 +7,7 @@ from moto.ec2.utils import parse_user_data
 from moto.iam.access_control import PermissionResult
 from moto.s3.models import FakeBucket
 from moto.s3.responses import S3Response
+from moto.servicequotas.models import ServiceQuotasBackend
 
 moto_create_version = LaunchTemplate.create_version
 moto_get_checksum = S3Response._get_checksum
@@ -29,7 +30,13 @@ def default_key(response: Settings) -> ActionResult:
     return ActionResult({"KmsKeyId": "alias/aws/ebs"})
 
 
+def quota(backend: ServiceQuotasBackend, service_code: str, quota_code: str) -> dict:
+    """moto knows those of VPC only; this account may run some machines of each family."""
+    return {"ServiceCode": service_code, "QuotaCode": quota_code, "Value": 256.0}
+
+
 def install() -> None:
+    ServiceQuotasBackend.get_service_quota = quota
     LaunchTemplate.create_version = create_version
     S3Response._get_checksum = get_checksum
     # It has no such call.
