@@ -13,10 +13,8 @@ use crate::engine::{Journal, Lock};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::log::printable;
+use crate::paragraph::WIDTH;
 use crate::report;
-
-/// Columns of the text timeline: SSM's console and a plain terminal show as many.
-const WIDTH: usize = 100;
 
 /// Shows a run from the journal: the last one, or the named one.
 pub fn status(run: Option<&str>, as_json: bool, svg: Option<&Path>) -> Exit {

@@ -4,38 +4,51 @@ use std::fmt::Write;
 
 use jiff::Timestamp;
 
-use super::{is_of_last_run, result, rows, shortened, status};
+use super::{Row, is_of_last_run, result, rows, shortened, status};
 use crate::engine::journal::{Journal, Past, Record, RunResult, Status, lasting};
 use crate::engine::{Plan, Prospect};
+use crate::paragraph::{WIDTH, paragraph};
 
 /// Longest detail in a table, in characters.
 const DETAIL: usize = 100;
 
+/// Between two columns.
+const GAP: &str = "  ";
+
 /// The table of phases, what went wrong with them and what to do, and the totals.
 pub fn summary(journal: &Journal) -> String {
-    let mut lines = vec![[
-        "phase".to_owned(),
-        "status".to_owned(),
-        "changed".to_owned(),
-        "tries".to_owned(),
-        "time".to_owned(),
-        "detail".to_owned(),
-    ]];
+    let mut lines = vec![["phase", "status", "time", ""].map(str::to_owned)];
     for record in &journal.phases {
-        let this_run = record.status == Status::Pending || is_of_last_run(journal, record);
-        let earlier = if this_run { "" } else { "(earlier run)" };
+        let changed = if record.changed { ", changed" } else { "" };
         lines.push([
             record.name.clone(),
-            status(record).to_owned(),
-            if record.changed { "yes" } else { "no" }.to_owned(),
-            record.attempts.to_string(),
+            format!("{}{changed}", status(record)),
             record.seconds.map(lasting).unwrap_or_default(),
-            format!("{} {earlier}", shortened(&record.detail, DETAIL))
-                .trim()
-                .to_owned(),
+            String::new(),
         ]);
     }
-    let mut text = table(&lines, &[3, 4]);
+    let columns = aligned(&lines, &[2]);
+    let before = columns.iter().map(|cells| cells.join(GAP).chars().count());
+    let room = WIDTH.saturating_sub(before.max().unwrap_or(0));
+    for (record, line) in journal.phases.iter().zip(lines.iter_mut().skip(1)) {
+        let this_run = record.status == Status::Pending || is_of_last_run(journal, record);
+        let mut remark = String::new();
+        if record.attempts > 1 {
+            remark = format!(" ({} tries)", record.attempts);
+        }
+        if !this_run {
+            remark += " (earlier run)";
+        }
+        let detail = shortened(
+            &record.detail,
+            room.saturating_sub(remark.chars().count() + 1),
+        );
+        format!("{detail}{remark}").trim().clone_into(&mut line[3]);
+    }
+    if let Some(head) = lines.first_mut() {
+        head[3] = "detail".into();
+    }
+    let mut text = table(&lines, &[2]);
     for record in &journal.phases {
         let Some(error) = &record.error else { continue };
         let earlier = if is_of_last_run(journal, record) {
@@ -90,13 +103,14 @@ pub fn totals(journal: &Journal) -> String {
     )
 }
 
-/// When each phase of the last run was at work: its start after the run's, how long, and a bar; the longest bar has
-/// `width` characters. `now` is the end of what still runs.
-pub fn timeline(journal: &Journal, width: usize, now: Timestamp) -> String {
+/// When each phase of the last run was at work: its start after the run's, how long, and a bar, in lines of `columns`
+/// characters. `now` is the end of what still runs.
+pub fn timeline(journal: &Journal, columns: usize, now: Timestamp) -> String {
     let (total, rows) = rows(journal, now);
     let Some(run) = &journal.run else {
         return "no run yet\n".to_owned();
     };
+    let width = columns.saturating_sub(beside_the_bars(&rows));
     let mut lines = vec![[
         "phase".to_owned(),
         "start".to_owned(),
@@ -139,10 +153,30 @@ pub fn timeline(journal: &Journal, width: usize, now: Timestamp) -> String {
         run.id,
         result(run.result),
         lasting(total),
-        run.started,
+        Timestamp::from_second(run.started.as_second()).unwrap_or(run.started),
         repaired.unwrap_or_default(),
         table(&lines, &[1, 2])
     )
+}
+
+/// How much of a line the columns before the bars take, and what is written behind a bar that may be the longest.
+fn beside_the_bars(rows: &[Row<'_>]) -> usize {
+    let longest = |cell: &dyn Fn(&Row<'_>) -> String, head: &str| {
+        let cells = rows.iter().map(|row| cell(row).chars().count());
+        cells.max().unwrap_or(0).max(head.len())
+    };
+    let time = |seconds: Option<f64>| seconds.map_or_else(|| "-".to_owned(), lasting);
+    let name = longest(&|row| row.record.name.clone(), "phase");
+    let start = longest(&|row| time(row.at.map(|(start, _)| start)), "start");
+    let took = longest(&|row| time(row.at.map(|(_, took)| took)), "time");
+    let behind = longest(
+        &|row| match row.record.status {
+            Status::Failed | Status::Running => format!(" {}", status(row.record)),
+            _ => String::new(),
+        },
+        "",
+    );
+    name + start + took + 3 * GAP.len() + behind
 }
 
 /// The last runs, the latest first: what each was about, how it ended, what failed.
@@ -213,7 +247,7 @@ pub fn plan(plan: &Plan) -> String {
         1 => "a run would apply 1 phase".to_owned(),
         some => format!("a run would apply {some} phases"),
     };
-    format!("{}\n{changes}\n", table(&lines, &[]))
+    format!("{}\n{changes}\n", wrapped(&lines, &[]))
 }
 
 /// `seconds` as a number of character cells, where `width` cells are `total` seconds.
@@ -229,27 +263,46 @@ fn cells(seconds: f64, total: f64, width: usize) -> usize {
 
 /// Columns with two blanks between them; those numbered in `right` are aligned to the right.
 fn table<const N: usize>(lines: &[[String; N]], right: &[usize]) -> String {
+    let mut text = String::new();
+    for cells in aligned(lines, right) {
+        text += cells.join(GAP).trim_end();
+        text.push('\n');
+    }
+    text
+}
+
+/// The same, with the last column's text in lines below each other where the terminal's end is reached.
+fn wrapped<const N: usize>(lines: &[[String; N]], right: &[usize]) -> String {
+    let mut text = String::new();
+    for mut cells in aligned(lines, right) {
+        let last = cells.pop().unwrap_or_default();
+        match last.trim_end() {
+            "" => {
+                text += cells.join(GAP).trim_end();
+                text.push('\n');
+            }
+            last => paragraph(&mut text, &(cells.join(GAP) + GAP), last),
+        }
+    }
+    text
+}
+
+/// The cells, each as wide as its column.
+fn aligned<const N: usize>(lines: &[[String; N]], right: &[usize]) -> Vec<Vec<String>> {
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.get(column));
         cells.map(|cell| cell.chars().count()).max().unwrap_or(0)
     };
     let widths: Vec<_> = (0..N).map(width).collect();
-    let mut text = String::new();
-    for line in lines {
-        let cells = line.iter().zip(&widths).enumerate();
-        let cells: Vec<_> = cells
-            .map(|(column, (cell, &width))| {
-                if right.contains(&column) {
-                    format!("{cell:>width$}")
-                } else {
-                    format!("{cell:<width$}")
-                }
-            })
-            .collect();
-        text += cells.join("  ").trim_end();
-        text.push('\n');
-    }
-    text
+    let align = |(column, (cell, &width)): (usize, (&String, &usize))| {
+        if right.contains(&column) {
+            format!("{cell:>width$}")
+        } else {
+            format!("{cell:<width$}")
+        }
+    };
+    let line = |line: &[String; N]| line.iter().zip(&widths).enumerate().map(align).collect();
+    lines.iter().map(line).collect()
 }
 
 #[cfg(test)]
@@ -263,14 +316,14 @@ mod tests {
         assert_eq!(
             summary(&sample::failed()),
             "\
-phase      status          changed  tries        time  detail
-preflight  ok              no           0       0.4 s  Debian 12 on i-0abc
-nvidia     not applicable  no           0       0.0 s  gpu is false
-docker     ok              yes          1  1 min 20 s  docker 20.10.24 is active
-secret     failed          no           3   2 min 5 s  no wallet password; applying
-assets     ok              no           0       3.0 s  (earlier run)
-container  skipped         no           0              needs secret, which failed
-signal     pending         no           0
+phase      status                time  detail
+preflight  ok                   0.4 s  Debian 12 on i-0abc
+nvidia     not applicable       0.0 s  gpu is false
+docker     ok, changed     1 min 20 s  docker 20.10.24 is active
+secret     failed           2 min 5 s  no wallet password; applying (3 tries)
+assets     ok                   3.0 s  (earlier run)
+container  skipped                     needs secret, which failed
+signal     pending
 
 secret failed: cannot read the secret wallet
   because: service error
@@ -285,7 +338,7 @@ secret failed: cannot read the secret wallet
     #[test]
     fn a_timeline_has_a_bar_for_each_phase_that_ran() {
         assert_eq!(
-            timeline(&sample::failed(), 30, sample::time(999.0)),
+            timeline(&sample::failed(), 67, sample::time(999.0)),
             "\
 run run-1: failed, 2 min 5 s (started 2026-03-01T12:00:00Z)
 
@@ -299,6 +352,24 @@ container      -           -  skipped
 signal         -           -  pending
 "
         );
+    }
+
+    #[test]
+    fn no_line_is_longer_than_a_terminal_s() {
+        let mut journal = sample::failed();
+        for record in &mut journal.phases {
+            record.detail = "registry.example/image:latest(sha256:f5d30e3e0a09)".repeat(3);
+        }
+        let now = sample::time(999.0);
+        let text = timeline(&journal, WIDTH, now) + &table_of(&journal);
+        let longest = text.lines().map(|line| line.chars().count()).max();
+        assert!(longest > Some(70) && longest <= Some(WIDTH), "{text}");
+    }
+
+    /// What stands in the summary before what went wrong.
+    fn table_of(journal: &Journal) -> String {
+        let summary = summary(journal);
+        summary.split_once("\n\n").unwrap().0.to_owned()
     }
 
     #[test]
@@ -323,7 +394,7 @@ signal         -           -  pending
         ];
         let odd = sample::journal(RunResult::Running, None, phases);
         assert_eq!(
-            timeline(&odd, 4, now),
+            timeline(&odd, 34, now),
             "\
 run run-1: running, 20.0 s (started 2026-03-01T12:00:00Z)
 
