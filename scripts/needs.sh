@@ -49,7 +49,8 @@ python_tools() {
 }
 
 # Each has one version, which the tests know: the simulated AWS changes moto's own code.
-need_simulated_aws() { python_tools aws 'moto[server]==5.2.5' 'PyYAML==6.0.4' 'pytest==9.2.0' 'pytest-xdist==3.8.0'; }
+need_simulated_aws() { python_tools aws 'moto[server]==5.2.5' 'PyYAML==6.0.4' 'pytest==9.2.0' 'pytest-xdist==3.8.0' \
+    'pyte==0.8.2'; }
 need_aws_cli() { python_tools cli 'awscli==1.46.3'; }
 need_python_linters() { python_tools python 'mypy==1.19.1' 'ruff==0.17.6' 'boto3==1.42.97'; }
 need_template_linters() { python_tools lint 'cfn-lint==1.58.0' 'checkov==3.3.30'; }

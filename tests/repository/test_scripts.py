@@ -46,7 +46,7 @@ def test_help_is_printed_and_nothing_is_started(name: str, checkout: Path, tmp_p
     assert files(checkout) == before
 
 
-@pytest.mark.parametrize("name", ["bench", "faults", "fuzz", "launch-local", "test"])
+@pytest.mark.parametrize("name", ["bench", "faults", "fuzz", "launch-local", "screens", "test"])
 def test_an_unknown_option_is_refused_and_nothing_is_started(name: str, checkout: Path) -> None:
     before = files(checkout)
     refused = run([checkout / "scripts" / name, "--nonsense"])
