@@ -89,6 +89,7 @@ const CHAINS: [&[Test]; 3] = [
         qemu::a_driver_that_loads_only_after_a_reboot_gets_one_and_the_run_goes_on,
         qemu::the_volume_is_found_under_another_name,
         qemu::a_clock_that_jumps_stops_nothing,
+        qemu::a_full_volume_is_made_larger,
         qemu::a_second_disk_is_never_touched,
     ],
 ];

@@ -5,15 +5,15 @@ use crate::shared::shared;
 
 /// What stands in the first lines of `verify`.
 #[derive(Debug, PartialEq, Eq)]
-struct Told {
-    verdict: String,
+pub struct Told {
+    pub verdict: String,
     /// The check, and what it found.
-    cause: String,
+    pub cause: String,
     /// What to do about it.
-    remedy: String,
+    pub remedy: String,
 }
 
-fn told(instance: &Instance) -> Told {
+pub fn told(instance: &Instance) -> Told {
     let output = instance.try_run("bootstrap verify").output;
     let first = || output.lines().take_while(|line| !line.is_empty());
     let paragraph = |name: &str| {
@@ -30,7 +30,7 @@ fn told(instance: &Instance) -> Told {
 }
 
 /// The commands in a remedy: from the last "run: " on, without what is said about them.
-fn commands(remedy: &str) -> &str {
+pub fn commands(remedy: &str) -> &str {
     let from = remedy
         .rsplit_once("run: ")
         .map_or(remedy, |(_, after)| after);

@@ -4,7 +4,7 @@
 use serde_json::Value;
 
 use crate::launch::{Instance, Launch, PASSWORD, Place, stop_all};
-use crate::oncall::is_healthy;
+use crate::oncall::{commands, is_healthy, told};
 use crate::shared::qemu_node;
 
 /// The name of the disk with this serial, as the kernel has it now.
@@ -26,6 +26,12 @@ fn passed(verify: &Value, name: &str) -> String {
 
 pub fn a_driver_that_loads_only_after_a_reboot_gets_one_and_the_run_goes_on() {
     let (instance, output) = Launch::in_qemu("qemu").password(PASSWORD).fake_gpu().run();
+    let size = |disk| std::fs::metadata(instance.file(disk)).unwrap().len();
+    assert_eq!(
+        size("store.img"),
+        size("disk.img"),
+        "alike but for the serial"
+    );
 
     let status = instance.json("bootstrap status --json");
     assert_eq!(status["run"]["result"], "ok");
@@ -97,13 +103,45 @@ pub fn a_clock_that_jumps_stops_nothing() {
     }
 }
 
-/// As large as the volume, blank, and before it on the bus or after it: in nothing but its serial another disk.
+/// It is larger after the next start, since what stands in for the disk looks at its file then only. Nothing runs at that
+/// start, so that it is the printed remedy which makes the node well.
+pub fn a_full_volume_is_made_larger() {
+    let node = qemu_node();
+    let instance = node.instance();
+    instance.run("fallocate --length $(($(df --output=avail --block-size=1 /data | tail -n 1) - (8 << 20))) /data/filler");
+    let told = told(instance);
+    assert!(
+        told.cause.starts_with("disk-data: /data: 0 % free ("),
+        "{told:?}"
+    );
+    assert_eq!(
+        (told.verdict.as_str(), told.remedy.as_str()),
+        (
+            "degraded",
+            "make the EBS volume larger, then run: sudo bootstrap"
+        )
+    );
+    let volume = std::fs::File::options()
+        .write(true)
+        .open(instance.file("disk.img"))
+        .unwrap();
+    volume
+        .set_len(volume.metadata().unwrap().len() + (2 << 30))
+        .unwrap();
+    instance.run("systemctl disable bootstrap.service bootstrap-repair.timer");
+    instance.restart();
+    let command = commands(&told.remedy);
+    instance.run(&format!("sudo() {{ \"$@\"; }}; {command}"));
+    is_healthy(instance, &node.address, "a full volume");
+    let verify = instance.json("bootstrap verify --json");
+    passed(&verify, "disk-data");
+}
+
+/// As large as the volume was, blank, and before it on the bus or after it: in nothing but its serial another disk.
 pub fn a_second_disk_is_never_touched() {
     let mut node = qemu_node();
     let instance = node.instance();
-    let volume = std::fs::metadata(instance.file("disk.img")).unwrap();
     let disk = std::fs::File::open(instance.file("store.img")).unwrap();
-    assert_eq!(disk.metadata().unwrap().len(), volume.len());
     disk_with(instance, "AWS00000000000000001");
     node.stop();
     stop_all(Place::Qemu);
