@@ -125,8 +125,10 @@ class FakeNode:
         if arguments == ("status", "--json"):
             print(json.dumps({"phases": [{"name": "container", "error": state["journal"]}]}))
             return 0
-        assert arguments == ("--phase", "container"), arguments
         self.note("bootstrap", *arguments)
+        if arguments == ("--phase", "wallet-backup"):
+            return 0
+        assert arguments == ("--phase", "container"), arguments
         with (self.root / "run/bootstrap/lock").open("a") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)

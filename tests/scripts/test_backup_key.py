@@ -259,7 +259,8 @@ def test_a_node_without_a_key_gets_it(node, backup, backup_key):
     assert f"Node theta-edge-node runs with the key of {address}.\n" in ended.stdout
     assert "Never run one key on two machines" in ended.stdout
     only_key(node, address, content)
-    assert node.calls == ["docker stop -t 60 edgelauncher", "bootstrap --phase container"]
+    copied = "bootstrap --phase wallet-backup"
+    assert node.calls == ["docker stop -t 60 edgelauncher", "bootstrap --phase container", copied]
     assert [file.name for file in (node.root / "run/bootstrap").iterdir()] == ["lock"]
 
 
