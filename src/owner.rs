@@ -33,39 +33,39 @@ pub enum Found {
 }
 
 /// What lies on the disk of this instance. Where the metadata service does not answer, phase `preflight` says so.
-pub async fn look(node: &Node) -> Result<Found> {
-    if node.config.instance.is_none() && noted(&node.host)?.is_none() {
-        return Ok(Found::Own);
+pub async fn look(node: &Node) -> Found {
+    if node.config.instance.is_none() && noted(&node.host).is_none() {
+        return Found::Own;
     }
     match node.instance_id().await {
         Ok(id) => compare(node, &id),
-        Err(_) => Ok(Found::Own),
+        Err(_) => Found::Own,
     }
 }
 
 /// What lies on the disk of the instance `id`.
-pub fn compare(node: &Node, id: &str) -> Result<Found> {
-    let noted = noted(&node.host)?;
+pub fn compare(node: &Node, id: &str) -> Found {
+    let noted = noted(&node.host);
     // Of a config that does not tell it can only be known who has used it so far.
     let owner = node.config.instance.as_ref().or(noted.as_ref());
     if let Some(owner) = owner.filter(|owner| *owner != id) {
-        return Ok(Found::Config(Error::new(
+        return Found::Config(Error::new(
             format!("the config on this disk was written for instance {owner}, and this is {id}"),
             format!(
                 "an image of a node carries its config along: wait for this instance's own, which its user-data writes \
                  (cloud-init status --wait); without user-data, write it with \"instance\": \"{id}\""
             ),
-        )));
+        ));
     }
-    Ok(match noted.filter(|noted| noted != id) {
+    match noted.filter(|noted| noted != id) {
         Some(other) => Found::State(other),
         None => Found::Own,
-    })
+    }
 }
 
 /// Refuses what is not the instance's own.
 pub fn require(node: &Node, id: &str) -> Result<()> {
-    match compare(node, id)? {
+    match compare(node, id) {
         Found::Own => Ok(()),
         Found::Config(error) => Err(error),
         Found::State(other) => Err(Error::new(
@@ -76,8 +76,8 @@ pub fn require(node: &Node, id: &str) -> Result<()> {
 }
 
 /// Whether the state is known to be that of the instance `id`.
-pub fn is_noted(host: &Host, id: &str) -> Result<bool> {
-    Ok(noted(host)?.as_deref() == Some(id))
+pub fn is_noted(host: &Host, id: &str) -> bool {
+    noted(host).as_deref() == Some(id)
 }
 
 /// Takes note that the state is that of the instance `id`.
@@ -90,7 +90,7 @@ pub fn note(host: &Host, id: &str) -> Result<()> {
 /// wallet was on which volume. Killed at any instant, it is gone on with.
 pub fn set_aside(host: &Host, other: &str) -> Result<()> {
     // Another run may have done it meanwhile.
-    if !is_noted(host, other)? {
+    if !is_noted(host, other) {
         return Ok(());
     }
     let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
@@ -108,9 +108,10 @@ pub fn set_aside(host: &Host, other: &str) -> Result<()> {
     Ok(())
 }
 
-fn noted(host: &Host) -> Result<Option<String>> {
-    let text = host.read_others(FILE)?;
+/// What cannot be read is as if it were not there: the journal beside it says why.
+fn noted(host: &Host) -> Option<String> {
+    let text = host.read_others(FILE).ok().flatten();
     let id = text.map(|text| text.trim().to_owned());
     // It becomes a part of a name.
-    Ok(id.filter(|id| is_instance_id(id)))
+    id.filter(|id| is_instance_id(id))
 }

@@ -50,7 +50,7 @@ async fn mend(node: &Arc<Node>, output: Output) -> Result<Exit> {
     if due(node, output).await?.is_none() {
         return Ok(Exit::Done);
     }
-    match owner::look(node).await? {
+    match owner::look(node).await {
         Found::Own => {}
         // A run is about to begin.
         Found::State(_) => return Ok(Exit::Done),

@@ -75,7 +75,7 @@ pub fn run(
         }
     };
     let ended = block_on(async {
-        let found = owner::look(&node).await?;
+        let found = owner::look(&node).await;
         if let Found::Config(error) = &found {
             // Nobody waits for that: the stack in the config is another instance's.
             tracing::error!("{error}. {}", error.hint());

@@ -155,7 +155,7 @@ impl Phase for Preflight {
                 "{stale} is not that of this program"
             )));
         }
-        if !owner::is_noted(host, &self.0.identity().await?.instance_id)? {
+        if !owner::is_noted(host, &self.0.identity().await?.instance_id) {
             return Ok(State::Needed(
                 "it is not noted which instance the state belongs to".into(),
             ));

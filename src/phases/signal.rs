@@ -154,7 +154,7 @@ pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
     let instance = tokio::time::timeout(Duration::from_secs(5), node.instance_id()).await;
     let instance = instance.ok().and_then(Result::ok);
     if let Some(instance) = &instance
-        && let Ok(Found::Config(error)) = owner::compare(node, instance)
+        && let Found::Config(error) = owner::compare(node, instance)
     {
         tracing::warn!("failure is not signalled: {error}");
         return;

@@ -170,6 +170,7 @@ fn image_that_is_prepared_needs_no_mirror(name: &str) {
         .run(&["prepare", "--check", "--tag", "v2"])
         .expect(1)
         .stdout;
+    let lacks = lacks.split_whitespace().collect::<Vec<_>>().join(" ");
     assert!(
         lacks.contains("thetalabsorg/edgelauncher_mainnet:v2 is not pulled"),
         "{lacks}"

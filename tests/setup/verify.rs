@@ -33,11 +33,11 @@ fn verify_says_healthy_in_its_first_line() {
     let report = verify(&machine, 0);
     assert_eq!(report["verdict"], "healthy", "{report:#}");
     assert_eq!(report["summary"]["fail"], 0);
-    assert_eq!(report["checks"].as_array().unwrap().len(), 31);
+    assert_eq!(report["checks"].as_array().unwrap().len(), 32);
     let text = machine.run(&["verify"]).expect(0).stdout;
     let first = text.lines().next().unwrap();
     assert!(
-        first.starts_with("healthy: 30 passed, 1 skipped; node 0x2e83"),
+        first.starts_with("healthy: 30 passed, 2 skipped; node 0x2e83"),
         "{first}"
     );
     assert_eq!(machine.changed_since(&before), [""; 0]);
