@@ -214,6 +214,18 @@ impl Launch {
         self
     }
 
+    /// Boots from a copy of the root disk of this instance, as from an image of it.
+    pub fn root(mut self, name: &str) -> Self {
+        self.command.args(["--root", name]);
+        self
+    }
+
+    /// Nothing answers from which packages or images could come.
+    pub fn without_mirrors(mut self) -> Self {
+        self.command.arg("--no-mirrors");
+        self
+    }
+
     /// Expects the run to fail.
     pub fn failing(mut self) -> Self {
         self.command.args(["--wait-for", "failed"]);

@@ -15,6 +15,7 @@ mod chains;
 mod disks;
 mod drills;
 mod driver;
+mod images;
 mod launch;
 mod node;
 mod oncall;
@@ -81,6 +82,8 @@ const CHAINS: [&[Test]; 3] = [
         stub::a_missing_binary_is_named,
         disks::foreign_contents_are_refused_and_unchanged,
         disks::killed_in_each_phase_the_next_run_heals,
+        images::a_prepared_disk_becomes_a_node_without_a_mirror,
+        images::a_disk_of_a_node_becomes_another_instances_without_its_config,
         wallet::an_instance_store_that_was_stopped_gets_its_key_back,
         wallet::a_node_in_another_zone_gets_the_key_of_the_lost_one,
         wallet::a_new_volume_in_place_of_a_lost_one_gets_the_key_back,

@@ -57,9 +57,9 @@ aws_names() {
     for service in ec2 s3 "$1.s3" secretsmanager monitoring cloudformation; do
         printf '%s.%s.amazonaws.com ' "$service" "$region"
     done
-    for service in cloudformation-waitcondition amazoncloudwatch-agent; do
-        printf '%s-%s.s3.%s.amazonaws.com ' "$service" "$region" "$region"
-    done
+    printf 'cloudformation-waitcondition-%s.s3.%s.amazonaws.com ' "$region" "$region"
+    [[ $mirrors == yes ]] || return 0
+    printf 'amazoncloudwatch-agent-%s.s3.%s.amazonaws.com ' "$region" "$region"
     [[ $gpu == false ]] || printf '%s ' "$fake_gpu_hosts"
     echo registry-1.docker.io
 }

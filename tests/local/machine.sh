@@ -80,9 +80,15 @@ machine_exec() {
 
 machine_prepare() {
     local home=$here/instances/$1
+    local part
+    for part in upper docker containerd; do
+        [[ -z $copied ]] || cp --archive --reflink=auto -- "$here/instances/$copied/$part" "$home/"
+    done
     mkdir -p -- "$home"/{root,upper/etc,work,docker,containerd}
     cp -- "$home/hosts" "$home/upper/etc/hosts"
     mount -t overlay overlay -o "lowerdir=$state/rootfs,upperdir=$home/upper,workdir=$home/work" "$home/root"
+    # apt's only source.
+    [[ $mirrors == yes ]] || rm -rf -- "$home/root/var/local/packages"
 }
 
 # What the instance tells while it comes up.
