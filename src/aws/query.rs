@@ -84,13 +84,13 @@ async fn attempt(
     request.send().await.map_err(|failure| {
         let uri = url.parse().ok();
         let way = if uri.is_some_and(|uri| crate::proxy::of(&uri).is_some()) {
-            "the proxy that HTTPS_PROXY names"
+            "the proxy that HTTPS_PROXY names reaches"
         } else {
-            "the instance's route, DNS and security group"
+            "the instance's route, DNS and security group reach"
         };
         failure.told(
             format!("{action} got no answer from AWS"),
-            format!("check that {way} reach {url} over HTTPS"),
+            format!("check that {way} {url} over HTTPS"),
         )
     })
 }

@@ -2,6 +2,7 @@
 in place of the templates' resources."""
 
 import json
+import re
 from functools import cache
 from typing import Any
 
@@ -269,3 +270,10 @@ def test_fleet_and_node_declare_their_parameters_alike():
 
 def test_the_password_is_not_echoed():
     assert parsed("common.yaml")["Parameters"]["WalletPassword"]["NoEcho"]
+
+
+def test_the_template_and_the_binary_take_the_same_secrets():
+    """What only one of them takes would fail on the node, half an hour later."""
+    pattern = parsed("node.yaml")["Parameters"]["SecretArn"]["AllowedPattern"]
+    prefix, name = re.search(r'\^\((arn:aws\S*:secret:)\)\?(\S+)\$"', (REPO / "src/config/table.rs").read_text()).groups()
+    assert pattern == f"({prefix}{name})?"

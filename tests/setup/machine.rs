@@ -812,15 +812,18 @@ pub fn machines() -> PathBuf {
 /// What the node downloads from elsewhere.
 fn pages() -> HashMap<String, Vec<u8>> {
     let agent = "https://amazoncloudwatch-agent-us-east-1.s3.us-east-1.amazonaws.com";
-    let elsewhere = "https://amazoncloudwatch-agent-eusc-de-east-1.s3.eusc-de-east-1.amazonaws.eu";
+    let europe = "https://amazoncloudwatch-agent-eusc-de-east-1.s3.eusc-de-east-1.amazonaws.eu";
+    let china = "https://amazoncloudwatch-agent-cn-north-1.s3.cn-north-1.amazonaws.com.cn";
     let deb = "amd64/latest/amazon-cloudwatch-agent.deb";
     [
         (format!("{agent}/debian/{deb}"), "a package"),
         (format!("{agent}/debian/{deb}.sig"), "its signature"),
         (format!("{agent}/ubuntu/{deb}"), "a package"),
         (format!("{agent}/ubuntu/{deb}.sig"), "its signature"),
-        (format!("{elsewhere}/debian/{deb}"), "a package"),
-        (format!("{elsewhere}/debian/{deb}.sig"), "its signature"),
+        (format!("{europe}/debian/{deb}"), "a package"),
+        (format!("{europe}/debian/{deb}.sig"), "its signature"),
+        (format!("{china}/debian/{deb}"), "a package"),
+        (format!("{china}/debian/{deb}.sig"), "its signature"),
         (
             "https://nvidia.github.io/libnvidia-container/gpgkey".to_owned(),
             include_str!("another-key.asc"),

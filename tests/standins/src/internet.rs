@@ -25,11 +25,13 @@ pub struct Internet {
 }
 
 /// Hosts of AWS's API that can be behind the proxy.
-const AWS: [&str; 4] = [
+const AWS: [&str; 6] = [
     "*.us-east-1.amazonaws.com",
     "*.s3.us-east-1.amazonaws.com",
     "*.eusc-de-east-1.amazonaws.eu",
     "*.s3.eusc-de-east-1.amazonaws.eu",
+    "*.cn-north-1.amazonaws.com.cn",
+    "*.s3.cn-north-1.amazonaws.com.cn",
 ];
 
 impl Internet {
