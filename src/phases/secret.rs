@@ -11,7 +11,7 @@ use crate::aws::secrets::{PREVIOUS, previous_password, wallet_password};
 use crate::config::User;
 use crate::directories::RUN;
 use crate::edge::keystore::{Keystore, Read};
-use crate::edge::{SECRET_FILE as FILE, SECRET_FOLDER as FOLDER, Spec, keys};
+use crate::edge::{SECRET_FILE as FILE, SECRET_FOLDER as FOLDER, Spec, keys, trouble};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
@@ -96,8 +96,30 @@ impl WalletPassword {
     }
 }
 
+/// What came of trying the wallet password on a key file.
+pub(super) enum Proof {
+    /// It opens it.
+    Opens,
+    /// It does not, or is not there.
+    Fails,
+    /// Nobody here knows that kind of file; the text says what it is.
+    Unknown(String),
+}
+
+/// Tries the password in memory on a key file, which messages call `file`. A damaged one is an error.
+pub(super) async fn proof(host: &Host, bytes: &[u8], file: &str) -> Result<Proof> {
+    let keystore = match Keystore::read(bytes, file)? {
+        Read::Known(keystore) => Arc::new(keystore),
+        Read::Unknown(what) => return Ok(Proof::Unknown(what)),
+    };
+    Ok(match trouble::password(host) {
+        Some(password) if opens(&keystore, &password).await? => Proof::Opens,
+        _ => Proof::Fails,
+    })
+}
+
 /// About a second of work, beside which the other phases go on.
-pub(super) async fn opens(keystore: &Arc<Keystore>, secret: &Secret) -> Result<bool> {
+async fn opens(keystore: &Arc<Keystore>, secret: &Secret) -> Result<bool> {
     let (keystore, secret) = (Arc::clone(keystore), Secret::new(secret.expose().to_vec()));
     let proof = tokio::task::spawn_blocking(move || keystore.opens(&secret));
     proof.await.or_fail(

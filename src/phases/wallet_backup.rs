@@ -9,14 +9,14 @@ use std::time::Duration;
 
 use async_trait::async_trait;
 
-use super::secret::opens;
+use super::secret::{Proof, proof};
 use crate::aws::objects::{Bucket, Put};
 use crate::config::WalletBackup as Wanted;
 use crate::digest::sha256;
 use crate::doing::doing;
 use crate::edge::backup::{self, Backup};
-use crate::edge::keystore::{Keystore, LARGEST_FILE, Read};
-use crate::edge::{Spec, keys, trouble};
+use crate::edge::keystore::LARGEST_FILE;
+use crate::edge::{Spec, keys};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::node::Node;
@@ -168,23 +168,17 @@ impl WalletBackup {
 
     /// A copy that nobody can open is none.
     async fn prove(&self, bytes: &[u8], object: &str) -> Result<()> {
-        let keystore = match Keystore::read(bytes, object)? {
-            Read::Known(keystore) => Arc::new(keystore),
-            Read::Unknown(what) => {
+        match proof(&self.node.host, bytes, object).await? {
+            Proof::Opens => Ok(()),
+            Proof::Unknown(what) => {
                 tracing::info!("{object} is not proven: it is of an unknown kind ({what})");
-                return Ok(());
+                Ok(())
             }
-        };
-        let password = trouble::password(&self.node.host);
-        if let Some(password) = password
-            && opens(&keystore, &password).await?
-        {
-            return Ok(());
+            Proof::Fails => Err(Error::new(
+                format!("the wallet password in memory does not open {object}"),
+                "run: bootstrap --phase secret --force, which says what is wrong with it",
+            )),
         }
-        Err(Error::new(
-            format!("the wallet password in memory does not open {object}"),
-            "run: bootstrap --phase secret --force, which says what is wrong with it",
-        ))
     }
 }
 

@@ -3,22 +3,20 @@
 //! Only onto a filesystem that this machine has made itself and that no container has seen yet, and only where no key is:
 //! nothing can be lost by it.
 
-use std::sync::Arc;
-
 use crate::aws::objects::Bucket;
 use crate::config::WalletBackup;
 use crate::doing::doing;
 use crate::edge::backup::{self, Backup};
 use crate::edge::keys::{self, Keys};
-use crate::edge::keystore::{Keystore, LARGEST_FILE, Read};
+use crate::edge::keystore::LARGEST_FILE;
 use crate::edge::run_as::RunAs;
 use crate::edge::spec::Spec;
-use crate::edge::{trouble, wallet};
+use crate::edge::wallet;
 use crate::error::{Error, Result};
 use crate::host::files::Access;
 use crate::log::printable;
 use crate::node::Node;
-use crate::phases::secret::opens;
+use crate::phases::secret::{Proof, proof};
 
 /// Puts it back where there is one. The volume is mounted, and nothing has been on it but its filesystem.
 pub(super) async fn restore(node: &Node, spec: &Spec, run_as: RunAs) -> Result<()> {
@@ -73,7 +71,6 @@ async fn fetch(
             "see who deletes the backups of wallet keys, then run: bootstrap --phase container",
         ));
     };
-    let read = Keystore::read(&bytes, &object)?;
     let file: serde_json::Value = serde_json::from_slice(&bytes).unwrap_or_default();
     let says = file.get("address").and_then(serde_json::Value::as_str);
     if let Some(says) = says
@@ -87,16 +84,13 @@ async fn fetch(
             "see who has put it there, and put the right one into its place; nothing was changed on the volume",
         ));
     }
-    let keystore = match read {
-        Read::Known(keystore) => Arc::new(keystore),
-        Read::Unknown(what) => {
+    match proof(&node.host, &bytes, &object).await? {
+        Proof::Opens => Ok(bytes),
+        Proof::Unknown(what) => {
             tracing::warn!("{object} is put back unproven: it is of an unknown kind ({what})");
-            return Ok(bytes);
+            Ok(bytes)
         }
-    };
-    match trouble::password(&node.host) {
-        Some(password) if opens(&keystore, &password).await? => Ok(bytes),
-        _ => Err(Error::new(
+        Proof::Fails => Err(Error::new(
             format!("the wallet password does not open {object}"),
             "put the password with which the key was created back into the secret (aws secretsmanager put-secret-value), then \
              run: bootstrap --phase secret --phase container --force",
