@@ -18,7 +18,7 @@ INSTANCES = {
 GIB = {"gp3": 0.08, "io1": 0.125, "io2": 0.125}
 IOPS = {"gp3": 0.005, "io1": 0.065, "io2": 0.065}
 # A public address; metrics of the agent and of the node; alarms.
-BESIDES = 3.65 + 27.30 + 1.30
+BESIDES = 3.65 + 27.90 + 1.40
 
 
 def monthly(settings: Settings) -> tuple[float, bool]:

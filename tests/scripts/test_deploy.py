@@ -522,7 +522,7 @@ def test_on_spot_another_quota_counts_and_the_price_is_a_limit(aws, binary, pass
     ended = deploy(aws, binary, "--password-file", str(password), "--spot", "--dry-run")
     assert ended.returncode == 0, ended.stderr
     assert "  instance      g4dn.xlarge on spot in us-east-1a, or" in ended.stdout
-    assert "  cost          at most 442 USD a month in us-east-1, without tax and traffic: spot costs less\n" in ended.stdout
+    assert "  cost          at most 443 USD a month in us-east-1, without tax and traffic: spot costs less\n" in ended.stdout
     assert given(would_run(ended.stdout)[-1])["Spot"] == "true"
 
 
@@ -760,7 +760,7 @@ def test_what_will_be_made_is_shown_and_nobody_agrees_without_a_terminal(aws, bi
   stack         {NAME}: one node
   instance      g4dn.xlarge in us-east-1a, or without capacity there in us-east-1b, us-east-1c, us-east-1d, us-east-1f
   volume        256 GiB gp3, encrypted, with a new wallet key
-  cost          about 442 USD a month in us-east-1, without tax and traffic
+  cost          about 443 USD a month in us-east-1, without tax and traffic
   time          10 to 30 minutes, most of them for the NVIDIA driver
   earnings      nobody guarantees jobs, and what a node earns was not measured here; EdgeCloud's GPU rental has
                 a client of its own, which this is not
@@ -784,7 +784,7 @@ def test_the_type_that_the_readme_names_for_a_node_without_a_gpu_has_its_price(a
     without_gpu = ("--no-gpu", "--instance-type", "m6i.xlarge")
     assert f"`{' '.join(without_gpu)}`" in (REPO / "README.md").read_text()
     ended = deploy(aws, binary, "--password-file", str(password), *without_gpu, "--dry-run")
-    assert "  cost          about 198 USD a month in us-east-1, without tax and traffic\n" in ended.stdout
+    assert "  cost          about 199 USD a month in us-east-1, without tax and traffic\n" in ended.stdout
 
 
 def test_a_fleet_is_as_large_as_cloudformation_allows(aws, binary):
