@@ -145,7 +145,7 @@ def test_several_copies_none_and_one_that_is_no_key(aws, binary, backup):
     name = left(aws, other, b"{}")
     ended = restore(aws, binary, node=f"{NAME}/{other}")
     assert ended.returncode == 1
-    assert ended.stderr.endswith(f"\ndeploy: {name} is not the key of {other}: nothing was changed\n")
+    assert ended.stderr.endswith(f"deploy: {name} is not the key of {other}: nothing was changed\n")
     assert NAME not in stacks(aws)
 
 
