@@ -20,6 +20,7 @@ mod launch;
 mod node;
 mod oncall;
 mod operators;
+mod processes;
 mod qemu;
 mod repairs;
 mod shared;
@@ -60,6 +61,7 @@ const CHAINS: [&[Test]; 3] = [
         driver::an_instance_cannot_set_the_clock_of_this_machine,
         driver::every_hint_of_a_launch_can_be_followed,
         oncall::the_remedy_of_every_breakage_makes_the_node_healthy,
+        processes::a_killed_process_is_named_with_its_log,
         oncall::a_changed_secret_is_told_before_the_next_boot_fails,
         oncall::a_broken_journal_and_a_killed_run_need_nobody_but_the_next_run,
         wallet::another_key_in_place_of_the_node_s_is_no_health,
@@ -73,6 +75,7 @@ const CHAINS: [&[Test]; 3] = [
         drills::a_wrong_image_fails_with_its_reason_and_the_old_one_starts_again,
         operators::verify_prints_what_the_node_says,
         operators::the_key_is_backed_up,
+        node::every_call_to_aws_is_one_that_the_role_was_judged_for,
         drills::a_stop_leaves_nothing_behind_but_the_volume,
         stub::a_network_that_comes_late_is_waited_for,
         operators::a_new_node_takes_over_a_backed_up_key,

@@ -1,8 +1,10 @@
 //! One node from a bare instance on: healthy, at rest, its password hidden, the same after a reboot.
 
+use std::collections::BTreeSet;
+
 use serde_json::Value;
 
-use crate::launch::{Launch, PASSWORD, release_binary};
+use crate::launch::{Launch, PASSWORD, Place, release_binary, requests};
 use crate::shared::shared;
 
 pub fn a_bare_instance_becomes_a_healthy_node() {
@@ -242,4 +244,29 @@ pub fn a_reboot_ends_healthy_with_the_same_address() {
     let verify = instance.try_run("bootstrap verify --wait 3m");
     assert_eq!(verify.code, 0, "{}", verify.output);
     assert_eq!(instance.address(), shared.address);
+}
+
+/// By its name; what of each the role allows is judged beside the template.
+pub fn every_call_to_aws_is_one_that_the_role_was_judged_for() {
+    let _node = shared();
+    let judged: Value = serde_json::from_str(include_str!("../cloudformation/calls.json")).unwrap();
+    let judged = judged["calls"].as_array().unwrap().iter();
+    let judged: BTreeSet<&str> = judged.filter_map(|call| call["call"].as_str()).collect();
+    let requests = requests(Place::Container);
+    let to_aws = requests.iter().filter(|request| {
+        let host = request["host"].as_str().unwrap();
+        host.ends_with(".amazonaws.com")
+            && request["call"] != "wait-handle"
+            && request["call"] != "agent-package"
+    });
+    let made: BTreeSet<&str> = to_aws.map(|made| made["call"].as_str().unwrap()).collect();
+    assert_eq!(made.difference(&judged).next(), None, "{made:?}");
+    for call in [
+        "AttachVolume",
+        "PutMetricData",
+        "PutObject",
+        "SignalResource",
+    ] {
+        assert!(made.contains(call), "{call} is not among {made:?}");
+    }
 }
