@@ -51,6 +51,11 @@ def test_expressions_are_understood(expression: str, good: bool) -> None:
     assert is_allowed(expression, ALLOWED) == good
 
 
+def test_no_crate_can_decrypt_a_wallet_key(crates: list[dict]) -> None:
+    """The password is proven by the key file's MAC; what the file holds is encrypted with AES in counter mode."""
+    assert {"aes", "ctr", "k256", "secp256k1"}.isdisjoint(one["name"] for one in crates)
+
+
 def test_every_license_is_allowed(crates: list[dict]) -> None:
     assert [f"{one['name']}: {one['license']}" for one in crates if not is_allowed(one["license"], ALLOWED)] == []
 

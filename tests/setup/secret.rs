@@ -75,6 +75,9 @@ pub const KEY: &str = r#"{"address":"2e833968e5bb786ae419c4d13189fb081cc43bab","
     "kdf":"scrypt","kdfparams":{"dklen":32,"n":4,"p":1,"r":1,"salt":"ab0c7876052600dd703518d6fc3fe8984592145b591fc8fb5c6d43190334ba19"},
     "mac":"d60fbbf87ce80e4659548e09fbc827b715b7a9cfcaaa20d85e153ddf59bff9e2"},"id":"3198bc9c-6672-5ab3-d995-4942343ae5b6","version":3}"#;
 
+/// The private key in it, which nothing here ever takes out.
+const OPENED: &str = "67d6462a1b123a91c6bded8a80158e81924b3acedeb6bc6de531e836ca7e512b";
+
 fn verify_tries_the_password_where_asked() {
     const FILE: &str =
         "/data/edgelauncher/edgecore/key/encrypted/2e833968e5bb786ae419c4d13189fb081cc43bab";
@@ -187,6 +190,8 @@ fn a_password_is_proven_before_it_is_used() {
     secret(SECRET, "testpassword");
     machine.run(&[]).expect(0);
     assert_eq!(machine.read(STORED), "testpassword");
+    machine.run(&["verify", "--prove-password"]);
+    assert_eq!(machine.files_with(OPENED), [""; 0]);
 }
 
 fn the_password_is_found_nowhere() {
