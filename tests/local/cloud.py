@@ -97,6 +97,16 @@ def publish(bucket: str, state: State) -> dict[str, str]:
     return keys | {"binary-sha256": sha256(binary), "assets-sha256": sha256(assets)}
 
 
+def software(published: dict[str, str]) -> dict[str, str]:
+    """The parameters that say what a node runs."""
+    return {
+        "BinaryKey": published["binary"],
+        "BinarySha256": published["binary-sha256"],
+        "AssetsKey": published["assets"],
+        "AssetsSha256": published["assets-sha256"],
+    }
+
+
 def deploy(state: State) -> None:
     name = state["stack"]
     if find_stack(name):
@@ -114,11 +124,7 @@ def deploy(state: State) -> None:
         "InstanceType": "g4dn.xlarge" if state["gpu"] == "true" else "c6i.xlarge",
         "Gpu": state["gpu"],
         "VolumeSize": "8",
-        "BinaryKey": published["binary"],
-        "BinarySha256": published["binary-sha256"],
-        "AssetsKey": published["assets"],
-        "AssetsSha256": published["assets-sha256"],
-    }
+    } | software(published)
     values |= dict(word.split("=", 1) for word in state["parameters"].split())
     if state["tag"]:
         values["ImageTag"] = state["tag"]
@@ -142,8 +148,11 @@ def replace(state: State) -> None:
     stack = find_stack(name) or sys.exit(f"there is no stack {name}")
     old = instance_of(stack)
     if state["tag"]:
-        values = stack["Parameters"] | {
+        # An upgrade in place may have come before: another kind of update, and assets that do not have what only the
+        # local AWS needs.
+        values = stack["Parameters"] | software(publish(bucket, state)) | {
             "ImageTag": state["tag"],
+            "Updates": "rolling",
             # Each of the two wait handles works once.
             "WaitOn": {"first": "second", "second": "first"}[stack["Parameters"]["WaitOn"]],
         }
