@@ -248,7 +248,7 @@ pub fn a_reboot_ends_healthy_with_the_same_address() {
 
 /// By its name; what of each the role allows is judged beside the template.
 pub fn every_call_to_aws_is_one_that_the_role_was_judged_for() {
-    let _node = shared();
+    shared().instance().run("bootstrap metrics");
     let judged: Value = serde_json::from_str(include_str!("../cloudformation/calls.json")).unwrap();
     let judged = judged["calls"].as_array().unwrap().iter();
     let judged: BTreeSet<&str> = judged.filter_map(|call| call["call"].as_str()).collect();
