@@ -5,7 +5,7 @@ use std::path::Path;
 
 use serde_json::Value;
 
-use crate::launch::{Instance, Launch, PASSWORD, follow, hint, leftovers};
+use crate::launch::{Instance, Launch, PASSWORD, check, follow, hint, leftovers};
 use crate::shared::shared;
 
 pub const REPOSITORY: &str = "thetalabsorg/edgelauncher_mainnet";
@@ -43,9 +43,7 @@ pub fn an_image_that_keeps_its_jobs_with_root_runs_as_root_with_few_rights() {
     let instance = shared.instance();
     let said = || {
         let report = instance.json("bootstrap verify --wait 3m --json");
-        let checks = report["checks"].as_array().unwrap();
-        let spec = checks.iter().find(|check| check["name"] == "spec");
-        let spec = spec.expect("check spec")["detail"]
+        let spec = check(&report, "spec")["detail"]
             .as_str()
             .unwrap()
             .to_owned();

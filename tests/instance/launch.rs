@@ -105,6 +105,12 @@ pub fn follow(hint: &str) -> Ended {
     finish(Command::new("bash").args(["-c", hint]))
 }
 
+/// What the report of `bootstrap verify --json` says of this check.
+pub fn check<'a>(report: &'a Value, name: &str) -> &'a Value {
+    let mut checks = report["checks"].as_array().unwrap().iter();
+    checks.find(|check| check["name"] == name).expect(name)
+}
+
 /// Does something while what stands in for AWS is not ready.
 pub fn without_aws(act: impl FnOnce()) {
     let ready = state().join("cloud/ready");
@@ -338,6 +344,14 @@ impl Instance {
                 String::from_utf8_lossy(&output.stderr)
             )
         })
+    }
+
+    /// What a tick would publish of this metric.
+    pub fn published(&self, metric: &str) -> f64 {
+        let shown = self.json("bootstrap metrics --dry-run");
+        let mut metrics = shown["metrics"].as_array().unwrap().iter();
+        let found = metrics.find(|found| found["name"] == metric);
+        found.expect(metric)["value"].as_f64().unwrap()
     }
 
     /// Runs the script with `text` on its standard input.

@@ -3,7 +3,7 @@
 
 use serde_json::Value;
 
-use crate::launch::{Instance, Launch, PASSWORD, Place, stop_all};
+use crate::launch::{Instance, Launch, PASSWORD, Place, check, stop_all};
 use crate::oncall::{commands, is_healthy, told};
 use crate::shared::qemu_node;
 
@@ -18,8 +18,7 @@ fn disk_with(instance: &Instance, serial: &str) -> String {
 
 /// The detail of one of `verify`'s checks, which passes.
 fn passed(verify: &Value, name: &str) -> String {
-    let checks = verify["checks"].as_array().unwrap();
-    let check = checks.iter().find(|check| check["name"] == name).unwrap();
+    let check = check(verify, name);
     assert_eq!(check["status"], "pass", "{check}");
     check["detail"].as_str().unwrap().to_owned()
 }

@@ -2,7 +2,7 @@
 //!
 //! In this order, beside the other nodes, each from what the one before has left in the bucket.
 
-use crate::launch::{Instance, Launch, PASSWORD, Place, aws, operate, requests, stop_all};
+use crate::launch::{Instance, Launch, PASSWORD, Place, aws, check, operate, requests, stop_all};
 use crate::shared::{beside_node, shared};
 
 const KEYS: &str = "/data/edgelauncher/edgecore/key/encrypted";
@@ -144,16 +144,8 @@ pub fn a_new_volume_in_place_of_a_lost_one_gets_the_key_back() {
 pub fn another_key_in_place_of_the_node_s_is_no_health() {
     let shared = shared();
     let instance = shared.instance();
-    let health = || {
-        let shown = instance.json("bootstrap metrics --dry-run");
-        let metrics = shown["metrics"].as_array().unwrap();
-        let health = metrics
-            .iter()
-            .find(|metric| metric["name"] == "edge_healthy");
-        health.expect("edge_healthy")["value"].as_f64().unwrap()
-    };
     is_healthy(instance);
-    assert!(health() > 0.5);
+    assert!(instance.published("edge_healthy") > 0.5);
     let own = shared.address.trim_start_matches("0x").to_owned();
     instance.run(&format!(
         "systemctl stop bootstrap-repair.timer bootstrap-repair.service && mv {KEYS}/{own} /data/aside && \
@@ -161,8 +153,7 @@ pub fn another_key_in_place_of_the_node_s_is_no_health() {
     ));
     let other = instance.run(&format!("ls {KEYS}"));
     let verify = instance.json("bootstrap verify --json");
-    let checks = verify["checks"].as_array().unwrap();
-    let check = checks.iter().find(|check| check["name"] == "key").unwrap();
+    let check = check(&verify, "key");
     assert_eq!(
         (&verify["verdict"], &check["status"], &check["detail"]),
         (
@@ -175,7 +166,7 @@ pub fn another_key_in_place_of_the_node_s_is_no_health() {
             .into()
         )
     );
-    assert!(health() < 0.5);
+    assert!(instance.published("edge_healthy") < 0.5);
 
     instance.run(&format!(
         "docker stop edgelauncher && rm {KEYS}/{other} && mv /data/aside {KEYS}/{own} && docker start edgelauncher && \

@@ -16,8 +16,8 @@ pub(super) const OS: Os = Os {
     cron: ("cronie", "crond"),
     ssm_units: &["amazon-ssm-agent.service"],
     ssm_package: Some("amazon-ssm-agent"),
-    // aws/amazon-cloudwatch-agent#1727.
     for_user_data: &[],
+    // aws/amazon-cloudwatch-agent#1727.
     cloudwatch_agent: CloudWatchAgent::Package,
     toolkit: NVIDIA,
     driver: Driver {
