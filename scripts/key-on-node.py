@@ -15,6 +15,7 @@ import fcntl
 import json
 import os
 import re
+import shlex
 import shutil
 import stat
 import subprocess
@@ -172,7 +173,7 @@ def backup(certificate):
     if answer not in (None, key.address):
         raise Refused(
             f"{node.folder} holds the key of {key.address}, but the node runs as {answer}. Restart it and look again: "
-            f"docker restart {node.container}, then bootstrap verify"
+            f"docker restart {shlex.quote(node.container)}, then bootstrap verify"
         )
     with private_folder("key-backup-") as folder:
         write(folder + "/certificate.pem", base64.b64decode(certificate))

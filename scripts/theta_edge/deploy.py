@@ -16,6 +16,7 @@ from theta_edge.launches import Launches
 from theta_edge.settings import Place, Settings
 from theta_edge.stacks import Stack
 from theta_edge.template import FLEET, NODE, Template
+from theta_edge.terminal import word
 from theta_edge.wallets import Copy
 
 HELP = f"""\
@@ -333,7 +334,7 @@ def _give(aws: Aws, wanted: Wanted, stack: Stack, copy: Copy, key: bytes) -> Non
         again = copy.of(_bucket(aws, wanted), wanted.name).name
         raise Failed(
             f"{wanted.name} is up, but not with the key of {copy.address}: {failed}\nWhen that is put right:\n"
-            f"  scripts/backup-key --name {wanted.name} --restore {again} --replace {stack.address or 'ADDRESS'}"
+            f"  scripts/backup-key --name {wanted.name} --restore {word(again)} --replace {stack.address or 'ADDRESS'}"
         ) from failed
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +9,7 @@ from theta_edge import stacks
 from theta_edge.aws import Aws, Refused, pause, wait_until
 from theta_edge.command import COMMON_HELP, Common, Failed, Problems, confirm, options, say
 from theta_edge.stacks import Stack
-from theta_edge.terminal import one_line
+from theta_edge.terminal import one_line, word
 from theta_edge.twins import wallet_of
 from theta_edge.wallets import WALLETS, Copy
 
@@ -294,7 +293,7 @@ class Node:
                 continue
             # By its tag, this script finds it again.
             remove = (
-                f"scripts/destroy --name {volume.tagged} --delete-volume {volume.id}"
+                f"scripts/destroy --name {word(volume.tagged)} --delete-volume {volume.id}"
                 if volume.tagged
                 else f"aws ec2 delete-volume --region {self.aws.region} --volume-id {volume.id}"
             )
@@ -311,8 +310,8 @@ class Node:
 
 def _how_to_delete(copy: Copy) -> str:
     if copy.address:
-        return f"scripts/destroy --name {shlex.quote(one_line(copy.node))} --delete-wallet {copy.address}"
-    return f"aws s3 rm {shlex.quote(one_line(copy.name))}"
+        return f"scripts/destroy --name {word(copy.node)} --delete-wallet {copy.address}"
+    return f"aws s3 rm {word(copy.name)}"
 
 
 # Doing.

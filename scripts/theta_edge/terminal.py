@@ -7,6 +7,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shlex
 import shutil
 import textwrap
 import unicodedata
@@ -49,6 +50,11 @@ def printable(text: str, harmless: str = "\t\n") -> str:
 def one_line(text: str) -> str:
     """The same, for a place where a second line could pass for something else."""
     return printable(" ".join(text.split()), harmless="")
+
+
+def word(name: str) -> str:
+    """A name that came from elsewhere, for a command that a person pastes into a shell: one word, whatever is in it."""
+    return shlex.quote(printable(name, harmless=""))
 
 
 def address(text: object) -> str:

@@ -10,7 +10,7 @@ from theta_edge import ssm, stacks
 from theta_edge.aws import Aws, Refused
 from theta_edge.command import COMMON_HELP, Common, Failed, WrongUsage, options, say
 from theta_edge.logs import seconds
-from theta_edge.terminal import one_line, printable
+from theta_edge.terminal import one_line, printable, word
 
 HELP = f"""\
 Usage: scripts/verify [OPTION…]
@@ -108,7 +108,7 @@ def _table(reports: list[Report], totals: dict[str, int]) -> None:
     counts = " ".join(f"{totals[verdict]} {verdict}" for verdict in reversed(VERDICTS) if verdict in totals)
     print(f"\n{len(reports)} node{'s' if len(reports) > 1 else ''}: {counts}")
     if reports[0].verdict not in ("healthy", "syncing"):
-        print(f"All of the worst: scripts/verify --name {reports[0].name}")
+        print(f"All of the worst: scripts/verify --name {word(reports[0].name)}")
 
 
 def _all_nodes(aws: Aws) -> list[Report]:

@@ -15,6 +15,8 @@ from pathlib import Path
 
 ASSETS = Path(__file__).parents[2] / "cloudformation/assets"
 FOLDER = "data/edgelauncher/edgecore/key/encrypted"
+# Seconds that a command of SSM may take: one that waits for what never comes must fail its test, not hold it up.
+DEADLINE = 120
 
 
 def make_key(address: str | None = None) -> tuple[str, bytes]:
@@ -105,13 +107,17 @@ class FakeNode:
     # What SSM does.
 
     def run_command(self, instance: str, script: str) -> tuple[int, str, str]:
-        ended = subprocess.run(
-            [*self.tracer, "sh"],
-            input=script,
-            capture_output=True,
-            text=True,
-            env={"PATH": f"{self.root}/bin:/usr/bin:/bin", "BOOTSTRAP_ROOT": str(self.root), "HOME": "/root"},
-        )
+        try:
+            ended = subprocess.run(
+                [*self.tracer, "sh"],
+                input=script,
+                capture_output=True,
+                text=True,
+                env={"PATH": f"{self.root}/bin:/usr/bin:/bin", "BOOTSTRAP_ROOT": str(self.root), "HOME": "/root"},
+                timeout=DEADLINE,
+            )
+        except subprocess.TimeoutExpired:
+            return 1, "", f"it did not end within {DEADLINE} s\n"
         return ended.returncode, ended.stdout, ended.stderr
 
     # The tools.
