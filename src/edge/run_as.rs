@@ -291,7 +291,7 @@ mod tests {
             tree.calls(),
             [
                 "docker run --rm --network none --workdir / --user 1002:1002 --security-opt no-new-privileges --cap-drop ALL \
-                 --pids-limit 4096 --mount type=bind,source=/usr/local/bin/bootstrap,target=/bootstrap,readonly --entrypoint \
+                 --pids-limit 4096 --oom-score-adj 500 --mount type=bind,source=/usr/local/bin/bootstrap,target=/bootstrap,readonly --entrypoint \
                  /bootstrap sha256:aa look --home-of=root --run=/bin/start.sh --read=/ --read=/root/fedml-miniconda --write=/tmp"
             ]
         );

@@ -269,7 +269,9 @@ impl Spec {
         Wanted { hash, argv }
     }
 
-    /// Who it is, and what it may do: a job that breaks out of its program gains nothing by it.
+    /// Who it is, and what it may do: a job that breaks out of its program gains nothing by it. Memory has no limit, as no
+    /// number is right for every job; but when the machine has none left, the kernel ends the largest process in here
+    /// before Docker, the agents and whoever is logged in. Without privileges, nothing in here can undo that.
     fn confinement(&self, config: &Config, run_as: RunAs) -> Vec<String> {
         let mut argv = Vec::new();
         let mut flag = |name: &str, value: String| argv.extend([name.into(), value]);
@@ -284,6 +286,7 @@ impl Spec {
             }
         }
         flag("--pids-limit", self.pids.to_string());
+        flag("--oom-score-adj", "500".into());
         argv
     }
 
@@ -407,7 +410,7 @@ mod tests {
         assert_eq!(
             argv,
             "run --detach --name edgelauncher --restart unless-stopped --user 1002:1002 \
-             --security-opt no-new-privileges --cap-drop ALL --pids-limit 4096 --log-driver json-file --log-opt max-size=50m --log-opt max-file=3 --stop-timeout 60 \
+             --security-opt no-new-privileges --cap-drop ALL --pids-limit 4096 --oom-score-adj 500 --log-driver json-file --log-opt max-size=50m --log-opt max-file=3 --stop-timeout 60 \
              --env EDGELAUNCHER_CONFIG_PATH=/edgelauncher/data/mainnet \
              --publish 127.0.0.1:15888:15888/tcp --publish 127.0.0.1:17888:17888/tcp --publish 127.0.0.1:17935:17935/tcp \
              --mount type=bind,source=/data/edgelauncher,target=/edgelauncher/data/mainnet \
@@ -449,6 +452,68 @@ mod tests {
         }
         let argv = shipped().wanted(&bind, &image(), RunAs::User).argv;
         assert!(argv.contains(&"[::1]:17888:17888/tcp".to_owned()));
+    }
+
+    /// Both the node and the look at its image, as either user.
+    fn all_that_run_the_image() -> Vec<(RunAs, String)> {
+        let (spec, config, image) = (shipped(), config(&serde_json::json!({})), image());
+        let both = [RunAs::User, RunAs::Image].into_iter();
+        both.flat_map(|user| {
+            let node = spec.wanted(&config, &image, user).argv;
+            [node, spec.look(&config, &image, user)].map(|argv| (user, argv.join(" ")))
+        })
+        .collect()
+    }
+
+    #[test]
+    fn nothing_in_the_image_gains_privileges() {
+        for (_, argv) in all_that_run_the_image() {
+            assert!(
+                argv.contains(" --security-opt no-new-privileges "),
+                "{argv}"
+            );
+        }
+    }
+
+    #[test]
+    fn the_image_has_no_capability_but_the_listed() {
+        for (user, argv) in all_that_run_the_image() {
+            let mut left: Vec<&str> = argv
+                .split(" --cap-")
+                .skip(1)
+                .map(|rest| rest.split(" --").next().unwrap())
+                .collect();
+            assert_eq!(left.remove(0), "drop ALL", "{argv}");
+            let listed = [
+                "CHOWN",
+                "DAC_OVERRIDE",
+                "FOWNER",
+                "KILL",
+                "SETGID",
+                "SETUID",
+            ];
+            let listed = listed.map(|name| format!("add {name}"));
+            let allowed = if user == RunAs::Image {
+                &listed[..]
+            } else {
+                &[]
+            };
+            assert_eq!(left, allowed, "{argv}");
+        }
+    }
+
+    #[test]
+    fn the_image_cannot_start_processes_without_end() {
+        for (_, argv) in all_that_run_the_image() {
+            assert!(argv.contains(" --pids-limit 4096 "), "{argv}");
+        }
+    }
+
+    #[test]
+    fn the_image_is_first_to_die_when_memory_runs_out() {
+        for (_, argv) in all_that_run_the_image() {
+            assert!(argv.contains(" --oom-score-adj 500 "), "{argv}");
+        }
     }
 
     #[test]
