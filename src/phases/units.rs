@@ -49,13 +49,14 @@ SyslogLevel=notice
 LogLevelMax=notice
 {rights}";
 
-/// Where the boot has not come so far in two minutes, [`RUN`] comes first all the same.
+/// Counted from [`RUN`], however long the boot takes to get there: a first look at the same time could take its lock.
 const TIMER: &str = "\
 [Unit]
 Description=Repair what is down of the Theta edge node, every 20 s
+After=bootstrap.service
 
 [Timer]
-OnBootSec=2min
+OnActiveSec=20s
 OnUnitInactiveSec=20s
 AccuracySec=1s
 
@@ -148,6 +149,14 @@ mod tests {
         assert_eq!(values(RUN, "Type"), ["exec"]);
         assert_eq!(values(RUN, "WantedBy"), ["multi-user.target"]);
         assert_eq!(values(RUN, "RemainAfterExit"), [""; 0]);
+    }
+
+    #[test]
+    fn the_run_at_boot_has_the_lock_before_a_repair_looks() {
+        assert_eq!(values(TIMER, "After"), [UNIT]);
+        assert_eq!(values(REPAIR, "After"), [format!("{UNIT} docker.service")]);
+        // An instant of the boot can be that at which the run begins.
+        assert_eq!(values(TIMER, "OnBootSec"), [""; 0]);
     }
 
     #[test]
