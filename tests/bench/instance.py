@@ -53,10 +53,10 @@ def as_caller(script, *arguments, **how):
     )
 
 
-def run(*command, codes=(0,), given=""):
+def run(*command, codes=(0,), given="", at=NAME):
     """Runs a command inside and gives what it prints."""
     done = subprocess.run(
-        [REPOSITORY / "scripts/launch-local", "--enter", NAME, "--", *command],
+        [REPOSITORY / "scripts/launch-local", "--enter", at, "--", *command],
         input=given,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,

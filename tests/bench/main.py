@@ -22,6 +22,7 @@ ROWS = [
     "nothing_to_do",
     "fetch",
     "cold_run",
+    "recovery",
     "password",
     "binary_size",
     "builds",
