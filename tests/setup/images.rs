@@ -7,6 +7,7 @@ use serde_json::json;
 use crate::Test;
 use crate::machine::{INSTANCE, Machine};
 use crate::shared::{PHASES, healthy};
+use crate::trace::{self, Nobody, Victim};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
@@ -22,11 +23,15 @@ pub const TESTS: &[Test] = &[
     ("image_with_what_is_no_image_is_refused", image_with_what_is_no_image_is_refused),
     ("image_of_a_node_does_not_act_on_the_old_config", image_of_a_node_does_not_act_on_the_old_config),
     ("image_of_a_node_becomes_a_node_of_its_own", image_of_a_node_becomes_a_node_of_its_own),
+    ("image_of_a_node_loses_no_state_at_any_kill", image_of_a_node_loses_no_state_at_any_kill),
     ("image_whose_config_names_no_instance_is_recognised", image_whose_config_names_no_instance_is_recognised),
 ];
 
 const OTHER: &str = "i-0fedcba9876543210";
 const CONFIG: &str = "/etc/bootstrap/config.json";
+const STATE: &str = "/var/lib/bootstrap";
+/// Whose the state is.
+const NOTE: &str = "/var/lib/bootstrap/instance";
 
 /// What makes a machine this machine.
 const IDENTITY: [(&str, &str); 8] = [
@@ -381,4 +386,68 @@ fn image_of_a_node_becomes_a_node_of_its_own() {
     machine.run(&[]).expect(0);
     assert_eq!(machine.changes(), [""; 0]);
     assert_eq!(machine.changed_since(&before), [""; 0]);
+}
+
+/// Where each file of the other instance's state lies, under its name in there: in place or set aside.
+fn places_of(machine: &Machine, name: &str) -> Vec<String> {
+    let folder = machine.path(STATE);
+    let folders = fs::read_dir(&folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap())
+        .filter(|folder| folder.starts_with(&format!("of-{OTHER}-")));
+    let places = folders.map(|aside| format!("{aside}/{name}"));
+    places
+        .chain([name.to_owned()])
+        .filter(|place| {
+            fs::read_to_string(folder.join(place)).is_ok_and(|text| text == state_of(name))
+        })
+        .collect()
+}
+
+/// What this file of the other instance's state holds.
+fn state_of(name: &str) -> String {
+    format!("{{\"version\":1,\"of\":\"{OTHER}\",\"name\":\"{name}\"}}")
+}
+
+/// At each call of the kernel that leaves something behind, until all is set aside.
+fn image_of_a_node_loses_no_state_at_any_kill() {
+    let files = [
+        "journal.json",
+        "metrics.json",
+        "previous/config.json",
+        "repairs.json",
+        "signalled.json",
+        "wallet.json",
+    ];
+    let noted = format!("{OTHER}\n");
+    for call in 1.. {
+        let mut machine = Machine::new("debian-12");
+        machine.configure(|config| config["instance"] = INSTANCE.into());
+        for name in files {
+            machine.write(&format!("{STATE}/{name}"), &state_of(name));
+        }
+        machine.write(NOTE, &noted);
+        let run = machine.command(&["--phase", "preflight"]);
+        let end = Some((call, Victim::Everything));
+        let traced = trace::run(&run, &machine.beside("said"), end, &mut Nobody);
+        assert_eq!(traced.code, None, "it ended before call {call}");
+        for name in files {
+            assert_eq!(places_of(&machine, name).len(), 1, "{name}, call {call}");
+        }
+        let is_over = fs::read_to_string(machine.path(NOTE)).ok() != Some(noted.clone());
+
+        machine.run(&["--phase", "preflight"]).expect(0);
+        for name in files {
+            let places = places_of(&machine, name);
+            assert!(
+                places.len() == 1 && places[0] != name,
+                "{name}, call {call}: {places:?}"
+            );
+        }
+        assert_eq!(machine.read(NOTE), format!("{INSTANCE}\n"), "call {call}");
+        assert_eq!(machine.journal()["run"]["result"], "ok", "call {call}");
+        if is_over {
+            break;
+        }
+    }
 }
