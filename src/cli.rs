@@ -15,6 +15,7 @@ use crate::edge::look::Needs;
 use crate::engine::{Journal, Plan};
 use crate::log;
 use crate::node::Document;
+use crate::paths;
 use crate::secret::hide_memory;
 
 /// Turns a bare EC2 instance into a healthy Theta Edge Node, and proves it.
@@ -42,7 +43,7 @@ struct Global {
         global = true,
         value_name = "FILE",
         env = "BOOTSTRAP_CONFIG",
-        default_value = "/etc/bootstrap/config.json"
+        default_value = paths::CONFIG
     )]
     config: PathBuf,
 

@@ -17,6 +17,7 @@
 //! | [`aws`] | IMDS, S3, Secrets Manager, CloudWatch, EC2, CloudFormation, the wait handle |
 //! | [`host`] | everything that touches the machine, behind one root prefix |
 //! | [`config`] | the config file: schema, defaults, every mistake at once |
+//! | [`paths`] | every path of ours on a node |
 //! | [`retry`], [`http`], [`doing`], [`log`], [`secret`], [`error`], … | what all of them stand on |
 //!
 //! A [phase](engine::Phase) is *checked*, *applied* if its check finds that it does not hold yet, and checked again: a
@@ -31,7 +32,6 @@ pub mod cli;
 pub mod commands;
 pub mod config;
 pub mod digest;
-pub mod directories;
 pub mod doing;
 pub mod edge;
 pub mod engine;
@@ -46,6 +46,7 @@ pub mod node;
 pub mod owner;
 pub mod pace;
 pub mod paragraph;
+pub mod paths;
 pub mod phases;
 pub mod proxy;
 pub mod repair;

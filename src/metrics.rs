@@ -6,23 +6,23 @@ use jiff::Timestamp;
 use serde_json::json;
 
 use crate::aws::cloudwatch::{Metric, put_metrics};
-use crate::directories;
 use crate::edge::container::restore_gpu;
 use crate::edge::earnings::{self, Earnings};
 use crate::edge::keys::{self, Keys};
 use crate::edge::processes::{self, ANYCAST, Process, lives};
 use crate::edge::{Spec, own_logs, trouble, wallet};
 use crate::engine::Lock;
-use crate::engine::lock::{RUN_LOCK, Taken};
+use crate::engine::lock::Taken;
 use crate::error::{Error, Result};
 use crate::health::probes::{Live, live};
 use crate::health::progress::{Identity, Progress, STALL_SECONDS};
+use crate::host::directories;
+use crate::host::disk::VolumeId;
 use crate::host::{Host, nvidia};
 use crate::node::Node;
 use crate::owner;
+use crate::paths::{RUN_LOCK, TICK_LOCK};
 use crate::repair::Repairs;
-
-const LOCK_FILE: &str = "/run/bootstrap/metrics.lock";
 
 /// The next tick comes after 60 s.
 const TICK_LIMIT: Duration = Duration::from_secs(50);
@@ -181,7 +181,8 @@ async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
     progress.observe_gpu(live.gpus.as_ref().filter(|_| runs).map(Result::is_ok), now);
 
     let identity = identify(node, progress).await?;
-    let disk = config.volume.id.as_ref().unwrap_or(&identity.instance);
+    let volume = config.volume.id().map(VolumeId::as_str);
+    let disk = volume.unwrap_or(&identity.instance);
     let address = status.and_then(|status| status.address.as_deref());
     let folder = keys::look(host, &spec.key_folder(config), None);
     let is_own = wallet::remembered(host, disk).is_none_or(|known| {
@@ -366,7 +367,7 @@ fn dimension_value(text: &str) -> String {
 /// The lock of the tick, or `None` where another has it. It ends with the process, however that ends.
 fn lock(host: &Host) -> Result<Option<Lock>> {
     directories::RUN.make(host)?;
-    Ok(match Lock::take(&host.path(LOCK_FILE))? {
+    Ok(match Lock::take(&host.path(TICK_LOCK))? {
         Taken::Ours(lock) => Some(lock),
         Taken::Busy(_) => None,
     })

@@ -8,9 +8,10 @@ use crate::aws::endpoint;
 use crate::aws::imds::{Identity, Imds};
 use crate::aws::secrets::wallet_password;
 use crate::aws::{region_of_environment, sdk_config};
-use crate::config::{Config, VolumeKind};
+use crate::config::Config;
 use crate::error::Result;
 use crate::host::Host;
+use crate::host::disk::VolumeId;
 use crate::secret::Secret;
 
 /// A file that documents the program: a manual page, a completion script.
@@ -88,9 +89,9 @@ impl Node {
 
     /// Name of the disk that holds the wallet key: the volume's id, or the instance's where the disk is its own.
     pub async fn disk(&self) -> Result<String> {
-        match (&self.config.volume.id, self.config.volume.kind) {
-            (Some(id), VolumeKind::Ebs) => Ok(id.clone()),
-            _ => Ok(self.identity().await?.instance_id.clone()),
+        match self.config.volume.id() {
+            Some(id) => Ok(id.to_string()),
+            None => Ok(self.identity().await?.instance_id.clone()),
         }
     }
 
@@ -121,8 +122,12 @@ impl Node {
     }
 
     /// Whether the EBS volume `id`, the config's, is encrypted, which never changes; asked of EC2 once.
-    pub async fn is_encrypted(&self, id: &str) -> Result<bool> {
-        let ask = async || Ok(describe_volume(self.aws().await?, id).await?.encrypted);
+    pub async fn is_encrypted(&self, id: &VolumeId) -> Result<bool> {
+        let ask = async || {
+            Ok(describe_volume(self.aws().await?, id.as_str())
+                .await?
+                .encrypted)
+        };
         self.encrypted.get_or_try_init(ask).await.copied()
     }
 
@@ -161,10 +166,11 @@ mod tests {
         let imds = Imds::at("http://127.0.0.1:9", once);
         let node = Node::new(Config::load(&text).unwrap(), Host::at("/nowhere"), imds);
         let node = node.with_aws(config(&server.url).await);
+        let id = node.config.volume.id().unwrap();
         // A refusal is no answer that is kept.
-        assert!(node.is_encrypted("vol-0abc1234").await.is_err());
+        assert!(node.is_encrypted(id).await.is_err());
         for _ in 0..3 {
-            assert!(node.is_encrypted("vol-0abc1234").await.unwrap());
+            assert!(node.is_encrypted(id).await.unwrap());
         }
         assert_eq!(server.received().len(), 2);
     }

@@ -1,21 +1,21 @@
 //! Which instance the config and the state on the disk belong to: an image of a node carries both to other instances.
 
 use crate::aws::imds::is_instance_id;
-use crate::directories::STATE;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::host::directories::STATE;
 use crate::host::files::Access;
 use crate::node::Node;
-
-/// Whose the state is.
-const FILE: &str = "/var/lib/bootstrap/instance";
+use crate::paths::{
+    DOCKER_GROUP, DOCKER_RESTART_DUE, DRIVER_UNFINISHED, INSTANCE, PACKAGES_UNFINISHED,
+};
 
 /// What belongs to the disk, whoever runs on it: packages that are half installed, and what was done to its accounts.
 const OF_THE_DISK: [&str; 4] = [
-    "packages-unfinished",
-    "driver-install-unfinished",
-    "docker-restart-due",
-    "docker-group",
+    PACKAGES_UNFINISHED,
+    DRIVER_UNFINISHED,
+    DOCKER_RESTART_DUE,
+    DOCKER_GROUP,
 ];
 
 /// How the names of what was set aside begin.
@@ -82,7 +82,7 @@ pub fn is_noted(host: &Host, id: &str) -> bool {
 
 /// Takes note that the state is that of the instance `id`.
 pub fn note(host: &Host, id: &str) -> Result<()> {
-    host.write_if_changed(FILE, format!("{id}\n").as_bytes(), Access::mode(0o600))
+    host.write_if_changed(INSTANCE, format!("{id}\n").as_bytes(), Access::mode(0o600))
         .map(drop)
 }
 
@@ -98,19 +98,19 @@ pub fn set_aside(host: &Host, other: &str) -> Result<()> {
     host.make_dir(&aside, Access::mode(STATE.mode))?;
     for name in host.names_in(STATE.path)? {
         let own = format!("{}/{name}", STATE.path);
-        if own != FILE && !name.starts_with(ASIDE) && !OF_THE_DISK.contains(&name.as_str()) {
+        if own != INSTANCE && !name.starts_with(ASIDE) && !OF_THE_DISK.contains(&own.as_str()) {
             host.rename(&own, &format!("{aside}/{name}"))?;
         }
     }
     // Last: without it, nobody would know that something is left.
-    host.remove(FILE)?;
+    host.remove(INSTANCE)?;
     tracing::warn!("this disk was that of instance {other}, whose state is in {aside} now");
     Ok(())
 }
 
 /// What cannot be read is as if it were not there: the journal beside it says why.
 fn noted(host: &Host) -> Option<String> {
-    let text = host.read_others(FILE).ok().flatten();
+    let text = host.read_others(INSTANCE).ok().flatten();
     let id = text.map(|text| text.trim().to_owned());
     // It becomes a part of a name.
     id.filter(|id| is_instance_id(id))

@@ -20,6 +20,9 @@ use bootstrap::node::Node;
 use bootstrap::phases;
 use serde_json::{Value, json};
 
+/// The program's own sources.
+const SOURCES: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/src");
+
 /// The first page may not grow into a book.
 const FIRST_PAGE_LINES: usize = 200;
 
@@ -225,6 +228,81 @@ fn the_table_of_commands_has_every_command() {
     );
 }
 
+/// The paths of `src/paths.rs`.
+fn paths() -> BTreeSet<String> {
+    let text = fs::read_to_string(Path::new(SOURCES).join("paths.rs")).unwrap();
+    let literals = text.split('"').skip(1).step_by(2);
+    let found: BTreeSet<_> = literals.map(str::to_owned).collect();
+    assert!(found.len() > 30, "{found:?}");
+    found
+}
+
+#[test]
+fn the_table_of_files_has_every_path() {
+    let text = reference();
+    let (_, after) = text.split_once("## Files on a node").unwrap();
+    let (table, _) = after.split_once("\n## ").unwrap();
+    let told: BTreeSet<_> = table
+        .split('`')
+        .skip(1)
+        .step_by(2)
+        .filter(|word| word.starts_with('/') && !word.contains('*'))
+        .map(str::to_owned)
+        .collect();
+    assert_eq!(told, paths());
+}
+
+/// The paths in a line of code that are this program's, by their names, each with whether its literal begins with it.
+fn named_paths(line: &str) -> Vec<(String, bool)> {
+    let is_path = |c: char| c.is_ascii_alphanumeric() || "/._-".contains(c);
+    let words = line.split(|c| !is_path(c)).scan(0, |at, word| {
+        let begin = *at;
+        *at += word.len() + 1;
+        Some((begin, word))
+    });
+    let ours = words.filter(|(_, word)| {
+        // One component is the inside of the container.
+        word.starts_with('/') && word.matches('/').count() > 1 && word.contains("bootstrap")
+    });
+    ours.map(|(begin, word)| {
+        let path = word.trim_end_matches(['/', '.']).to_owned();
+        (path, line[..begin].ends_with('"'))
+    })
+    .collect()
+}
+
+#[test]
+fn every_path_of_ours_stands_in_one_file() {
+    assert_eq!(
+        named_paths(r#"read("/etc/bootstrap/config.json") // below /opt/bootstrap."#),
+        [
+            ("/etc/bootstrap/config.json".to_owned(), true),
+            ("/opt/bootstrap".to_owned(), false)
+        ]
+    );
+    let (known, mut sentences, mut wrong) = (paths(), 0, Vec::new());
+    for (inside, text) in sources() {
+        if inside == "paths.rs" {
+            continue;
+        }
+        let code = product(&text).lines();
+        for line in code.filter(|line| !line.trim_start().starts_with("//")) {
+            for (path, begins) in named_paths(line) {
+                // A remedy that is a constant cannot be put together; what it names has to be there all the same.
+                if begins || !known.contains(&path) {
+                    wrong.push(format!("{inside}: {path}"));
+                }
+                sentences += 1;
+            }
+        }
+    }
+    assert_eq!(wrong, Vec::<String>::new(), "belong in src/paths.rs");
+    assert!(
+        sentences < 16,
+        "{sentences} sentences name a path: let them take it from src/paths.rs"
+    );
+}
+
 /// The modules of the picture in `src/README.md`, each with the number of its layer, counted from the top.
 fn layers() -> BTreeMap<String, usize> {
     let text = reference();
@@ -248,9 +326,8 @@ fn layers() -> BTreeMap<String, usize> {
 
 /// The modules of the crate that a source file names outside its tests.
 fn imports(source: &str) -> BTreeSet<String> {
-    let product = source.split("#[cfg(test)]").next().unwrap();
     let mut found = BTreeSet::new();
-    for after in product.split("crate::").skip(1) {
+    for after in product(source).split("crate::").skip(1) {
         let among = match after.strip_prefix('{') {
             Some(several) => several.split('}').next().unwrap().split(',').collect(),
             None => vec![after],
@@ -268,11 +345,9 @@ fn imports(source: &str) -> BTreeSet<String> {
     found
 }
 
-#[test]
-fn the_picture_of_the_modules_is_the_imports() {
-    let layers = layers();
-    let sources = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
-    let (mut folders, mut seen, mut wrong) = (vec![sources.clone()], BTreeSet::new(), Vec::new());
+/// The source files of the program without those for its tests, by their names below `src`.
+fn sources() -> BTreeMap<String, String> {
+    let (mut folders, mut found) = (vec![PathBuf::from(SOURCES)], BTreeMap::new());
     while let Some(folder) = folders.pop() {
         for entry in fs::read_dir(folder).unwrap() {
             let path = entry.unwrap().path();
@@ -280,31 +355,41 @@ fn the_picture_of_the_modules_is_the_imports() {
                 folders.push(path);
                 continue;
             }
-            let inside = path.strip_prefix(&sources).unwrap();
-            let first = inside.components().next().unwrap().as_os_str();
-            let module = first.to_str().unwrap().trim_end_matches(".rs");
-            let for_tests = inside.ends_with("tests.rs") || inside.ends_with("testing.rs");
-            if path.extension().is_none_or(|kind| kind != "rs")
-                || ["lib", "main"].contains(&module)
-                || for_tests
-            {
-                continue;
+            let inside = path.strip_prefix(SOURCES).unwrap().to_str().unwrap();
+            let for_tests = ["tests.rs", "testing.rs"]
+                .iter()
+                .any(|name| inside.ends_with(name));
+            if path.extension().is_some_and(|kind| kind == "rs") && !for_tests {
+                found.insert(inside.to_owned(), fs::read_to_string(&path).unwrap());
             }
-            seen.insert(module.to_owned());
-            for used in imports(&fs::read_to_string(&path).unwrap()) {
-                match (layers.get(module), layers.get(&used)) {
-                    (Some(from), Some(to)) if from > to => {
-                        wrong.push(format!(
-                            "{} uses {used}: that arrow goes up",
-                            inside.display()
-                        ));
-                    }
-                    (Some(_), Some(_)) => {}
-                    _ => wrong.push(format!(
-                        "{} uses {used}: not in the picture",
-                        inside.display()
-                    )),
+        }
+    }
+    found
+}
+
+/// A source file without the tests at its end.
+fn product(source: &str) -> &str {
+    source.split("#[cfg(test)]\nmod tests").next().unwrap()
+}
+
+#[test]
+fn the_picture_of_the_modules_is_the_imports() {
+    let layers = layers();
+    let (mut seen, mut wrong) = (BTreeSet::new(), Vec::new());
+    for (inside, text) in sources() {
+        let first = inside.split('/').next().unwrap();
+        let module = first.trim_end_matches(".rs");
+        if ["lib", "main"].contains(&module) {
+            continue;
+        }
+        seen.insert(module.to_owned());
+        for used in imports(&text) {
+            match (layers.get(module), layers.get(&used)) {
+                (Some(from), Some(to)) if from > to => {
+                    wrong.push(format!("{inside} uses {used}: that arrow goes up"));
                 }
+                (Some(_), Some(_)) => {}
+                _ => wrong.push(format!("{inside} uses {used}: not in the picture")),
             }
         }
     }

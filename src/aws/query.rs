@@ -14,6 +14,7 @@ use super::xml::{self, Element};
 use crate::error::{Error, OrFail, Result};
 use crate::http::{Request, Response};
 use crate::pace;
+use crate::paths::CONFIG;
 use crate::retry::{Policy, retry};
 
 const CONTENT_TYPE: &str = "application/x-www-form-urlencoded; charset=utf-8";
@@ -111,7 +112,7 @@ fn region(aws: &SdkConfig) -> Result<&str> {
     aws.region().map(AsRef::as_ref).ok_or_else(|| {
         Error::new(
             "the AWS region is not known",
-            "set `region` in /etc/bootstrap/config.json",
+            format!("set `region` in {CONFIG}"),
         )
     })
 }

@@ -12,17 +12,16 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{
-    Exit, JOURNAL, LOG, Output, VERSION, block_on, config, engine, fail, host, json, need_root, say,
-};
+use super::{Exit, Output, VERSION, block_on, config, engine, fail, host, json, need_root, say};
 use crate::aws::imds::Imds;
-use crate::directories::STATE;
 use crate::edge::trouble::{password, redact};
 use crate::error::{Error, OrFail, Result};
 use crate::health::verify;
 use crate::host::Host;
+use crate::host::directories::STATE;
 use crate::host::files::Access;
 use crate::node::Node;
+use crate::paths::{JOURNAL, LOG};
 use crate::phases;
 use crate::rights::only_look;
 

@@ -10,21 +10,15 @@ use super::{Exit, fail, say};
 use crate::error::{Error, OrFail, Result};
 use crate::log::printable;
 use crate::node::Document;
-use crate::{explain, phases};
+use crate::{explain, paths, phases};
 
 const MANUAL: &str = "/usr/local/share/man/man1";
 
 /// Where each shell looks for what completes the commands of this machine.
 const COMPLETIONS: [(Shell, &str); 3] = [
-    (
-        Shell::Bash,
-        "/usr/local/share/bash-completion/completions/bootstrap",
-    ),
-    (Shell::Zsh, "/usr/local/share/zsh/site-functions/_bootstrap"),
-    (
-        Shell::Fish,
-        "/usr/local/share/fish/vendor_completions.d/bootstrap.fish",
-    ),
+    (Shell::Bash, paths::BASH_COMPLETION),
+    (Shell::Zsh, paths::ZSH_COMPLETION),
+    (Shell::Fish, paths::FISH_COMPLETION),
 ];
 
 /// The exit codes of [`Exit`], for people.
@@ -41,28 +35,19 @@ const CODES: [(&str, &str); 6] = [
 ];
 
 const FILES: [(&str, &str); 7] = [
+    (paths::CONFIG, "The config. It holds no secret."),
+    (paths::JOURNAL, "What the last ten runs did."),
+    (paths::LOG, "The log, as JSON lines."),
     (
-        "/etc/bootstrap/config.json",
-        "The config. It holds no secret.",
-    ),
-    (
-        "/var/lib/bootstrap/journal.json",
-        "What the last ten runs did.",
-    ),
-    ("/var/log/bootstrap.log", "The log, as JSON lines."),
-    (
-        "/run/bootstrap/",
+        paths::RUN,
         "The lock, and the wallet password; in memory only.",
     ),
     (
-        "/opt/bootstrap/assets/",
+        paths::ASSETS,
         "The unpacked assets; edge.json describes the container.",
     ),
-    (
-        "/etc/systemd/system/bootstrap.service",
-        "Runs bootstrap at every boot.",
-    ),
-    ("/data/", "The data volume, which holds the wallet key."),
+    (paths::UNIT, "Runs bootstrap at every boot."),
+    ("/data", "The data volume, which holds the wallet key."),
 ];
 
 const ENVIRONMENT: [(&str, &str); 7] = [

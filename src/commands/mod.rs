@@ -31,6 +31,7 @@ use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::log;
 use crate::node::Node;
+use crate::paths::LOG;
 use crate::{pace, phases};
 
 /// Version and git commit.
@@ -64,12 +65,6 @@ impl From<Exit> for ExitCode {
         ExitCode::from(exit as u8)
     }
 }
-
-/// Where the journal is kept.
-const JOURNAL: &str = "/var/lib/bootstrap/journal.json";
-
-/// Where the log is kept.
-const LOG: &str = "/var/log/bootstrap.log";
 
 /// What the global options say about output.
 #[derive(Clone, Copy, Debug)]

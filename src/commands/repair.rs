@@ -6,16 +6,18 @@ use std::time::Duration;
 
 use jiff::Timestamp;
 
-use super::run::{JournalFile, Task, conclude, observe, to_the_end};
+use super::run::{Task, conclude, observe, to_the_end};
 use super::status::journal;
 use super::{Exit, Output, block_on, engine, fail, host, node};
-use crate::directories;
 use crate::engine::Lock;
-use crate::engine::lock::{RUN_LOCK, Taken};
+use crate::engine::lock::Taken;
+use crate::engine::store::JournalFile;
 use crate::error::Result;
+use crate::host::directories;
 use crate::node::{Document, Node};
 use crate::owner::{self, Found};
 use crate::pace;
+use crate::paths::RUN_LOCK;
 use crate::phases::NAMES;
 use crate::repair::{Fault, Kind, Repairs, look};
 

@@ -9,21 +9,22 @@ use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 
 use super::{
-    Exit, JOURNAL, LOG, Output, VERSION, block_on, complain, config, engine, fail, host, need_root,
-    say,
+    Exit, Output, VERSION, block_on, complain, config, engine, fail, host, need_root, say,
 };
 use crate::aws::imds::Imds;
 use crate::engine::journal::Store;
-use crate::engine::lock::{RUN_LOCK, Taken};
+use crate::engine::lock::Taken;
+use crate::engine::store::JournalFile;
 use crate::engine::{About, Engine, Finished, Lock, Observer, Outcome, Selection, Stop};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
-use crate::host::files::Access;
+use crate::host::directories;
 use crate::node::{Document, Node};
 use crate::owner::{self, Found};
+use crate::paths::{LOG, RUN_LOCK};
 use crate::phases::{report_broken_config, report_failure};
 use crate::report::live::Live;
-use crate::{directories, log, report};
+use crate::{log, report};
 
 /// What a run does.
 #[derive(Args)]
@@ -190,7 +191,7 @@ pub(super) async fn to_the_end(
     run.await.unwrap_or_else(|panic| {
         let error = Error::new(
             "the program hit a bug",
-            "run `bootstrap` again; if it happens again, report it with /var/log/bootstrap.log",
+            format!("run `bootstrap` again; if it happens again, report it with {LOG}"),
         );
         Err(error.because(panic))
     })
@@ -260,24 +261,4 @@ fn stop_on_signals(stop: &Stop) -> Result<()> {
 pub(super) fn boot_id(host: &Host) -> Result<String> {
     host.boot_id()?
         .ok_or_else(|| Error::new("there is no /proc/sys/kernel/random/boot_id", "mount /proc"))
-}
-
-/// The journal as a file of the machine.
-pub(super) struct JournalFile(pub(super) Host);
-
-impl Store for JournalFile {
-    fn load(&self) -> Result<Option<Vec<u8>>> {
-        self.0.read(JOURNAL)
-    }
-
-    fn save(&self, bytes: &[u8]) -> Result<()> {
-        directories::STATE.make(&self.0)?;
-        self.0.write(JOURNAL, bytes, Access::mode(0o600))
-    }
-
-    fn set_aside(&self, _why: &str) -> Result<()> {
-        let now = jiff::Timestamp::now().strftime("%Y%m%dT%H%M%SZ");
-        let aside = format!("{JOURNAL}.unreadable-{now}");
-        self.0.rename(JOURNAL, &aside)
-    }
 }

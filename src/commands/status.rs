@@ -6,14 +6,15 @@ use jiff::Timestamp;
 use serde::Serialize;
 
 use super::run::boot_id;
-use super::{Exit, JOURNAL, fail, host, json, need_root, say};
+use super::{Exit, fail, host, json, need_root, say};
 use crate::engine::journal::{Past, RunResult};
-use crate::engine::lock::{RUN_LOCK, Taken};
+use crate::engine::lock::Taken;
 use crate::engine::{Journal, Lock};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
 use crate::log::printable;
 use crate::paragraph::WIDTH;
+use crate::paths::{JOURNAL, RUN_LOCK};
 use crate::report;
 
 /// Shows a run from the journal: the last one, or the named one.

@@ -10,13 +10,13 @@ use clap::Args;
 use clap::builder::PossibleValuesParser;
 use jiff::Timestamp;
 
-use super::{Exit, JOURNAL, Output, block_on, fail, host, node, say, schema};
+use super::{Exit, Output, block_on, fail, host, node, say, schema};
 use crate::engine::journal::{Status, lasting};
-use crate::engine::lock::RUN_LOCK;
 use crate::engine::{Engine, Journal, Lock};
 use crate::health::{self, GROUPS, Report, Shape, Verdict};
 use crate::host::Host;
 use crate::node::Node;
+use crate::paths::{JOURNAL, RUN_LOCK};
 use crate::rights::only_look;
 use crate::{log, pace, phases};
 

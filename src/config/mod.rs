@@ -4,13 +4,15 @@ mod check;
 mod problem;
 mod syntax;
 mod table;
+mod volume;
 
 use serde::{Deserialize, Serialize};
 
 pub use problem::{Problem, render};
+pub use volume::{Origin, Volume, VolumeSource};
 
 /// `/etc/bootstrap/config.json`. Holds no secret. Unknown keys are errors.
-#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
+#[derive(Clone, Debug, Deserialize, schemars::JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The instance that it is for; any where absent. An image carries it to others.
@@ -28,6 +30,7 @@ pub struct Config {
     #[serde(default)]
     pub user: User,
     /// Where the wallet key and the node's data live.
+    #[schemars(with = "volume::Written")]
     pub volume: Volume,
     /// The archive with the container spec and the CloudWatch agent's config.
     pub assets: Assets,
@@ -101,65 +104,6 @@ pub struct User {
     pub gid: u32,
     /// Whether it may use Docker, which makes it as good as root.
     pub docker_group: bool,
-}
-
-/// Kinds of data volume.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "kebab-case")]
-pub enum VolumeKind {
-    /// An EBS volume, named by id.
-    #[default]
-    Ebs,
-    /// The instance's own NVMe disk, empty after every stop.
-    InstanceStore,
-}
-
-/// How an EBS volume came to be.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Origin {
-    /// Someone has named it, or made it from a snapshot: it is never formatted.
-    #[default]
-    Given,
-    /// Made blank for this node: formatted once.
-    New,
-}
-
-/// Filesystems that a blank volume can be given.
-#[derive(
-    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum Filesystem {
-    /// ext4
-    #[default]
-    Ext4,
-    /// XFS
-    Xfs,
-}
-
-/// The data volume.
-#[derive(Clone, Debug, Deserialize, Serialize, schemars::JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Volume {
-    /// EBS or instance store.
-    #[serde(default)]
-    pub kind: VolumeKind,
-    /// EBS volume id (`vol-…`); required for `ebs`.
-    pub id: Option<String>,
-    /// How the EBS volume came to be; only a new one is formatted, and only once.
-    #[serde(default)]
-    pub origin: Origin,
-    /// Mount point.
-    #[serde(default = "default_mount")]
-    pub mount: String,
-    /// Filesystem of the volume; a blank volume is formatted with it.
-    #[serde(default)]
-    pub filesystem: Filesystem,
 }
 
 /// The assets archive (tar.gz) in S3.
@@ -312,10 +256,6 @@ fn default_deadline() -> u64 {
     3000
 }
 
-fn default_mount() -> String {
-    "/data".into()
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(
@@ -325,6 +265,7 @@ mod tests {
         clippy::indexing_slicing
     )]
     use super::*;
+    use crate::host::disk::VolumeId;
 
     const SMALLEST: &str = r#"{
         "volume": {"id": "vol-0123456789abcdef0"},
@@ -340,8 +281,11 @@ mod tests {
             (config.user.name.as_str(), config.user.uid, config.user.gid),
             ("bcuser", 1002, 1002)
         );
-        assert_eq!(config.volume.kind, VolumeKind::Ebs);
-        assert_eq!(config.volume.origin, Origin::Given);
+        let (id, origin) = (
+            VolumeId::parse("vol-0123456789abcdef0").unwrap(),
+            Origin::Given,
+        );
+        assert_eq!(config.volume.source, VolumeSource::Ebs { id, origin });
         assert_eq!(config.volume.mount, "/data");
         assert_eq!(config.edge.rpc_bind.to_string(), "127.0.0.1");
         assert_eq!(config.deadline_seconds, 3000);
@@ -377,6 +321,7 @@ mod tests {
         .unwrap();
         assert_eq!(full.metrics.schedule, Schedule::SystemdTimer);
         assert_eq!(full.stack.unwrap().resource.unwrap(), "Node");
-        assert_eq!(full.volume.filesystem, Filesystem::Xfs);
+        assert_eq!(full.volume.source, VolumeSource::InstanceStore);
+        assert_eq!(full.volume.filesystem, crate::host::disk::Kind::Xfs);
     }
 }

@@ -8,9 +8,7 @@ use super::keys::address;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::host::files::Access;
-
-/// What this machine knows of the backup.
-const FILE: &str = "/var/lib/bootstrap/wallet-backup.json";
+use crate::paths::WALLET_BACKUP;
 
 /// A wallet key that is a backup.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -156,13 +154,13 @@ pub fn failed(host: &Host, error: &Error) -> Result<()> {
 }
 
 fn load(host: &Host) -> Record {
-    let bytes = host.read(FILE).ok().flatten().unwrap_or_default();
+    let bytes = host.read(WALLET_BACKUP).ok().flatten().unwrap_or_default();
     serde_json::from_slice(&bytes).unwrap_or_default()
 }
 
 fn store(host: &Host, record: &Record) -> Result<()> {
     let bytes = serde_json::to_vec(record).unwrap_or_default();
-    host.write_if_changed(FILE, &bytes, Access::mode(0o600))
+    host.write_if_changed(WALLET_BACKUP, &bytes, Access::mode(0o600))
         .map(drop)
 }
 
@@ -240,7 +238,7 @@ mod tests {
         made(host, "s3://b/k", "aa").unwrap();
         assert_eq!(trouble(host), None);
 
-        tree.file(FILE, "{");
+        tree.file(WALLET_BACKUP, "{");
         assert!(!is_made(host, "s3://b/k", "aa"));
     }
 }

@@ -17,6 +17,7 @@ use zeroize::Zeroizing;
 use super::init;
 use crate::error::{Error, Result};
 use crate::log::printable;
+use crate::paths::CONFIG;
 
 /// No password is longer than this (the longest secret that Secrets Manager keeps).
 const LONGEST: u64 = 65_536;
@@ -55,7 +56,7 @@ pub fn exec(secret: &str, data: &Path, argv: &[OsString]) -> Result<u8> {
                 "cannot run {}: {failure}",
                 printable(&program.to_string_lossy())
             ),
-            "check edge.image in /etc/bootstrap/config.json: its entrypoint must be an x86_64 program",
+            format!("check edge.image in {CONFIG}: its entrypoint must be an x86_64 program"),
         )
     })
 }

@@ -6,6 +6,7 @@ use crate::config::Edge;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::log::printable;
+use crate::paths::CONFIG;
 use crate::retry::{Policy, retry};
 
 /// One pull may take this long; the image has several GB.
@@ -71,7 +72,7 @@ impl ImageFacts {
             }),
             _ => Err(Error::new(
                 "the image has no entrypoint and no command",
-                "check edge.image and edge.tag in /etc/bootstrap/config.json: it must be a program's image",
+                format!("check edge.image and edge.tag in {CONFIG}: it must be a program's image"),
             )),
         }
     }

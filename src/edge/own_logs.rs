@@ -13,10 +13,8 @@ use super::trouble;
 use crate::config::Config;
 use crate::host::Host;
 use crate::log;
+use crate::paths::EDGE_LOG;
 use crate::secret::Secret;
-
-/// Where the lines go, each behind the name of its log.
-pub const COPY: &str = "/var/log/bootstrap-edge.log";
 
 /// Bytes of each log that one call copies, so that a process that writes without end neither costs more nor fills the
 /// disk: with a call a minute, 94 MB a day. What is more is left out, and that is said.
@@ -51,7 +49,7 @@ pub fn copy(
             now.insert(name.clone(), place);
         }
     }
-    let write = || log::open(&host.path(COPY))?.write_all(lines.as_bytes());
+    let write = || log::open(&host.path(EDGE_LOG))?.write_all(lines.as_bytes());
     match if lines.is_empty() { Ok(()) } else { write() } {
         Ok(()) => *places = now,
         Err(error) => {
@@ -120,8 +118,8 @@ mod tests {
     use std::os::unix::fs::symlink;
 
     use super::*;
-    use crate::edge::SPEC_FILE;
     use crate::host::testing::Tree;
+    use crate::paths::SPEC;
 
     const SHIPPED: &str = include_str!("../../cloudformation/assets/edge.json");
     const CORE: &str = "/data/edgelauncher/edgecore.log";
@@ -134,7 +132,7 @@ mod tests {
     impl Node {
         fn new() -> Self {
             let tree = Tree::new();
-            tree.file(SPEC_FILE, SHIPPED);
+            tree.file(SPEC, SHIPPED);
             fs::create_dir_all(tree.host.path("/var/log")).unwrap();
             let places = BTreeMap::new();
             Self { tree, places }
@@ -153,7 +151,7 @@ mod tests {
 
         /// What one call copies.
         fn copied(&mut self) -> String {
-            let copy = self.tree.host.path(COPY);
+            let copy = self.tree.host.path(EDGE_LOG);
             let before = fs::read_to_string(&copy).unwrap_or_default().len();
             let config = serde_json::json!({
                 "volume": {"id": "vol-0123456789abcdef0"},
@@ -262,7 +260,7 @@ mod tests {
         // Nor is written through a link.
         fs::remove_file(node.tree.host.path(CORE)).unwrap();
         node.append(CORE, "one\n");
-        symlink(&secret, node.tree.host.path(COPY)).unwrap();
+        symlink(&secret, node.tree.host.path(EDGE_LOG)).unwrap();
         node.copied();
         assert_eq!(fs::read_to_string(&secret).unwrap(), "s\n");
     }

@@ -15,9 +15,7 @@ use crate::error::{OrFail, Result};
 use crate::host::Host;
 use crate::host::files::Access;
 use crate::log::printable;
-
-/// Where the last decision is kept.
-const RECORD: &str = "/var/lib/bootstrap/run-as.json";
+use crate::paths::{CONFIG, RUN_AS};
 
 /// So many paths are named.
 const NAMED: usize = 3;
@@ -138,7 +136,7 @@ pub async fn decide(
     };
     tracing::info!("{} will run {}", spec.name, decision.told(config, image));
     let bytes = serde_json::to_vec_pretty(&decision).unwrap_or_default();
-    host.write_if_changed(RECORD, &bytes, Access::mode(0o600))?;
+    host.write_if_changed(RUN_AS, &bytes, Access::mode(0o600))?;
     Ok(decision)
 }
 
@@ -159,13 +157,15 @@ pub async fn look(
                 printable(&said)
             )
         },
-        "set edge.run_as to user or image in /etc/bootstrap/config.json, then run: bootstrap --phase container",
+        format!(
+            "set edge.run_as to user or image in {CONFIG}, then run: bootstrap --phase container"
+        ),
     )
 }
 
 /// The last look; a damaged file is as none.
 fn recorded(host: &Host) -> Result<Option<Decision>> {
-    let bytes = host.read(RECORD)?;
+    let bytes = host.read(RUN_AS)?;
     Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
 }
 
@@ -310,7 +310,7 @@ mod tests {
             error.reason(),
             "the look at the image printed something else: hello"
         );
-        tree.file(RECORD, "{");
+        tree.file(RUN_AS, "{");
         assert_eq!(last(&tree.host, &config("auto")), None);
     }
 }

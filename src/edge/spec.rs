@@ -6,16 +6,17 @@ use std::path::{Component, Path};
 
 use serde::Deserialize;
 
+use super::SPEC_LABEL;
 use super::earnings::Vote;
 use super::image::{ImageFacts, reference};
 use super::processes::Question;
 use super::run_as::RunAs;
-use super::{PROGRAM, SECRET_FILE, SECRET_FOLDER, SPEC_FILE, SPEC_LABEL};
 use crate::config::Config;
 use crate::digest::Hasher;
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::log::printable;
+use crate::paths::{PASSWORD, PROGRAM, SECRETS, SPEC};
 
 /// Where this program lies inside the container.
 const SHIM: &str = "/bootstrap";
@@ -121,7 +122,7 @@ pub struct Wanted {
 impl Spec {
     /// The spec that the assets hold, or `None` where they are not unpacked yet.
     pub fn load(host: &Host, config: &Config) -> Result<Option<Self>> {
-        host.read(SPEC_FILE)?
+        host.read(SPEC)?
             .map(|bytes| Self::parse(&bytes, &config.edge.network))
             .transpose()
     }
@@ -130,7 +131,7 @@ impl Spec {
     pub fn require(host: &Host, config: &Config) -> Result<Self> {
         Self::load(host, config)?.ok_or_else(|| {
             Error::new(
-                format!("{SPEC_FILE} does not exist"),
+                format!("{SPEC} does not exist"),
                 "run: bootstrap --phase assets; if it stays so, the assets archive lacks it: put it in and deploy the archive",
             )
         })
@@ -142,7 +143,7 @@ impl Spec {
         let mut spec: Self = serde_json::from_slice(bytes).map_err(|error| {
             Error::new(
                 format!(
-                    "{SPEC_FILE} is not a container spec: {}",
+                    "{SPEC} is not a container spec: {}",
                     printable(&error.to_string())
                 ),
                 hint,
@@ -157,7 +158,7 @@ impl Spec {
         }
         match spec.fault() {
             None => Ok(spec),
-            Some(fault) => Err(Error::new(format!("{SPEC_FILE}: {fault}"), hint)),
+            Some(fault) => Err(Error::new(format!("{SPEC}: {fault}"), hint)),
         }
     }
 
@@ -247,7 +248,7 @@ impl Spec {
             [
                 "entrypoint",
                 "--secret",
-                &format!("{}={SECRET_FILE}", self.secret_variable),
+                &format!("{}={PASSWORD}", self.secret_variable),
                 "--data",
                 &self.data.target,
                 "--",
@@ -318,7 +319,7 @@ impl Spec {
             "--mount",
             format!("type=bind,source={data},target={}", self.data.target),
         );
-        for (source, target) in [(PROGRAM, SHIM), (SECRET_FOLDER, SECRET_FOLDER)] {
+        for (source, target) in [(PROGRAM, SHIM), (SECRETS, SECRETS)] {
             flag(
                 "--mount",
                 format!("type=bind,source={source},target={target},readonly"),

@@ -3,10 +3,11 @@
 use serde_json::Value;
 use zeroize::Zeroizing;
 
-use super::{SECRET_FILE, entrypoint};
+use super::entrypoint;
 use crate::error::Error;
 use crate::host::{Host, failures};
 use crate::log::printable;
+use crate::paths::PASSWORD;
 use crate::secret::Secret;
 
 /// Lines of the log that are quoted where no known one is found.
@@ -155,7 +156,7 @@ fn escaped(character: char, is_to_be: impl Fn(char) -> bool) -> String {
 
 /// The password as it lies in memory-backed storage, or `None` where it is not there.
 pub fn password(host: &Host) -> Option<Secret> {
-    host.read(SECRET_FILE).ok().flatten().map(Secret::new)
+    host.read(PASSWORD).ok().flatten().map(Secret::new)
 }
 
 #[cfg(test)]

@@ -10,9 +10,7 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::host::files::Access;
 use crate::log::printable;
-
-/// Where it is remembered.
-pub const FILE: &str = "/var/lib/bootstrap/wallet.json";
+use crate::paths::WALLET;
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Wallet {
@@ -34,14 +32,14 @@ pub fn remembered(host: &Host, disk: &str) -> Option<String> {
 }
 
 fn load(host: &Host, disk: &str) -> Option<Wallet> {
-    let bytes = host.read(FILE).ok().flatten()?;
+    let bytes = host.read(WALLET).ok().flatten()?;
     let wallet: Wallet = serde_json::from_slice(&bytes).ok()?;
     (wallet.disk == disk).then_some(wallet)
 }
 
 fn store(host: &Host, wallet: &Wallet) -> Result<()> {
     let bytes = serde_json::to_vec(wallet).unwrap_or_default();
-    host.write_if_changed(FILE, &bytes, Access::mode(0o600))
+    host.write_if_changed(WALLET, &bytes, Access::mode(0o600))
         .map(drop)
 }
 
@@ -171,7 +169,7 @@ pub fn gone(address: &str, folder: &str) -> Error {
         format!("the wallet key of {address} is gone: {folder} holds none"),
         format!(
             "put it back (scripts/backup-key --restore), then run: bootstrap --phase container; to go on with a new wallet \
-             instead: delete the tag theta-edge:wallet of its volume, if it has one, rm {FILE}, then bootstrap --phase \
+             instead: delete the tag theta-edge:wallet of its volume, if it has one, rm {WALLET}, then bootstrap --phase \
              container"
         ),
     )
@@ -199,13 +197,13 @@ mod tests {
         assert_eq!(remembered(&tree.host, "vol-2"), None);
         // A restore has put another there.
         tree.file(
-            FILE,
+            WALLET,
             r#"{"disk": "vol-1", "address": "0xcd", "restored": true}"#,
         );
         remember(&tree.host, "vol-1", "0xcd", "/keys").unwrap();
         remember(&tree.host, "vol-2", "0xcd", "/keys").unwrap();
         assert_eq!(remembered(&tree.host, "vol-2").unwrap(), "0xcd");
-        tree.file(FILE, "{");
+        tree.file(WALLET, "{");
         assert_eq!(remembered(&tree.host, "vol-1"), None);
     }
 
@@ -222,14 +220,14 @@ mod tests {
         assert!(!is_untold(host, "vol-1"));
 
         tree.file(
-            FILE,
+            WALLET,
             r#"{"disk": "vol-1", "address": "0xcd", "restored": true}"#,
         );
         assert!(matches!(ask(Some("0xab")), Ok(Telling::Tell(address)) if address == "0xcd"));
         told(host, "vol-1").unwrap();
         assert!(!is_untold(host, "vol-1"));
 
-        tree.file(FILE, r#"{"disk": "vol-1", "address": "0xef"}"#);
+        tree.file(WALLET, r#"{"disk": "vol-1", "address": "0xef"}"#);
         assert_eq!(
             ask(Some("0xab")).err().unwrap().reason(),
             "EC2 says that the volume has the key of 0xab, but the node has the wallet 0xef"

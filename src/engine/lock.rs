@@ -10,9 +10,6 @@ use rustix::io::Errno;
 
 use crate::error::{Error, OrFail, Result};
 
-/// Keeps two runs from overlapping; lies where a reboot forgets it.
-pub const RUN_LOCK: &str = "/run/bootstrap/lock";
-
 /// The held lock; released when dropped, or by the kernel when the process ends.
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "open as long as the lock is held")] File);

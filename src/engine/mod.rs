@@ -7,6 +7,7 @@ mod phase;
 mod plan;
 mod run;
 mod stop;
+pub mod store;
 mod table;
 mod work;
 

@@ -14,6 +14,7 @@ use super::table::Engine;
 use super::work::caught;
 use crate::error::{Error, Result};
 use crate::log::printable;
+use crate::paths::LOG;
 
 /// What a run would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, JsonSchema)]
@@ -113,7 +114,7 @@ async fn check(entry: &Entry) -> Result<State> {
             let reason = format!("its check did not answer within {deadline}");
             Err(Error::new(
                 reason,
-                "see in /var/log/bootstrap.log what it waited for",
+                format!("see in {LOG} what it waited for"),
             ))
         })
     };

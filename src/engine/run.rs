@@ -20,6 +20,7 @@ use super::table::{Engine, Mode, Selection};
 use super::work::{Activity, End, perform};
 use crate::error::{Error, Result};
 use crate::log::printable;
+use crate::paths::LOG;
 
 /// How long cancelled phases may take to stop (they kill their child processes); some block for a moment.
 const LETTING_GO: Duration = Duration::from_secs(10);
@@ -389,9 +390,7 @@ impl<'a> Run<'a> {
         if self.journal.reboots.get(name).is_some_and(|b| b != boot) {
             return Err(Error::new(
                 format!("{name} asked for a second reboot, and the first did not help: {why}"),
-                format!(
-                    "see in /var/log/bootstrap.log why, repair it, then `bootstrap --phase {name}`"
-                ),
+                format!("see in {LOG} why, repair it, then `bootstrap --phase {name}`"),
             ));
         }
         self.journal.reboots.insert(name.to_owned(), boot.clone());

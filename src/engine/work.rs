@@ -17,6 +17,7 @@ use super::table::Mode;
 use crate::doing::{Follower, followed};
 use crate::error::{Error, Result};
 use crate::log::printable;
+use crate::paths::LOG;
 use crate::retry::{Policy, retry};
 
 /// Transient failures are tried three times; the phase's deadline bounds it all.
@@ -141,7 +142,7 @@ async fn steps(
         State::Needed(missing) => Err(Error::new(
             format!("applied, but the check still says: {missing}"),
             format!(
-                "see in /var/log/bootstrap.log what it did, then `bootstrap --phase {}`",
+                "see in {LOG} what it did, then `bootstrap --phase {}`",
                 entry.name
             ),
         )),
@@ -187,7 +188,7 @@ impl Deadline<'_> {
                     "did not finish within its deadline of {}",
                     lasting(self.entry.deadline.as_secs_f64())
                 ),
-                format!("see in /var/log/bootstrap.log what it waited for, then `bootstrap --phase {name}`"),
+                format!("see in {LOG} what it waited for, then `bootstrap --phase {name}`"),
             )
             .because(self.activity.last_seen()))
         })

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
-use super::facts::{Answer, Facts};
+use super::facts::Facts;
 use super::progress::STALL_SECONDS;
 use super::report::{Check, RUN, Status};
 use crate::config::Config;
@@ -14,6 +14,7 @@ use crate::edge::rpc::Fault;
 use crate::edge::wallet;
 use crate::engine::State;
 use crate::engine::journal::lasting;
+use crate::error::Result;
 use crate::host::room::Space;
 use crate::shell::word;
 
@@ -311,12 +312,12 @@ fn wallet_backup(facts: &Facts, said: Finding) -> Finding {
 }
 
 /// Room on each of the disks; the one with the least decides.
-fn room(disks: &[(String, Answer<Space>)], hint: &str) -> Finding {
+fn room(disks: &[(String, Result<Space>)], hint: &str) -> Finding {
     let mut worst = Status::Pass;
     let mut details = Vec::new();
     for (place, answer) in disks {
         let space = match answer {
-            Err(error) => return fail(error.as_str(), hint),
+            Err(error) => return fail(error.to_string(), error.hint()),
             Ok(space) => space,
         };
         let percent = space.free.saturating_mul(100) / space.size.max(1);
@@ -351,7 +352,7 @@ fn ago(seconds: i64) -> String {
 fn key(facts: &Facts) -> Finding {
     let folder = match &facts.keys {
         Err(error) => {
-            return fail(error.as_str(), RUN);
+            return fail(error.to_string(), error.hint());
         }
         Ok(folder) => folder,
     };
@@ -426,7 +427,7 @@ fn modes(modes: &[(String, String)]) -> (String, String) {
 fn container(facts: &Facts) -> Finding {
     let wrong = |detail: String, hint: &str| fail(detail, hint);
     let found = match &facts.edge.live.container {
-        Err(error) => return wrong(error.clone(), RUN),
+        Err(error) => return wrong(error.to_string(), error.hint()),
         Ok(None) => return wrong("there is no container".into(), RUN),
         Ok(Some(found)) => found,
     };
@@ -951,7 +952,7 @@ mod tests {
             ("secret", |f| f.secret_changed = Some(Err(Error::new("denied", "h").settling_if(true))), Healthy, "warn: the next boot cannot fetch it: denied"),
             ("secret", |f| f.secret_changed = Some(Err(Error::new("busy", "h").transient())), Healthy, "pass: secret is done"),
             ("volume-encrypted", |f| f.encrypted = Some(Ok(false)), Degraded, "fail: the volume that holds the wallet key is not encrypted"),
-            ("volume-encrypted", |f| f.encrypted = Some(Err("denied".into())), Healthy, "skip: AWS did not say: denied"),
+            ("volume-encrypted", |f| f.encrypted = Some(Err(Error::new("denied", "allow it"))), Healthy, "skip: AWS did not say: denied"),
             ("disk-root", |f| f.spaces[0].1 = Ok(Space { free: 14, size: 100 }), Healthy, "warn: /: 14 % free (0 MiB)"),
             ("disk-root", |f| f.spaces.push(("/var".into(), Ok(Space { free: 4, size: 100 }))), Degraded, "fail: /: 50 % free (50 GiB), /var: 4 % free (0 MiB)"),
             ("disk-root", |f| f.spaces.insert(0, ("/x".into(), Ok(Space { free: 14, size: 100 }))), Healthy, "warn: /x: 14 % free (0 MiB), /: 50 % free (50 GiB)"),

@@ -10,8 +10,7 @@ use serde_json::Value;
 
 use super::probes::{Live, live};
 use super::progress::Progress;
-use super::{CRON_FILE, TIMER_FILE};
-use crate::config::{Config, Schedule, VolumeKind};
+use crate::config::{Config, Schedule};
 use crate::edge::backup::{self, Trouble};
 use crate::edge::earnings::{self, Earnings};
 use crate::edge::keys::{self, KeyFolder};
@@ -26,6 +25,7 @@ use crate::host::Host;
 use crate::host::docker::CONTAINERD;
 use crate::host::room::Space;
 use crate::node::Node;
+use crate::paths::{CRON_TABLE, TICK_TIMER};
 use crate::secret::Secret;
 
 /// How long AWS may take to answer; what it would say is not vital.
@@ -35,9 +35,6 @@ const AWS_PATIENCE: Duration = Duration::from_secs(10);
 const HEIGHT_LOOKS: u32 = 16;
 const HEIGHT_PAUSE: Duration = Duration::from_millis(750);
 
-/// A value, or why there is none.
-pub(super) type Answer<T> = std::result::Result<T, String>;
-
 /// What is known about the node.
 #[derive(Debug)]
 pub(super) struct Facts {
@@ -46,26 +43,26 @@ pub(super) struct Facts {
     /// Seconds since boot.
     pub uptime: i64,
     /// Name of the operating system.
-    pub os: Answer<String>,
+    pub os: Result<String>,
     /// What the phases' own checks say.
     pub phases: Vec<(&'static str, Result<State>)>,
     /// Whether the EBS volume is encrypted, where AWS says; `None` where it is an instance store.
-    pub encrypted: Option<Answer<bool>>,
+    pub encrypted: Option<Result<bool>>,
     /// Whether Secrets Manager holds another password than the one in memory; `None` where there is none in memory, or
     /// AWS gives no answer.
     pub secret_changed: Option<Result<bool>>,
     /// Room on the root disk, and on each other disk that holds images or logs.
-    pub spaces: Vec<(String, Answer<Space>)>,
+    pub spaces: Vec<(String, Result<Space>)>,
     /// Room where the volume is mounted.
-    pub data_space: (String, Answer<Space>),
+    pub data_space: (String, Result<Space>),
     /// The key folder.
-    pub keys: Answer<KeyFolder>,
+    pub keys: Result<KeyFolder>,
     /// Address of the wallet that the node on this disk had before.
     pub wallet: Option<String>,
     /// Why the wallet key was not backed up when that was tried last.
     pub backup_trouble: Option<Trouble>,
     /// The container spec.
-    pub spec: Answer<Spec>,
+    pub spec: Result<Spec>,
     /// The edge node.
     pub edge: Edge,
     /// Since when (Unix seconds) the tick is scheduled; `None` where it is not.
@@ -94,7 +91,7 @@ impl Facts {
 pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
     let Node { host, config, .. } = node;
     let progress = Progress::load(host);
-    let spec = told(Spec::require(host, config));
+    let spec = Spec::require(host, config);
     let disk = tokio::time::timeout(AWS_PATIENCE, node.disk()).await;
     let wallet = disk.ok().and_then(Result::ok);
     let wallet = wallet.and_then(|disk| wallet::remembered(host, &disk));
@@ -107,7 +104,7 @@ pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
     Facts {
         now: Timestamp::now(),
         uptime: uptime(host),
-        os: told(host.os().map(|os| os.name.to_owned())),
+        os: host.os().map(|os| os.name.to_owned()),
         phases,
         encrypted,
         secret_changed,
@@ -116,7 +113,7 @@ pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
         keys: spec.as_ref().map_err(Clone::clone).and_then(|spec| {
             let owner =
                 (run_as::last(host, config) == Some(RunAs::User)).then_some(config.user.uid);
-            told(keys::look(host, &spec.key_folder(config), owner))
+            keys::look(host, &spec.key_folder(config), owner)
         }),
         spec,
         wallet,
@@ -152,18 +149,18 @@ pub(super) struct Edge {
     pub exposed: Option<bool>,
 }
 
-async fn edge(host: &Host, config: &Config, spec: &Answer<Spec>, progress: &Progress) -> Edge {
+async fn edge(host: &Host, config: &Config, spec: &Result<Spec>, progress: &Progress) -> Edge {
     let spec = match spec {
         Ok(spec) => spec,
         Err(why) => {
             return Edge {
                 live: Live {
                     container: Err(why.clone()),
-                    status: Err(Fault::Broken(why.clone())),
-                    peers: Err(Fault::Broken(why.clone())),
+                    status: Err(Fault::Broken(why.to_string())),
+                    peers: Err(Fault::Broken(why.to_string())),
                     answers: Vec::new(),
                     processes: None,
-                    gpus: config.gpu.then(|| Err(why.clone())),
+                    gpus: config.gpu.then(|| Err(why.to_string())),
                 },
                 next_height: None,
                 version: None,
@@ -280,17 +277,15 @@ async fn next_height(rpc: &Client, live: &Live, progress: &Progress) -> Option<u
     None
 }
 
-async fn encrypted(node: &Node) -> Option<Answer<bool>> {
-    let id = node.config.volume.id.as_ref()?;
-    if node.config.volume.kind != VolumeKind::Ebs {
-        return None;
-    }
-    Some(
-        match tokio::time::timeout(AWS_PATIENCE, node.is_encrypted(id)).await {
-            Ok(answer) => told(answer),
-            Err(_) => Err(format!("no answer within {} s", AWS_PATIENCE.as_secs())),
-        },
-    )
+async fn encrypted(node: &Node) -> Option<Result<bool>> {
+    let id = node.config.volume.id()?;
+    let answer = tokio::time::timeout(AWS_PATIENCE, node.is_encrypted(id)).await;
+    Some(answer.unwrap_or_else(|_| {
+        Err(Error::new(
+            format!("no answer within {} s", AWS_PATIENCE.as_secs()),
+            "check that the instance's route and security group reach EC2",
+        ))
+    }))
 }
 
 async fn secret_changed(node: &Node) -> Option<Result<bool>> {
@@ -302,23 +297,23 @@ async fn secret_changed(node: &Node) -> Option<Result<bool>> {
 
 fn scheduled_since(host: &Host, config: &Config) -> Option<i64> {
     let file = match config.metrics.schedule {
-        Schedule::Cron => CRON_FILE,
-        Schedule::SystemdTimer => TIMER_FILE,
+        Schedule::Cron => CRON_TABLE,
+        Schedule::SystemdTimer => TICK_TIMER,
     };
     let written = fs::metadata(host.path(file)).ok()?;
     Some(written.mtime())
 }
 
 /// The root disk, and what is on none: where Docker's images lie, all else below /var, logs.
-fn spaces(host: &Host) -> Vec<(String, Answer<Space>)> {
+fn spaces(host: &Host) -> Vec<(String, Result<Space>)> {
     let images = host.docker().data_root();
     let elsewhere = host.on_other_disks([images.as_str(), CONTAINERD, "/var", "/var/log"]);
     let places = ["/"].into_iter().chain(elsewhere);
     places.map(|place| space(host, place)).collect()
 }
 
-fn space(host: &Host, place: &str) -> (String, Answer<Space>) {
-    (place.to_owned(), told(host.space(place)))
+fn space(host: &Host, place: &str) -> (String, Result<Space>) {
+    (place.to_owned(), host.space(place))
 }
 
 fn uptime(host: &Host) -> i64 {
@@ -349,10 +344,6 @@ fn shows(document: &Value, password: &Secret) -> bool {
         }
     }
     false
-}
-
-fn told<T>(result: Result<T, Error>) -> Answer<T> {
-    result.map_err(|error| error.to_string())
 }
 
 #[cfg(test)]

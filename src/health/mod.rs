@@ -18,12 +18,8 @@ pub use report::{Report, Shape, Verdict};
 use crate::engine::Engine;
 use crate::node::Node;
 
-/// The cron table that starts the metrics tick; its name has no dot, or cron would skip it.
-pub const CRON_FILE: &str = "/etc/cron.d/bootstrap-metrics";
 /// The systemd timer that starts it instead where the config says so.
 pub const TIMER: &str = "bootstrap-metrics.timer";
-/// The timer's file.
-pub const TIMER_FILE: &str = "/etc/systemd/system/bootstrap-metrics.timer";
 
 /// Pause between two looks while waiting.
 const PAUSE: Duration = Duration::from_millis(750);
@@ -126,11 +122,8 @@ mod tests {
         let tree = Tree::new();
         let spec = include_str!("../../cloudformation/assets/edge.json")
             .replace("\"core\": 17888", "\"core\": 1");
-        tree.file(
-            crate::edge::SPEC_FILE,
-            spec.replace("[15888,", "[1, 15888,"),
-        );
-        tree.file(crate::edge::SECRET_FILE, "pass word");
+        tree.file(crate::paths::SPEC, spec.replace("[15888,", "[1, 15888,"));
+        tree.file(crate::paths::PASSWORD, "pass word");
         tree.tool(
             "docker",
             r#"case "$1" in

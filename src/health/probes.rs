@@ -13,7 +13,7 @@ use crate::host::Host;
 #[derive(Clone, Debug)]
 pub struct Live {
     /// The container.
-    pub container: Result<Option<Container>, String>,
+    pub container: crate::error::Result<Option<Container>>,
     /// What its RPC says about itself.
     pub status: Result<Status, Fault>,
     /// Its peers.
@@ -46,7 +46,7 @@ pub async fn live(host: &Host, config: &Config, spec: &Spec) -> Live {
     let found = container.as_ref().ok().and_then(Option::as_ref);
     Live {
         processes: found.and_then(|found| processes::running(host, spec, found)),
-        container: container.map_err(|error| error.to_string()),
+        container,
         status,
         peers,
         answers,

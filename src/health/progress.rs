@@ -8,8 +8,7 @@ use crate::edge::own_logs::Place;
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::files::Access;
-
-const FILE: &str = "/var/lib/bootstrap/metrics.json";
+use crate::paths::TICK;
 
 /// A height that has not moved for longer, in seconds, is a stall: checkpoints come every 100 blocks, about 10 minutes.
 pub const STALL_SECONDS: i64 = 15 * 60;
@@ -88,7 +87,7 @@ pub struct Identity {
 impl Progress {
     /// What the last tick left; nothing where there was none, or where the file is damaged: the next tick repairs it.
     pub fn load(host: &Host) -> Self {
-        host.read(FILE)
+        host.read(TICK)
             .ok()
             .flatten()
             .and_then(|bytes| serde_json::from_slice(&bytes).ok())
@@ -99,7 +98,7 @@ impl Progress {
     /// Keeps it for the next tick.
     pub fn save(&self, host: &Host) -> Result<()> {
         let bytes = serde_json::to_vec(self).unwrap_or_default();
-        host.write_if_changed(FILE, &bytes, Access::mode(0o600))
+        host.write_if_changed(TICK, &bytes, Access::mode(0o600))
             .map(drop)
     }
 
@@ -371,7 +370,7 @@ mod tests {
             r#"{"version":2,"last_height":7}"#,
             r#"{"version":"1"}"#,
         ] {
-            tree.file(FILE, content);
+            tree.file(TICK, content);
             assert_eq!(Progress::load(&tree.host), Progress::default(), "{content}");
         }
         let progress = after(&[(Some(5), 100)]);

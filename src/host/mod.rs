@@ -1,6 +1,7 @@
 //! Everything that touches the machine, behind one root prefix so that a test can point it at a directory.
 
 pub mod command;
+pub mod directories;
 pub mod disk;
 pub mod docker;
 pub mod failures;

@@ -9,6 +9,7 @@ use super::failures;
 use super::files::Access;
 use super::os::Manager;
 use crate::error::{Error, Result};
+use crate::paths::PACKAGES_UNFINISHED;
 use crate::retry::{Policy, retry};
 
 /// A lock held by an update that runs at first boot, or a mirror that has not caught up, is gone after some minutes.
@@ -33,14 +34,10 @@ const APT: [&str; 7] = [
     "Dpkg::Options::=--force-confold",
 ];
 
-/// There while the package manager changes something, with the time (Unix seconds) when that began. So a change that was
-/// cut off, by a power cut or by the end of a phase's time, is known at the next run.
-const UNFINISHED: &str = "/var/lib/bootstrap/packages-unfinished";
-
 impl Host {
     /// Whether a change of the installed packages was cut off.
     pub fn packages_unfinished(&self) -> bool {
-        self.path(UNFINISHED).exists()
+        self.path(PACKAGES_UNFINISHED).exists()
     }
 
     /// Ends what an interrupted package manager left behind; nothing where it left nothing.
@@ -49,13 +46,13 @@ impl Host {
             Manager::Dnf => self.mend_rpms().await?,
             Manager::Apt => self.mend_debs().await?,
         }
-        self.remove(UNFINISHED).map(drop)
+        self.remove(PACKAGES_UNFINISHED).map(drop)
     }
 
     /// rpm takes a package into its database before it runs the package's last script, and never makes up for it: what
     /// the transaction had got to is installed once more.
     async fn mend_rpms(&self) -> Result<()> {
-        let Some(began) = self.read_text(UNFINISHED)? else {
+        let Some(began) = self.read_text(PACKAGES_UNFINISHED)? else {
             return Ok(());
         };
         // INSTALLTID is the time when the package's transaction began.
@@ -114,11 +111,11 @@ impl Host {
     /// Runs what changes the installed packages.
     async fn transact(&self, command: Command) -> Result<()> {
         let now = jiff::Timestamp::now().as_second().to_string();
-        self.write(UNFINISHED, now.as_bytes(), Access::mode(0o600))?;
+        self.write(PACKAGES_UNFINISHED, now.as_bytes(), Access::mode(0o600))?;
         let output = command.output().await?;
         // From 128 on a signal ended it.
         if output.code < 128 {
-            self.remove(UNFINISHED)?;
+            self.remove(PACKAGES_UNFINISHED)?;
         }
         self.judge(&output)
     }

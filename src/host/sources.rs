@@ -5,12 +5,10 @@ use std::fmt::Write as _;
 
 use super::Host;
 use crate::error::{Error, Result};
+use crate::paths::{APT_LINES, APT_STANZAS};
 
 /// Where the entries go that are added; one for each form that apt knows.
-const ADDED: [&str; 2] = [
-    "/etc/apt/sources.list.d/bootstrap-components.sources",
-    "/etc/apt/sources.list.d/bootstrap-components.list",
-];
+const ADDED: [&str; 2] = [APT_STANZAS, APT_LINES];
 const FORMAT: &str = "$(SOURCESENTRY)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)";
 
 impl Host {

@@ -21,9 +21,7 @@ use crate::host::Host;
 use crate::host::files::Access;
 use crate::log::printable;
 use crate::node::Node;
-
-const HOME: &str = "/opt/bootstrap";
-const FOLDER: &str = "/opt/bootstrap/assets";
+use crate::paths::{ASSETS, HOME};
 
 /// Work folders lie beside the final one, so that the last step is a rename; a killed run leaves its own behind.
 const WORK: &str = ".assets-";
@@ -67,15 +65,15 @@ impl Phase for Assets {
             s3::download(aws, &wanted.bucket, &wanted.key, &wanted.sha256, folder).await?;
         let fresh = folder.join("fresh");
         unpack(archive, &fresh, &wanted.sha256)?;
-        swap(&fresh, &host.path(FOLDER), &folder.join("old"))
+        swap(&fresh, &host.path(ASSETS), &folder.join("old"))
             .and_then(|()| File::open(&home)?.sync_all())
-            .or_fail(|| format!("cannot move the assets to {FOLDER}"), DISK)?;
+            .or_fail(|| format!("cannot move the assets to {ASSETS}"), DISK)?;
         Ok(Applied::Finished)
     }
 }
 
 fn state(host: &Host, wanted: &str) -> Result<State> {
-    let Some(manifest) = host.read_text(&format!("{FOLDER}/{MANIFEST}"))? else {
+    let Some(manifest) = host.read_text(&format!("{ASSETS}/{MANIFEST}"))? else {
         return Ok(State::Needed("the assets are not unpacked".into()));
     };
     let mut lines = manifest.lines();
@@ -96,19 +94,19 @@ fn state(host: &Host, wanted: &str) -> Result<State> {
         };
         if hash_of(host, name)?.is_none_or(|found| found != hash) {
             return Ok(State::Needed(format!(
-                "{FOLDER}/{name} has changed since it was unpacked"
+                "{ASSETS}/{name} has changed since it was unpacked"
             )));
         }
         known.insert(name.to_owned());
     }
     let listing =
-        fs::read_dir(host.path(FOLDER)).or_fail(|| format!("cannot read {FOLDER}"), DISK)?;
+        fs::read_dir(host.path(ASSETS)).or_fail(|| format!("cannot read {ASSETS}"), DISK)?;
     for entry in listing {
-        let entry = entry.or_fail(|| format!("cannot read {FOLDER}"), DISK)?;
+        let entry = entry.or_fail(|| format!("cannot read {ASSETS}"), DISK)?;
         let name = entry.file_name().to_string_lossy().into_owned();
         if !known.contains(&name) {
             return Ok(State::Needed(format!(
-                "{FOLDER}/{} is not from the archive",
+                "{ASSETS}/{} is not from the archive",
                 printable(&name)
             )));
         }
@@ -125,7 +123,7 @@ fn state(host: &Host, wanted: &str) -> Result<State> {
 
 /// The SHA-256 of a file of the assets, which may be a large one; `None` where it does not exist.
 fn hash_of(host: &Host, name: &str) -> Result<Option<String>> {
-    let path = format!("{FOLDER}/{name}");
+    let path = format!("{ASSETS}/{name}");
     let hash = File::open(host.path(&path)).and_then(|file| copy(file, &mut io::sink()));
     match hash {
         Err(error) if error.kind() == ErrorKind::NotFound => Ok(None),
@@ -408,7 +406,7 @@ mod tests {
             .unwrap();
         let fresh = work.path().join("fresh");
         unpack(gz(parts).as_slice(), &fresh, hash).unwrap();
-        swap(&fresh, &host.path(FOLDER), &work.path().join("old")).unwrap();
+        swap(&fresh, &host.path(ASSETS), &work.path().join("old")).unwrap();
     }
 
     #[test]

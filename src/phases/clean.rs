@@ -8,12 +8,13 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 
-use crate::directories::STATE;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::host::directories::STATE;
 use crate::host::files::Access;
 use crate::node::Node;
+use crate::paths::{LOG, OLD_LOG};
 
 /// Empty, it is made anew at the next boot (machine-id(5)); where it is missing, systemd takes that for a first boot, and
 /// undoes what was enabled.
@@ -29,8 +30,8 @@ const FILES: [&str; 6] = [
     "/var/lib/systemd/random-seed",
     "/var/lib/systemd/credential.secret",
     "/etc/docker/key.json",
-    "/var/log/bootstrap.log",
-    "/var/log/bootstrap.log.1",
+    LOG,
+    OLD_LOG,
 ];
 
 /// See the module.

@@ -15,21 +15,16 @@ use crate::host::files::Access;
 use crate::host::openpgp;
 use crate::host::os::CloudWatchAgent as Source;
 use crate::node::Node;
+use crate::paths::{
+    AGENT_APPLIED, AGENT_ASSET, AGENT_ASSET_KEYRING, AGENT_CONFIG, AGENT_DEB, AGENT_KEYRING,
+    AGENT_SIGNATURE,
+};
 
 const PACKAGE: &str = "amazon-cloudwatch-agent";
 const UNIT: &str = "amazon-cloudwatch-agent.service";
-/// The config as the assets bring it, with placeholders.
-const ASSET: &str = "/opt/bootstrap/assets/amazon-cloudwatch-agent.json";
 /// The key that AWS signs the agent's packages with, as its guide publishes it ("Verifying the signature of the CloudWatch
 /// agent package").
 const KEY: &str = include_str!("cloudwatch_agent.asc");
-/// A keyring (binary, not armoured) that the assets may hold, for the day when AWS has another key; the config's SHA-256
-/// vouches for it.
-const ASSETS_KEYRING: &str = "/opt/bootstrap/assets/amazon-cloudwatch-agent.gpg";
-/// The config as applied. Not in the agent's own folder: fetch-config removes what it finds there.
-const CONFIG: &str = "/var/lib/bootstrap/cloudwatch-agent.json";
-/// SHA-256 of the config that the agent was last given, written after the agent took it.
-const APPLIED: &str = "/var/lib/bootstrap/cloudwatch-agent.sha256";
 /// The agent's files as fetch-config leaves them, each named after where it came from: `file_…` and `ssm_…`
 /// (aws/amazon-cloudwatch-agent#594).
 const IN_USE: &str = "/opt/aws/amazon-cloudwatch-agent/etc/amazon-cloudwatch-agent.d";
@@ -37,9 +32,6 @@ const OURS: &str = "file_cloudwatch-agent.json";
 const DEFAULT: &str = "default";
 const PRIVATE: Access = Access::mode(0o600);
 
-const DEB: &str = "/var/lib/bootstrap/amazon-cloudwatch-agent.deb";
-const SIGNATURE: &str = "/var/lib/bootstrap/amazon-cloudwatch-agent.deb.sig";
-const KEYRING: &str = "/var/lib/bootstrap/amazon-cloudwatch-agent.gpg";
 /// The package has about 150 MB.
 const DEB_LIMIT: u64 = 512 << 20;
 const DEB_TIMEOUT: Duration = Duration::from_mins(3);
@@ -52,13 +44,13 @@ impl CloudWatchAgent {
     fn wanted(&self) -> Result<Option<String>> {
         self.0
             .host
-            .read_text(ASSET)?
+            .read_text(AGENT_ASSET)?
             .map(|text| rendered(&text, &self.0.config))
             .transpose()
     }
 
     fn is_applied(&self, config: &str) -> Result<bool> {
-        let applied = self.0.host.read_text(APPLIED)?;
+        let applied = self.0.host.read_text(AGENT_APPLIED)?;
         Ok(
             applied.is_some_and(|hash| hash.trim() == sha256(config.as_bytes()))
                 && self.is_in_use(config)?,
@@ -87,9 +79,9 @@ impl CloudWatchAgent {
             self.install().await?;
         }
         // Also where a run was killed before it came to that.
-        host.remove(DEB)?;
-        host.remove(SIGNATURE)?;
-        host.remove(KEYRING)?;
+        host.remove(AGENT_DEB)?;
+        host.remove(AGENT_SIGNATURE)?;
+        host.remove(AGENT_KEYRING)?;
         Ok(())
     }
 
@@ -100,22 +92,26 @@ impl CloudWatchAgent {
             Source::Download(folder) => folder,
         };
         let url = package_url(&self.0.region().await?, folder);
-        host.write(DEB, &download(&url, DEB_LIMIT, DEB_TIMEOUT).await?, PRIVATE)?;
+        host.write(
+            AGENT_DEB,
+            &download(&url, DEB_LIMIT, DEB_TIMEOUT).await?,
+            PRIVATE,
+        )?;
         self.verify(&url).await?;
-        host.install_packages(&[DEB]).await
+        host.install_packages(&[AGENT_DEB]).await
     }
 
     /// Checks the package's signature: whoever can answer in AWS's place can send any package, which then runs as root.
     async fn verify(&self, url: &str) -> Result<()> {
         let host = &self.0.host;
         let signature = download(&format!("{url}.sig"), 64 * 1024, DEB_TIMEOUT).await?;
-        host.write(SIGNATURE, &signature, PRIVATE)?;
-        let keyring = if host.path(ASSETS_KEYRING).exists() {
-            ASSETS_KEYRING
+        host.write(AGENT_SIGNATURE, &signature, PRIVATE)?;
+        let keyring = if host.path(AGENT_ASSET_KEYRING).exists() {
+            AGENT_ASSET_KEYRING
         } else {
             let key = openpgp::dearmored(KEY).unwrap_or_default();
-            host.write(KEYRING, &key, PRIVATE)?;
-            KEYRING
+            host.write(AGENT_KEYRING, &key, PRIVATE)?;
+            AGENT_KEYRING
         };
         self.check_signature(url, keyring).await
     }
@@ -126,7 +122,7 @@ impl CloudWatchAgent {
         let gpgv = host
             .command("gpgv")
             .arg("--keyring")
-            .args([keyring, SIGNATURE, DEB].map(|path| host.path(path)))
+            .args([keyring, AGENT_SIGNATURE, AGENT_DEB].map(|path| host.path(path)))
             .output()
             .await?;
         if gpgv.code == 0 {
@@ -146,15 +142,15 @@ impl CloudWatchAgent {
     /// Hands the config over. The control program also restarts the agent, and has systemd reload its units.
     async fn give(&self, config: &str) -> Result<()> {
         let host = &self.0.host;
-        host.write(CONFIG, config.as_bytes(), PRIVATE)?;
+        host.write(AGENT_CONFIG, config.as_bytes(), PRIVATE)?;
         host.command("amazon-cloudwatch-agent-ctl")
             .args(["-a", "fetch-config", "-m", "ec2", "-c"])
-            .arg(format!("file:{}", host.path(CONFIG).display()))
+            .arg(format!("file:{}", host.path(AGENT_CONFIG).display()))
             .arg("-s")
             .timeout(Duration::from_mins(2))
             .run()
             .await?;
-        host.write(APPLIED, sha256(config.as_bytes()).as_bytes(), PRIVATE)
+        host.write(AGENT_APPLIED, sha256(config.as_bytes()).as_bytes(), PRIVATE)
     }
 }
 
@@ -163,7 +159,7 @@ impl Phase for CloudWatchAgent {
     async fn check(&self) -> Result<State> {
         let host = &self.0.host;
         let Some(config) = self.wanted()? else {
-            return Ok(State::Needed(format!("{ASSET} is not there yet")));
+            return Ok(State::Needed(format!("{AGENT_ASSET} is not there yet")));
         };
         if !host.package_installed(PACKAGE).await? {
             return Ok(State::Needed(format!("{PACKAGE} is not installed")));
@@ -188,7 +184,7 @@ impl Phase for CloudWatchAgent {
         let host = &self.0.host;
         let config = self.wanted()?.ok_or_else(|| {
             Error::new(
-                format!("{ASSET} is missing"),
+                format!("{AGENT_ASSET} is missing"),
                 "put the file into the assets archive, then run `bootstrap --phase assets`",
             )
         })?;
@@ -242,7 +238,7 @@ fn package_url(region: &str, folder: &str) -> String {
 /// agent would log an error each minute.
 fn rendered(asset: &str, config: &Config) -> Result<String> {
     let mut value: Value = serde_json::from_str(asset).or_fail(
-        || format!("{ASSET} is not valid JSON"),
+        || format!("{AGENT_ASSET} is not valid JSON"),
         "correct the file, rebuild the assets archive, and put its SHA-256 into the config",
     )?;
     if !config.gpu
@@ -384,7 +380,7 @@ mod tests {
             "/opt/bootstrap/assets/amazon-cloudwatch-agent.json is missing"
         );
 
-        tree.file(ASSET, OURS);
+        tree.file(AGENT_ASSET, OURS);
         phase.apply().await.unwrap();
         let state = phase.check().await.unwrap();
         assert_eq!(
@@ -392,7 +388,7 @@ mod tests {
             State::Done("amazon-cloudwatch-agent.service is active with the desired config".into())
         );
         phase.apply().await.unwrap();
-        tree.file(ASSET, r#"{"agent": {}}"#);
+        tree.file(AGENT_ASSET, r#"{"agent": {}}"#);
         assert_eq!(
             phase.check().await.unwrap(),
             State::Needed("the agent does not have the desired config".into())
@@ -403,7 +399,7 @@ mod tests {
         assert_eq!((count("dnf"), count("amazon-cloudwatch-agent-ctl")), (1, 2));
         let ctl = format!(
             "amazon-cloudwatch-agent-ctl -a fetch-config -m ec2 -c file:{} -s",
-            tree.host.path(CONFIG).display()
+            tree.host.path(AGENT_CONFIG).display()
         );
         assert!(calls.contains(&ctl), "{calls:?}");
     }
@@ -413,7 +409,7 @@ mod tests {
         let tree = Tree::new();
         tree.tool("dpkg-query", "printf installed");
         tree.tool("amazon-cloudwatch-agent-ctl", "echo 'invalid' >&2; exit 1");
-        tree.file(ASSET, OURS);
+        tree.file(AGENT_ASSET, OURS);
         let phase = CloudWatchAgent(node(&tree, DEBIAN, config(false)));
         assert!(phase.apply().await.is_err());
         assert_eq!(
@@ -433,7 +429,7 @@ mod tests {
     #[tokio::test]
     async fn a_broken_asset_is_named() {
         let tree = Tree::new();
-        tree.file(ASSET, "{");
+        tree.file(AGENT_ASSET, "{");
         let phase = CloudWatchAgent(node(&tree, DEBIAN, config(false)));
         assert_eq!(
             phase.check().await.unwrap_err().reason(),

@@ -14,12 +14,13 @@ use crate::edge::keys::{self, Keys};
 use crate::edge::rpc::Client;
 use crate::edge::run_as::{self, RunAs};
 use crate::edge::spec::{Spec, Wanted};
-use crate::edge::{SECRET_FILE, image, trouble, wallet};
+use crate::edge::{image, trouble, wallet};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::host::files::Access;
 use crate::node::Node;
+use crate::paths::PASSWORD;
 use crate::phases::volume;
 use crate::shell::word;
 
@@ -294,11 +295,11 @@ impl Work<'_> {
         self.require_volume()?;
         if self
             .host
-            .read(SECRET_FILE)?
+            .read(PASSWORD)?
             .is_none_or(|secret| secret.is_empty())
         {
             return Err(Error::new(
-                format!("{SECRET_FILE} is missing or empty; the container is not started"),
+                format!("{PASSWORD} is missing or empty; the container is not started"),
                 "run: bootstrap --phase secret --phase container",
             ));
         }
@@ -470,7 +471,7 @@ esac; exit 0"#;
                 "36 35 259:1 / /data rw,noatime - ext4 /dev/nvme1n1 rw\n",
             );
             tree.file("/data/lost+found", "");
-            tree.file(SECRET_FILE, "pass word");
+            tree.file(PASSWORD, "pass word");
             tree.file(&format!("{KEYS}/{ADDRESS}"), "{}");
             let config = serde_json::from_value(serde_json::json!({
                 "user": {"name": "bcuser", "uid": rustix::process::getuid().as_raw(), "gid": rustix::process::getgid().as_raw()},
@@ -593,7 +594,7 @@ esac; exit 0"#;
             ]
         );
         let stage = Stage::with(&[("edgelauncher", "running", Some("WANTED"))]);
-        stage.tree.file(SECRET_FILE, "");
+        stage.tree.file(PASSWORD, "");
         assert_eq!(
             stage.restart().await.unwrap_err().reason(),
             "/run/bootstrap/secrets/wallet-password is missing or empty; the container is not started"
@@ -804,11 +805,11 @@ esac; exit 0"#;
                 "/data is mounted read-only; the container is not started",
             ),
             (
-                |tree| fs::remove_file(tree.host.path(SECRET_FILE)).unwrap(),
+                |tree| fs::remove_file(tree.host.path(PASSWORD)).unwrap(),
                 "/run/bootstrap/secrets/wallet-password is missing or empty; the container is not started",
             ),
             (
-                |tree| tree.file(SECRET_FILE, ""),
+                |tree| tree.file(PASSWORD, ""),
                 "/run/bootstrap/secrets/wallet-password is missing or empty; the container is not started",
             ),
             (

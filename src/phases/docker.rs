@@ -11,11 +11,9 @@ use crate::error::{Error, OrFail, Result};
 use crate::host::docker::CONFIG;
 use crate::host::files::{Access, without_mark};
 use crate::node::Node;
+use crate::paths::DOCKER_RESTART_DUE;
 
 const UNIT: &str = "docker.service";
-/// Exists from before daemon.json changes under a running engine until the engine has restarted, so that the next run
-/// finishes what a killed one began.
-const RESTART_DUE: &str = "/var/lib/bootstrap/docker-restart-due";
 
 const TOOLKIT: &str = "nvidia-container-toolkit";
 /// Older ones let a container become root on the host (CVE-2025-23266, NVIDIA's security bulletin of July 2025).
@@ -37,7 +35,7 @@ impl Docker {
         if self.0.config.gpu && !has_nvidia_runtime(current.as_deref())? {
             return Ok(Some(format!("{CONFIG} has no NVIDIA runtime")));
         }
-        if host.path(RESTART_DUE).exists() {
+        if host.path(DOCKER_RESTART_DUE).exists() {
             return Ok(Some(format!(
                 "{CONFIG} has changed since the engine started"
             )));
@@ -92,9 +90,9 @@ impl Docker {
     /// The engine reads daemon.json only when it starts. The file as it was is kept until that has gone well.
     async fn before_change(&self) -> Result<()> {
         let host = &self.0.host;
-        if host.unit_active(UNIT).await? && !host.path(RESTART_DUE).exists() {
+        if host.unit_active(UNIT).await? && !host.path(DOCKER_RESTART_DUE).exists() {
             let before = host.read(CONFIG)?.unwrap_or_default();
-            host.write(RESTART_DUE, &before, Access::mode(0o600))?;
+            host.write(DOCKER_RESTART_DUE, &before, Access::mode(0o600))?;
         }
         Ok(())
     }
@@ -110,7 +108,7 @@ impl Docker {
             None => host.restart_unit(UNIT).await.err(),
         };
         let Some(error) = failed else {
-            return host.remove(RESTART_DUE).map(drop);
+            return host.remove(DOCKER_RESTART_DUE).map(drop);
         };
         if before.is_empty() {
             host.remove(CONFIG)?;
@@ -122,7 +120,7 @@ impl Docker {
         } else {
             host.restart_unit(UNIT).await
         };
-        host.remove(RESTART_DUE)?;
+        host.remove(DOCKER_RESTART_DUE)?;
         let outcome = match back {
             Ok(()) => "it is as it was, and the engine runs",
             Err(_) => "it is as it was, but the engine does not run",
@@ -204,7 +202,7 @@ impl Phase for Docker {
         self.configure().await?;
         self.install_engine().await?;
         host.enable_and_start(UNIT).await?;
-        if let Some(before) = host.read(RESTART_DUE)? {
+        if let Some(before) = host.read(DOCKER_RESTART_DUE)? {
             self.restart(&before).await?;
         }
         Ok(Applied::Finished)
@@ -414,7 +412,7 @@ mod tests {
         let tree = machine();
         let phase = Docker(node(&tree, AMAZON, config(false)));
         phase.apply().await.unwrap();
-        tree.file(RESTART_DUE, "");
+        tree.file(DOCKER_RESTART_DUE, "");
         assert_eq!(
             phase.missing().unwrap().unwrap(),
             "/etc/docker/daemon.json has changed since the engine started"

@@ -11,20 +11,25 @@ use crate::config::Schedule;
 use crate::edge::container::restore_gpu;
 use crate::engine::{Applied, Phase, State};
 use crate::error::Result;
-use crate::health::{CRON_FILE, TIMER, TIMER_FILE};
+use crate::health::TIMER;
 use crate::host::Host;
 use crate::host::files::Access;
 use crate::node::Node;
+use crate::paths::{
+    CRON_TABLE, LOGROTATE, LOGROTATE_STATE, PROGRAM, RUN, STATE, TICK_TIMER, TICK_UNIT,
+};
 
-const SERVICE_FILE: &str = "/etc/systemd/system/bootstrap-metrics.service";
-
-const CRON_TABLE: &str = "\
+fn cron_table() -> String {
+    format!(
+        "\
 # Written by bootstrap (phase metrics-cron).
 MAILTO=\"\"
 PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin
-17 * * * * root logrotate --state /var/lib/bootstrap/logrotate.state /etc/logrotate.d/bootstrap-edge
-* * * * * root /usr/local/bin/bootstrap metrics
-";
+17 * * * * root logrotate --state {LOGROTATE_STATE} {LOGROTATE}
+* * * * * root {PROGRAM} metrics
+"
+    )
+}
 
 const TIMER_UNIT: &str = "\
 # Written by bootstrap (phase metrics-cron).
@@ -44,16 +49,18 @@ WantedBy=timers.target
 /// It looks, publishes, and writes its state, lock and log. What it gives up by itself (`rights`) it does not get here
 /// either. The GPU's devices stay in reach, so there is no `PrivateDevices=` and no `ProtectClock=`; their driver's
 /// libraries may want memory that can be written and executed.
-const SERVICE_UNIT: &str = "\
+fn service_unit() -> String {
+    format!(
+        "\
 # Written by bootstrap (phase metrics-cron).
 [Unit]
 Description=Edge node metrics
 
 [Service]
 Type=oneshot
-ExecStart=/usr/local/bin/bootstrap metrics
+ExecStart={PROGRAM} metrics
 SuccessExitStatus=3
-ExecStartPre=+/bin/mkdir -p -m 0711 /run/bootstrap
+ExecStartPre=+/bin/mkdir -p -m 0711 {RUN}
 CapabilityBoundingSet=CAP_DAC_READ_SEARCH
 LockPersonality=yes
 NoNewPrivileges=yes
@@ -65,7 +72,7 @@ ProtectKernelLogs=yes
 ProtectKernelModules=yes
 ProtectKernelTunables=yes
 ProtectSystem=strict
-ReadWritePaths=-/run/bootstrap /var/lib/bootstrap /var/log
+ReadWritePaths=-{RUN} {STATE} /var/log
 RestrictAddressFamilies=AF_INET AF_INET6 AF_NETLINK AF_UNIX
 RestrictNamespaces=yes
 RestrictRealtime=yes
@@ -73,9 +80,16 @@ RestrictSUIDSGID=yes
 SystemCallArchitectures=native
 SystemCallErrorNumber=EPERM
 SystemCallFilter=@system-service
-";
+"
+    )
+}
 
-const UNITS: [(&str, &str); 2] = [(SERVICE_FILE, SERVICE_UNIT), (TIMER_FILE, TIMER_UNIT)];
+fn units() -> [(&'static str, String); 2] {
+    [
+        (TICK_UNIT, service_unit()),
+        (TICK_TIMER, TIMER_UNIT.to_owned()),
+    ]
+}
 
 /// See the module.
 pub(super) struct MetricsCron(pub Arc<Node>);
@@ -107,7 +121,7 @@ impl Phase for MetricsCron {
                 apply_cron(host).await?;
             }
             Schedule::SystemdTimer => {
-                host.remove(CRON_FILE)?;
+                host.remove(CRON_TABLE)?;
                 apply_timer(host).await?;
             }
         }
@@ -168,10 +182,10 @@ async fn start_cron(host: &Host) -> Result<()> {
 async fn cron_missing(host: &Host) -> Result<Option<String>> {
     Ok(if let Some(down) = cron_down(host).await? {
         Some(down)
-    } else if host.read(CRON_FILE)?.as_deref() != Some(CRON_TABLE.as_bytes()) {
-        Some(format!("{CRON_FILE} is not as desired"))
-    } else if host.read(TIMER_FILE)?.is_some() {
-        Some(format!("{TIMER_FILE} would start a second tick"))
+    } else if host.read(CRON_TABLE)?.as_deref() != Some(cron_table().as_bytes()) {
+        Some(format!("{CRON_TABLE} is not as desired"))
+    } else if host.read(TICK_TIMER)?.is_some() {
+        Some(format!("{TICK_TIMER} would start a second tick"))
     } else {
         None
     })
@@ -179,12 +193,12 @@ async fn cron_missing(host: &Host) -> Result<Option<String>> {
 
 async fn apply_cron(host: &Host) -> Result<()> {
     start_cron(host).await?;
-    host.write_if_changed(CRON_FILE, CRON_TABLE.as_bytes(), Access::mode(0o644))?;
+    host.write_if_changed(CRON_TABLE, cron_table().as_bytes(), Access::mode(0o644))?;
     Ok(())
 }
 
 async fn timer_missing(host: &Host) -> Result<Option<String>> {
-    for (file, content) in UNITS {
+    for (file, content) in units() {
         if host.read(file)?.as_deref() != Some(content.as_bytes()) {
             return Ok(Some(format!("{file} is not as desired")));
         }
@@ -192,8 +206,8 @@ async fn timer_missing(host: &Host) -> Result<Option<String>> {
     Ok(
         if !host.unit_enabled(TIMER).await? || !host.unit_active(TIMER).await? {
             Some(format!("{TIMER} does not run"))
-        } else if host.read(CRON_FILE)?.is_some() {
-            Some(format!("{CRON_FILE} would start a second tick"))
+        } else if host.read(CRON_TABLE)?.is_some() {
+            Some(format!("{CRON_TABLE} would start a second tick"))
         } else {
             None
         },
@@ -202,7 +216,7 @@ async fn timer_missing(host: &Host) -> Result<Option<String>> {
 
 async fn apply_timer(host: &Host) -> Result<()> {
     let mut known_changed = false;
-    for (file, content) in UNITS {
+    for (file, content) in units() {
         let known = host.read(file)?.is_some();
         let changed = host.write_if_changed(file, content.as_bytes(), Access::mode(0o644))?;
         known_changed |= known && changed;
@@ -215,7 +229,7 @@ async fn apply_timer(host: &Host) -> Result<()> {
 }
 
 async fn remove_timer(host: &Host) -> Result<()> {
-    if host.read(TIMER_FILE)?.is_some() {
+    if host.read(TICK_TIMER)?.is_some() {
         host.command("systemctl")
             .args(["disable", "--no-reload", TIMER])
             .run()
@@ -225,8 +239,8 @@ async fn remove_timer(host: &Host) -> Result<()> {
             .run()
             .await?;
     }
-    host.remove(TIMER_FILE)?;
-    host.remove(SERVICE_FILE)?;
+    host.remove(TICK_TIMER)?;
+    host.remove(TICK_UNIT)?;
     Ok(())
 }
 
@@ -264,7 +278,7 @@ mod tests {
         );
         apply_cron(host).await.unwrap();
         assert_eq!(cron_missing(host).await.unwrap(), None);
-        let table = host.read_text(CRON_FILE).unwrap().unwrap();
+        let table = host.read_text(CRON_TABLE).unwrap().unwrap();
         assert!(table.ends_with("\n* * * * * root /usr/local/bin/bootstrap metrics\n"));
         assert!(table.contains("\nMAILTO=\"\"\n"));
         assert_eq!(reloads(&tree), 0);
@@ -293,7 +307,7 @@ mod tests {
     #[tokio::test]
     async fn a_changed_unit_is_read_again() {
         let tree = machine();
-        tree.file(TIMER_FILE, "[Timer]\n");
+        tree.file(TICK_TIMER, "[Timer]\n");
         apply_timer(&tree.host).await.unwrap();
         assert_eq!(reloads(&tree), 1);
     }

@@ -9,24 +9,20 @@ use async_trait::async_trait;
 
 use self::plan::{Step, plan};
 use super::repository;
-use crate::directories::RUN;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
+use crate::host::directories::RUN;
 use crate::host::failures::modprobe;
 use crate::host::files::Access;
 use crate::host::nvidia::{self, Card};
 use crate::node::Node;
+use crate::paths::{DRIVER_UNFINISHED, GPU_NOT_PERSISTENT};
 
 /// There while the module is loaded; its text names the version.
 const LOADED: &str = "/proc/driver/nvidia/version";
 const PERSISTENCED: &str = "nvidia-persistenced.service";
-/// Exists while the driver is being installed, so that a run killed before the packages were held is resumed.
-const INSTALLING: &str = "/var/lib/bootstrap/driver-install-unfinished";
 const NOT_THERE: &str = "use a newer AMI of the same system, since repositories keep packages for recent kernels only; or \
     name a branch of the driver that they have in \"gpu_driver\" of the config";
-/// Exists for the rest of this boot if a GPU refused persistence mode, which costs seconds at a client's start and
-/// nothing else.
-const NOT_PERSISTENT: &str = "/run/bootstrap/gpu-without-persistence";
 /// DKMS compiles for some minutes on two cores.
 const BUILD: Duration = Duration::from_mins(15);
 
@@ -69,7 +65,7 @@ impl Nvidia {
     }
 
     fn is_unfinished(&self) -> bool {
-        self.0.host.path(INSTALLING).exists()
+        self.0.host.path(DRIVER_UNFINISHED).exists()
     }
 
     /// What the driver says of its GPUs, or why it does not answer.
@@ -115,7 +111,7 @@ impl Nvidia {
         let kernel = host.kernel_release()?;
         let branch = self.branch()?;
         let mut complaint = None;
-        host.write(INSTALLING, b"", Access::mode(0o600))?;
+        host.write(DRIVER_UNFINISHED, b"", Access::mode(0o600))?;
         for step in plan(&host.os()?.driver, &kernel, branch) {
             match step {
                 Step::Repository(repository) => repository::add(host, &repository).await?,
@@ -133,7 +129,7 @@ impl Nvidia {
                 }
             }
         }
-        host.remove(INSTALLING)?;
+        host.remove(DRIVER_UNFINISHED)?;
         Ok(complaint)
     }
 
@@ -154,7 +150,7 @@ impl Nvidia {
             if let Some(said) = kept_off {
                 tracing::warn!("persistence mode stays off: {said}");
                 RUN.make(host)?;
-                host.write(NOT_PERSISTENT, b"", Access::mode(0o600))?;
+                host.write(GPU_NOT_PERSISTENT, b"", Access::mode(0o600))?;
             }
         }
         Ok(())
@@ -175,7 +171,11 @@ impl Phase for Nvidia {
             ));
         }
         Ok(match self.cards().await {
-            Ok(cards) => judge(devices, &cards, self.0.host.path(NOT_PERSISTENT).exists()),
+            Ok(cards) => judge(
+                devices,
+                &cards,
+                self.0.host.path(GPU_NOT_PERSISTENT).exists(),
+            ),
             Err(why) => State::Needed(why),
         })
     }

@@ -6,18 +6,18 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 
-use super::units::{self, UNIT_FILE};
+use super::units;
 use crate::config::Update;
-use crate::directories::{Directory, RUN, STATE};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
+use crate::host::directories::{Directory, RUN, STATE};
 use crate::host::disk::Kind;
 use crate::host::docker::CONTAINERD;
 use crate::host::files::Access;
 use crate::node::{Document, Node};
 use crate::owner;
-use crate::phases::volume::filesystem;
+use crate::paths::{UNIT, UPDATED};
 use crate::phases::{clean, user};
 
 const GIB: u64 = 1 << 30;
@@ -33,9 +33,6 @@ const LATER: u64 = 2 * GIB;
 
 /// Packages before they are installed.
 const CACHE: &str = "/var/cache";
-
-/// Security updates are for set-up, not for every boot.
-const UPDATED: &str = "/var/lib/bootstrap/security-updates-installed";
 
 /// The machine is one that can become a node.
 pub(super) struct Preflight(pub Arc<Node>);
@@ -54,7 +51,7 @@ impl Preflight {
         let disk = root_disk(host)?;
         writable(disk.f_flag)?;
         user::missing(&self.0)?;
-        let first = !host.path(UNIT_FILE).exists();
+        let first = !host.path(UNIT).exists();
         let has_driver = host.path("/proc/driver/nvidia/version").exists();
         let required = required(first, self.0.config.gpu, has_driver);
         let images = host.docker().data_root();
@@ -139,7 +136,7 @@ impl Phase for Preflight {
         if host.packages_unfinished() {
             return Ok(State::Needed("a package change was interrupted".into()));
         }
-        let filesystem = filesystem(&self.0.config.volume);
+        let filesystem = self.0.config.volume.filesystem;
         if !host.has_tools_of(filesystem) {
             let package = filesystem.package();
             return Ok(State::Needed(format!("{package} is not installed")));
@@ -172,7 +169,7 @@ impl Phase for Preflight {
         if host.packages_unfinished() {
             host.mend_packages().await?;
         }
-        let filesystem = filesystem(&self.0.config.volume);
+        let filesystem = self.0.config.volume.filesystem;
         if !host.has_tools_of(filesystem) {
             host.install_packages(&[filesystem.package()]).await?;
         }
@@ -355,7 +352,7 @@ mod tests {
     async fn installs_the_units_and_then_changes_nothing() {
         let tree = Tree::new();
         // The check after the first set-up asks for little space, whatever the test machine has.
-        tree.file(UNIT_FILE, "older");
+        tree.file(UNIT, "older");
         tree.file("/etc/passwd", "root:x:0:0::/root:/bin/sh\n");
         tree.file("/etc/group", "root:x:0:\n");
         tree.tool("mkfs.ext4", "");

@@ -9,15 +9,16 @@ use zeroize::Zeroizing;
 
 use crate::aws::secrets::{PREVIOUS, previous_password, wallet_password};
 use crate::config::User;
-use crate::directories::RUN;
 use crate::edge::keystore::{Keystore, Read};
-use crate::edge::{SECRET_FILE as FILE, SECRET_FOLDER as FOLDER, Spec, keys, trouble};
+use crate::edge::{Spec, keys, trouble};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
+use crate::host::directories::RUN;
 use crate::host::files::Access;
 use crate::log::printable;
 use crate::node::Node;
+use crate::paths::{PASSWORD, SECRETS};
 use crate::secret::Secret;
 
 /// `f_type` of filesystems that live in memory: tmpfs and ramfs (linux/magic.h).
@@ -30,7 +31,7 @@ pub(super) struct WalletPassword(pub Arc<Node>);
 impl Phase for WalletPassword {
     async fn check(&self) -> Result<State> {
         let Node { config, host, .. } = self.0.as_ref();
-        if host.path(FOLDER).exists() {
+        if host.path(SECRETS).exists() {
             memory_backed(host)?;
         }
         match state(host, &config.user)? {
@@ -59,7 +60,7 @@ impl WalletPassword {
                 "{evidence}; there is no key to try it on"
             )));
         };
-        let secret = Secret::new(self.0.host.read(FILE)?.unwrap_or_default());
+        let secret = Secret::new(self.0.host.read(PASSWORD)?.unwrap_or_default());
         if opens(&Arc::new(keystore), &secret).await? {
             return Ok(State::Done(format!("{evidence}; it opens {file}")));
         }
@@ -167,7 +168,7 @@ fn state(host: &Host, user: &User) -> Result<State> {
                 .because(error));
             }
         };
-        let is_right_kind = if path == FOLDER {
+        let is_right_kind = if path == SECRETS {
             metadata.is_dir()
         } else {
             metadata.is_file()
@@ -193,13 +194,13 @@ fn state(host: &Host, user: &User) -> Result<State> {
             None
         })
     };
-    for (path, mode) in [(FOLDER, 0o700), (FILE, 0o400)] {
+    for (path, mode) in [(SECRETS, 0o700), (PASSWORD, 0o400)] {
         if let Some(fault) = owned(path, mode)? {
             return Ok(State::Needed(fault));
         }
     }
     Ok(State::Done(format!(
-        "{FILE} is there, in memory, for {}",
+        "{PASSWORD} is there, in memory, for {}",
         user.name
     )))
 }
@@ -207,7 +208,7 @@ fn state(host: &Host, user: &User) -> Result<State> {
 fn prepare(host: &Host, user: &User) -> Result<()> {
     RUN.make(host)?;
     host.make_dir(
-        FOLDER,
+        SECRETS,
         Access {
             mode: 0o700,
             owner: Some((user.uid, user.gid)),
@@ -240,7 +241,7 @@ fn swaps_to_disk(swaps: &str) -> bool {
 /// A directory tree of a test may lie on a disk; the real /run may not.
 fn memory_backed(host: &Host) -> Result<()> {
     if host.is_real() {
-        require_memory(&host.path(FOLDER))
+        require_memory(&host.path(SECRETS))
     } else {
         Ok(())
     }
@@ -264,7 +265,7 @@ fn require_memory(folder: &Path) -> Result<()> {
 }
 
 fn store(host: &Host, user: &User, secret: &Secret) -> Result<()> {
-    let before = host.read(FILE)?.map(Zeroizing::new);
+    let before = host.read(PASSWORD)?.map(Zeroizing::new);
     if before.is_some_and(|before| before.as_slice() != secret.expose()) {
         tracing::warn!(
             "the wallet password in Secrets Manager is not the one that this node used so far; a wallet key that was \
@@ -272,7 +273,7 @@ fn store(host: &Host, user: &User, secret: &Secret) -> Result<()> {
         );
     }
     host.write_if_changed(
-        FILE,
+        PASSWORD,
         secret.expose(),
         Access {
             mode: 0o400,
@@ -315,15 +316,15 @@ mod tests {
     fn stored_is_done_and_storing_again_changes_nothing() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::at(root.path());
-        assert_eq!(needed(&host, &me()), format!("{FOLDER} does not exist"));
+        assert_eq!(needed(&host, &me()), format!("{SECRETS} does not exist"));
         prepare(&host, &me()).unwrap();
-        assert_eq!(needed(&host, &me()), format!("{FILE} does not exist"));
+        assert_eq!(needed(&host, &me()), format!("{PASSWORD} does not exist"));
         store(&host, &me(), &Secret::new(b"hunter2".to_vec())).unwrap();
         assert!(matches!(state(&host, &me()).unwrap(), State::Done(_)));
-        let before = fs::metadata(host.path(FILE)).unwrap();
+        let before = fs::metadata(host.path(PASSWORD)).unwrap();
         assert_eq!(before.mode() & 0o777, 0o400);
         assert_eq!(
-            fs::metadata(host.path(FOLDER)).unwrap().mode() & 0o777,
+            fs::metadata(host.path(SECRETS)).unwrap().mode() & 0o777,
             0o700
         );
         assert_eq!(
@@ -331,7 +332,10 @@ mod tests {
             0o711
         );
         store(&host, &me(), &Secret::new(b"hunter2".to_vec())).unwrap();
-        assert_eq!(before.ino(), fs::metadata(host.path(FILE)).unwrap().ino());
+        assert_eq!(
+            before.ino(),
+            fs::metadata(host.path(PASSWORD)).unwrap().ino()
+        );
     }
 
     #[test]
@@ -345,26 +349,26 @@ mod tests {
         assert_eq!(
             needed(&host, &other),
             format!(
-                "{FOLDER} belongs to {0}:{1}, not {2}:{1}",
+                "{SECRETS} belongs to {0}:{1}, not {2}:{1}",
                 me().uid,
                 me().gid,
                 other.uid
             )
         );
-        fs::set_permissions(host.path(FILE), fs::Permissions::from_mode(0o644)).unwrap();
+        fs::set_permissions(host.path(PASSWORD), fs::Permissions::from_mode(0o644)).unwrap();
         assert_eq!(
             needed(&host, &me()),
-            format!("{FILE} has mode 0644, not 0400")
+            format!("{PASSWORD} has mode 0644, not 0400")
         );
-        fs::remove_file(host.path(FILE)).unwrap();
-        fs::write(host.path(FILE), "").unwrap();
-        fs::set_permissions(host.path(FILE), fs::Permissions::from_mode(0o400)).unwrap();
-        assert_eq!(needed(&host, &me()), format!("{FILE} is empty"));
-        fs::remove_file(host.path(FILE)).unwrap();
-        std::os::unix::fs::symlink("/etc/hostname", host.path(FILE)).unwrap();
+        fs::remove_file(host.path(PASSWORD)).unwrap();
+        fs::write(host.path(PASSWORD), "").unwrap();
+        fs::set_permissions(host.path(PASSWORD), fs::Permissions::from_mode(0o400)).unwrap();
+        assert_eq!(needed(&host, &me()), format!("{PASSWORD} is empty"));
+        fs::remove_file(host.path(PASSWORD)).unwrap();
+        std::os::unix::fs::symlink("/etc/hostname", host.path(PASSWORD)).unwrap();
         assert_eq!(
             needed(&host, &me()),
-            format!("{FILE} is not what it should be")
+            format!("{PASSWORD} is not what it should be")
         );
     }
 

@@ -14,20 +14,19 @@ use crate::aws::imds::Imds;
 use crate::aws::wait_handle::{self, Status};
 use crate::config::Stack;
 use crate::digest::sha256;
-use crate::directories::STATE;
 use crate::edge::keys::{self, Keys};
 use crate::edge::{Spec, wallet};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::health::{self, Report, Verdict};
 use crate::host::Host;
+use crate::host::directories::STATE;
 use crate::host::files::Access;
 use crate::node::Node;
 use crate::owner::{self, Found};
+use crate::paths::SIGNALLED;
 use crate::phases::{container, volume};
 use crate::retry::{Policy, retry};
-
-const RECORD: &str = "/var/lib/bootstrap/signalled.json";
 
 /// How long the node may take to become good; the phase's own deadline is a little later.
 const PATIENCE: Patience = Patience {
@@ -419,7 +418,7 @@ impl Record {
 
     /// One that cannot be read counts as none: at worst the same is signalled once more.
     fn read(host: &Host) -> Option<Self> {
-        let bytes = host.read(RECORD).ok().flatten()?;
+        let bytes = host.read(SIGNALLED).ok().flatten()?;
         serde_json::from_slice(&bytes).ok()
     }
 
@@ -428,7 +427,7 @@ impl Record {
         let json = serde_json::to_vec(self).map_err(|error| {
             Error::new("the signal cannot be recorded", "report this as a bug").because(error)
         })?;
-        host.write(RECORD, &json, Access::mode(0o600))
+        host.write(SIGNALLED, &json, Access::mode(0o600))
     }
 }
 
@@ -653,7 +652,7 @@ mod tests {
         let server = script(vec![(200, "")]);
         let stack = stack(&server);
         Record::of(&stack, "i-1", false).write(&host).unwrap();
-        let text = host.read_text(RECORD).unwrap().unwrap();
+        let text = host.read_text(SIGNALLED).unwrap().unwrap();
         assert!(
             !text.contains("CREDENTIAL") && !text.contains("http"),
             "{text}"
@@ -664,7 +663,7 @@ mod tests {
         let mut other = stack.clone();
         other.wait_handle = Some("http://new".into());
         assert!(!record.is_for(&Record::of(&other, "i-1", false)));
-        std::fs::write(host.path(RECORD), "{\"stack\":").unwrap();
+        std::fs::write(host.path(SIGNALLED), "{\"stack\":").unwrap();
         assert_eq!(Record::read(&host), None);
     }
 }

@@ -3,14 +3,12 @@
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::files::Access;
+use crate::paths;
 
 /// Runs at every boot.
 pub(super) const UNIT: &str = "bootstrap.service";
-/// Its file, which is there once a first run has begun.
-pub(super) const UNIT_FILE: &str = "/etc/systemd/system/bootstrap.service";
 /// Starts the repairs.
 pub(super) const REPAIRS: &str = "bootstrap-repair.timer";
-const TIMER_FILE: &str = "/etc/systemd/system/bootstrap-repair.timer";
 
 /// Ends with 4 when a reboot is under way. Its time limit is the run's (`deadline_seconds`). The boot goes on beside it:
 /// of a oneshot, multi-user.target would wait for the end, and cloud-init's last stage behind that.
@@ -25,7 +23,7 @@ StartLimitIntervalSec=0
 
 [Service]
 Type=exec
-ExecStart=/usr/local/bin/bootstrap
+ExecStart={program}
 SuccessExitStatus=4
 Restart=on-failure
 RestartSec=5min
@@ -43,7 +41,7 @@ After=bootstrap.service docker.service
 
 [Service]
 Type=oneshot
-ExecStart=/usr/local/bin/bootstrap repair
+ExecStart={program} repair
 SuccessExitStatus=3 4
 SyslogLevel=notice
 LogLevelMax=notice
@@ -82,11 +80,14 @@ SystemCallArchitectures=native
 /// The files, and what they hold.
 fn files() -> [(&'static str, String); 3] {
     [
-        (UNIT_FILE, RUN),
-        ("/etc/systemd/system/bootstrap-repair.service", REPAIR),
-        (TIMER_FILE, TIMER),
+        (paths::UNIT, RUN),
+        (paths::REPAIR_UNIT, REPAIR),
+        (paths::REPAIR_TIMER, TIMER),
     ]
-    .map(|(file, text)| (file, text.replace("{rights}", RIGHTS)))
+    .map(|(file, text)| {
+        let text = text.replace("{rights}", RIGHTS);
+        (file, text.replace("{program}", paths::PROGRAM))
+    })
 }
 
 /// What is missing of them. A timer that somebody has stopped is none of that: it keeps the node down until the next
@@ -125,7 +126,7 @@ pub(super) async fn install(host: &Host) -> Result<()> {
         return Err(error);
     }
     host.enable(UNIT).await?;
-    if news.contains(&TIMER_FILE) || !host.unit_enabled(REPAIRS).await? {
+    if news.contains(&paths::REPAIR_TIMER) || !host.unit_enabled(REPAIRS).await? {
         // Started first: what is enabled counts as done.
         host.start_unit(REPAIRS).await?;
         host.enable(REPAIRS).await?;

@@ -9,12 +9,10 @@ use crate::error::Result;
 use crate::host::files::Access;
 use crate::host::users::{Account, Missing};
 use crate::node::Node;
+use crate::paths::DOCKER_GROUP;
 
 /// The group whose members may use Docker.
 const DOCKER: &str = "docker";
-
-/// Says whom this phase has put into that group: whoever else is in it was put there by someone else, and stays.
-const PUT: &str = "/var/lib/bootstrap/docker-group";
 
 /// The account exists with the wanted numbers, and is in group docker only where the config says so.
 pub(super) struct User(pub Arc<Node>);
@@ -42,7 +40,7 @@ fn group(node: &Node) -> Option<&'static str> {
 fn is_to_leave(node: &Node) -> Result<bool> {
     let Node { host, config, .. } = node;
     let name = &config.user.name;
-    let put = host.read_text(PUT)?;
+    let put = host.read_text(DOCKER_GROUP)?;
     Ok(!config.user.docker_group
         && put.is_some_and(|put| put == *name)
         && host.is_member(name, DOCKER)?)
@@ -65,13 +63,13 @@ impl Phase for User {
         let missing = missing(&self.0)?;
         let wanted = wanted(&self.0);
         if missing.membership {
-            host.write(PUT, wanted.name.as_bytes(), Access::mode(0o600))?;
+            host.write(DOCKER_GROUP, wanted.name.as_bytes(), Access::mode(0o600))?;
         }
         host.create_account(&wanted, group(&self.0), missing)
             .await?;
         if is_to_leave(&self.0)? {
             host.leave_group(&wanted.name, DOCKER).await?;
-            host.remove(PUT)?;
+            host.remove(DOCKER_GROUP)?;
         }
         Ok(Applied::Finished)
     }

@@ -20,6 +20,7 @@ use crate::edge::{Spec, keys};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::node::Node;
+use crate::paths::LOG;
 use crate::shell::word;
 
 /// The node makes its key at its first start, which can take it minutes.
@@ -117,7 +118,7 @@ impl WalletBackup {
                     "{object} was not made within {} s",
                     PATIENCE.as_secs()
                 ),
-                "see in /var/log/bootstrap.log what AWS answered, and check that the instance's route and security group reach S3",
+                format!("see in {LOG} what AWS answered, and check that the instance's route and security group reach S3"),
             )
         })??;
         backup::made(&self.node.host, &object, &sha256(&key.bytes))
@@ -208,17 +209,14 @@ mod tests {
 
     use super::*;
     use crate::aws::tests::config as aws;
-    use crate::edge::SPEC_FILE;
     use crate::host::testing::Tree;
+    use crate::paths::SPEC;
     use crate::phases::testing::{DEBIAN, config, node};
 
     #[tokio::test(start_paused = true)]
     async fn a_bucket_that_never_answers_is_given_up() {
         let tree = Tree::new();
-        tree.file(
-            SPEC_FILE,
-            include_str!("../../cloudformation/assets/edge.json"),
-        );
+        tree.file(SPEC, include_str!("../../cloudformation/assets/edge.json"));
         let keys = "/data/edgelauncher/edgecore/key/encrypted";
         let file = "2e833968e5bb786ae419c4d13189fb081cc43bab";
         tree.file(&format!("{keys}/{file}"), "{}");

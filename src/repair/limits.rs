@@ -8,8 +8,7 @@ use super::Kind;
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::files::Access;
-
-const FILE: &str = "/var/lib/bootstrap/repairs.json";
+use crate::paths::REPAIRS;
 
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
@@ -32,7 +31,7 @@ pub struct Repairs {
 impl Repairs {
     /// What is known of them; nothing where the file is damaged.
     pub fn load(host: &Host) -> Self {
-        let bytes = host.read(FILE).ok().flatten().unwrap_or_default();
+        let bytes = host.read(REPAIRS).ok().flatten().unwrap_or_default();
         let known: Option<Self> = serde_json::from_slice(&bytes).ok();
         known.filter(|known| known.version == 1).unwrap_or_default()
     }
@@ -41,7 +40,7 @@ impl Repairs {
     pub fn save(&mut self, host: &Host) -> Result<()> {
         self.version = 1;
         let bytes = serde_json::to_vec(self).unwrap_or_default();
-        host.write(FILE, &bytes, Access::mode(0o600))
+        host.write(REPAIRS, &bytes, Access::mode(0o600))
     }
 
     /// Whether one of this kind may begin.
@@ -181,7 +180,7 @@ mod tests {
         repairs.save(&tree.host).unwrap();
         assert_eq!(Repairs::load(&tree.host), repairs);
         for text in ["", "{", r#"{"version":2}"#, r#"{"version":1,"began":7}"#] {
-            tree.file(FILE, text);
+            tree.file(REPAIRS, text);
             assert_eq!(Repairs::load(&tree.host), Repairs::default(), "{text}");
         }
     }

@@ -4,6 +4,8 @@ use std::fmt;
 use std::path::Path;
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use super::{Contents, Device, LOOK};
 use crate::error::{Error, Result};
 use crate::host::mounts::SAFE;
@@ -27,10 +29,14 @@ const GROWING: Policy = Policy {
 /// A filesystem may end this much before its device: the rest of the last block group. Volumes grow by GiB.
 const SLACK: u64 = 256 * 1024 * 1024;
 
-/// Filesystems that we make.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+/// Filesystems that we make, as the config names them.
+#[derive(
+    Clone, Copy, Debug, Default, PartialEq, Eq, Deserialize, Serialize, schemars::JsonSchema,
+)]
+#[serde(rename_all = "lowercase")]
 pub enum Kind {
     /// ext4
+    #[default]
     Ext4,
     /// XFS
     Xfs,

@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::host::files::Access;
 use crate::log::printable;
 use crate::node::Node;
+use crate::paths::CONFIG;
 use crate::phases::secret::{Proof, proof};
 
 /// Puts it back where there is one. The volume is mounted, and nothing has been on it but its filesystem.
@@ -122,7 +123,7 @@ fn unknown(error: &Error) -> Error {
         format!("the volume is new, and its wallet cannot be looked up: {error}"),
         format!(
             "{}; then run: bootstrap --phase container. To go on without a backup, take wallet_backup out of \
-             /etc/bootstrap/config.json first",
+             {CONFIG} first",
             error.hint()
         ),
     )

@@ -9,21 +9,20 @@ use crate::edge::run_as::{self, RunAs};
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::files::Access;
+use crate::paths::LOGROTATE;
 
 pub(super) const PACKAGE: &str = "logrotate";
-/// The operating system's own logrotate reads it once a day, the cron table every hour.
-pub(super) const FILE: &str = "/etc/logrotate.d/bootstrap-edge";
 
 /// What is missing, if anything is.
 pub(super) async fn missing(host: &Host, config: &Config) -> Result<Option<String>> {
     let Some(wanted) = wanted(host, config)? else {
-        let found = host.read(FILE)?;
-        return Ok(found.map(|_| format!("{FILE} has no logs to rotate")));
+        let found = host.read(LOGROTATE)?;
+        return Ok(found.map(|_| format!("{LOGROTATE} has no logs to rotate")));
     };
     Ok(if !host.package_installed(PACKAGE).await? {
         Some(format!("{PACKAGE} is not installed"))
-    } else if host.read(FILE)?.as_deref() != Some(wanted.as_bytes()) {
-        Some(format!("{FILE} is not as desired"))
+    } else if host.read(LOGROTATE)?.as_deref() != Some(wanted.as_bytes()) {
+        Some(format!("{LOGROTATE} is not as desired"))
     } else {
         None
     })
@@ -32,11 +31,11 @@ pub(super) async fn missing(host: &Host, config: &Config) -> Result<Option<Strin
 /// Has them rotated.
 pub(super) async fn apply(host: &Host, config: &Config) -> Result<()> {
     let Some(wanted) = wanted(host, config)? else {
-        return host.remove(FILE).map(drop);
+        return host.remove(LOGROTATE).map(drop);
     };
     install(host).await?;
     // Another mode, and logrotate does not read it.
-    host.write_if_changed(FILE, wanted.as_bytes(), Access::mode(0o644))
+    host.write_if_changed(LOGROTATE, wanted.as_bytes(), Access::mode(0o644))
         .map(drop)
 }
 
@@ -79,8 +78,8 @@ fn table(config: &Config, spec: &Spec, run_as: RunAs) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::edge::SPEC_FILE;
     use crate::host::testing::Tree;
+    use crate::paths::SPEC;
     use crate::phases::testing::{DEBIAN, config};
 
     const SHIPPED: &str = include_str!("../../../cloudformation/assets/edge.json");
@@ -90,7 +89,7 @@ mod tests {
         let tree = Tree::new();
         tree.file("/etc/os-release", DEBIAN);
         tree.tool("dpkg-query", "echo installed");
-        tree.file(SPEC_FILE, SHIPPED);
+        tree.file(SPEC, SHIPPED);
         let (host, mut config) = (&tree.host, config(false));
         assert_eq!(
             missing(host, &config).await.unwrap().unwrap(),
@@ -99,7 +98,7 @@ mod tests {
         apply(host, &config).await.unwrap();
         assert_eq!(missing(host, &config).await.unwrap(), None);
         assert_eq!(
-            host.read_text(FILE).unwrap().unwrap(),
+            host.read_text(LOGROTATE).unwrap().unwrap(),
             "# Written by bootstrap (phase metrics-cron).\n\
              \"/data/edgelauncher/anycast.log\"\n\"/data/edgelauncher/edgecore.log\"\n\"/data/edgelauncher/edgeencoder.log\" {\n    \
              su bcuser bcuser\n    size 50M\n    rotate 3\n    copytruncate\n    missingok\n    notifempty\n    nocompress\n    \
@@ -109,19 +108,19 @@ mod tests {
         config.edge.run_as = crate::config::RunAs::Image;
         assert!(missing(host, &config).await.unwrap().is_some());
         apply(host, &config).await.unwrap();
-        let table = host.read_text(FILE).unwrap().unwrap();
+        let table = host.read_text(LOGROTATE).unwrap().unwrap();
         assert!(table.contains("\n    su root root\n"), "{table}");
 
         let mut spec: serde_json::Value = serde_json::from_str(SHIPPED).unwrap();
         spec["logs"] = serde_json::json!({});
         spec["vote"] = serde_json::Value::Null;
-        tree.file(SPEC_FILE, spec.to_string());
+        tree.file(SPEC, spec.to_string());
         assert_eq!(
             missing(host, &config).await.unwrap().unwrap(),
             "/etc/logrotate.d/bootstrap-edge has no logs to rotate"
         );
         apply(host, &config).await.unwrap();
         assert_eq!(missing(host, &config).await.unwrap(), None);
-        assert_eq!(host.read(FILE).unwrap(), None);
+        assert_eq!(host.read(LOGROTATE).unwrap(), None);
     }
 }

@@ -14,6 +14,7 @@ use crate::host::disk::VolumeId;
 use crate::host::files::Access;
 use crate::log::printable;
 use crate::node::Node;
+use crate::paths::{FORMATTING, UNUSED_FILESYSTEM};
 use crate::retry::retry;
 
 /// Tag of the volume: UUID of the filesystem that it has, or was about to be given.
@@ -21,17 +22,6 @@ const FILESYSTEM: &str = "theta-edge:filesystem";
 
 /// Tag of the volume: address of the wallet whose key is on it.
 const WALLET: &str = "theta-edge:wallet";
-
-/// Names the disk while it is formatted. It is gone before anything can be written to the new filesystem, so as long as
-/// it is there, and the volume has not left this instance since, nothing of worth is on the disk.
-///
-/// What the disk holds says less: a fresh encrypted volume reads as random bytes, and mkfs that was cut short leaves what
-/// looks like a damaged filesystem.
-const FORMATTING: &str = "/var/lib/bootstrap/formatting";
-
-/// Names the disk, as [`FORMATTING`] does, from then on until the container is about to be started for the first time:
-/// so long nothing but a filesystem has ever been on it.
-const UNUSED: &str = "/var/lib/bootstrap/unused-filesystem";
 
 /// The UUID that a filesystem of ours has on this volume: the same at each attempt (RFC 9562, version 8).
 pub(super) fn uuid(id: &VolumeId) -> String {
@@ -102,7 +92,7 @@ pub(super) fn of_instance(host: &Host, name: &str) -> Result<Origin> {
 }
 
 /// Writes down that the volume is about to be formatted, here and at EC2. Nothing is formatted where this fails.
-pub(super) async fn claim(node: &Node, id: &VolumeId) -> Result<()> {
+pub(super) async fn claim(node: &Node, id: &VolumeId, wanted: config::Origin) -> Result<()> {
     let (aws, instance) = (node.aws().await?, &node.identity().await?.instance_id);
     // What was known may be older than another instance's work, and than the attachment.
     let known = retry(retry_policy(aws), "DescribeVolumes", || async {
@@ -117,7 +107,7 @@ pub(super) async fn claim(node: &Node, id: &VolumeId) -> Result<()> {
         }
     })
     .await?;
-    match origin(&node.host, id, node.config.volume.origin, &known, instance)? {
+    match origin(&node.host, id, wanted, &known, instance)? {
         Origin::New | Origin::Begun => {}
         Origin::Kept(why) => {
             return Err(Error::new(
@@ -149,8 +139,7 @@ pub(super) fn recall(host: &Host, id: &VolumeId, known: &VolumeInfo) -> Result<(
 /// Makes EC2 remember the wallet that this machine remembers. If EC2 does not accept it, the node is no worse off, and
 /// the next start tries again; but a different wallet at EC2 is a failure.
 pub(crate) async fn tell_wallet(node: &Node) -> Result<()> {
-    let (Some(id), config::VolumeKind::Ebs) = (&node.config.volume.id, node.config.volume.kind)
-    else {
+    let Some(id) = node.config.volume.id().map(VolumeId::as_str) else {
         return Ok(());
     };
     if !wallet::is_untold(&node.host, id) {
@@ -202,29 +191,29 @@ fn begun(host: &Host) -> Result<Option<String>> {
 /// not yet.
 pub(super) fn end(host: &Host, made: bool) -> Result<()> {
     if made && let Some(note) = begun(host)? {
-        host.write(UNUSED, note.as_bytes(), Access::mode(0o600))?;
+        host.write(UNUSED_FILESYSTEM, note.as_bytes(), Access::mode(0o600))?;
     }
     host.remove(FORMATTING).map(drop)
 }
 
 /// Whether nothing has ever been on the disk but the filesystem that this machine has made.
 pub(crate) async fn is_unused(node: &Node) -> Result<bool> {
-    let Some(noted) = node.host.read_text(UNUSED)? else {
+    let Some(noted) = node.host.read_text(UNUSED_FILESYSTEM)? else {
         return Ok(false);
     };
-    let source = super::Source::wanted(&node.config.volume)?;
+    let source = &node.config.volume.source;
     Ok(match source {
-        super::Source::Ebs(id) => {
+        config::VolumeSource::Ebs { id, .. } => {
             let instance = &node.identity().await?.instance_id;
             noted.starts_with(&format!("{id} {instance} "))
         }
-        super::Source::InstanceStore => noted == source.to_string(),
+        config::VolumeSource::InstanceStore => noted == source.to_string(),
     })
 }
 
 /// From now on something may be on it.
 pub(crate) fn used(host: &Host) -> Result<()> {
-    host.remove(UNUSED).map(drop)
+    host.remove(UNUSED_FILESYSTEM).map(drop)
 }
 
 /// The volume has been away since: what was noted of it counts no longer.
@@ -234,7 +223,7 @@ pub(super) fn forget_others(
     known: &VolumeInfo,
     instance: &str,
 ) -> Result<()> {
-    match host.read_text(UNUSED)? {
+    match host.read_text(UNUSED_FILESYSTEM)? {
         Some(noted) if noted != note(id, known, instance) => used(host),
         _ => Ok(()),
     }
@@ -355,15 +344,15 @@ mod tests {
         }
         end(&tree.host, false).unwrap();
         assert!(matches!(judge(&volume, "i-me"), Origin::Kept(_)));
-        assert_eq!(tree.host.read_text(UNUSED).unwrap(), None);
+        assert_eq!(tree.host.read_text(UNUSED_FILESYSTEM).unwrap(), None);
         // Whoever has made the filesystem knows it for as long as the volume stays.
         let noted = note(&id(), &volume, "i-me");
         begin(&tree.host, &noted).unwrap();
         end(&tree.host, true).unwrap();
         assert_eq!(begun(&tree.host).unwrap(), None);
         forget_others(&tree.host, &id(), &volume, "i-me").unwrap();
-        assert_eq!(tree.host.read_text(UNUSED).unwrap(), Some(noted));
+        assert_eq!(tree.host.read_text(UNUSED_FILESYSTEM).unwrap(), Some(noted));
         forget_others(&tree.host, &id(), &known("t2", &tags), "i-me").unwrap();
-        assert_eq!(tree.host.read_text(UNUSED).unwrap(), None);
+        assert_eq!(tree.host.read_text(UNUSED_FILESYSTEM).unwrap(), None);
     }
 }

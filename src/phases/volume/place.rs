@@ -2,21 +2,19 @@
 
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use super::{Source, memory};
-use crate::directories::RUN;
+use super::{find, memory};
+use crate::config::VolumeSource;
 use crate::doing::doing;
 use crate::engine::State;
 use crate::error::{Error, Result};
 use crate::host::Host;
+use crate::host::directories::RUN;
 use crate::host::disk::{Contents, Device, Kind};
 use crate::host::files::Access;
 use crate::host::mounts::{FstabEntry, Mount, SAFE};
 use crate::log::printable;
+use crate::paths::INSTANCE_STORE;
 use crate::shell::word;
-
-/// UUID of the filesystem on the instance's own disk, where this boot has seen one: the disk is formatted only when it
-/// is blank at first sight.
-const SEEN: &str = "/run/bootstrap/instance-store";
 
 /// Growing the filesystem has failed in this run, and is not tried again in it.
 static GROWTH_FAILED: AtomicBool = AtomicBool::new(false);
@@ -31,7 +29,7 @@ pub fn leave_size() {
 pub(super) struct Place<'a> {
     pub(super) host: &'a Host,
     /// Which disk it is.
-    pub(super) source: &'a Source,
+    pub(super) source: &'a VolumeSource,
     /// What messages call the volume: its id.
     pub(super) name: String,
     /// The UUID that a filesystem made here gets, where that is known beforehand.
@@ -263,8 +261,8 @@ impl Place<'_> {
     /// instance's own disk loses its filesystem whenever the instance stops, but not while it runs.
     fn known_uuid(&self) -> Result<Option<(String, &'static str)>> {
         let (uuid, place) = match self.source {
-            Source::Ebs(id) => (self.host.fstab_uuid(id.as_str())?, "/etc/fstab"),
-            Source::InstanceStore => (self.host.read_text(SEEN)?, SEEN),
+            VolumeSource::Ebs { id, .. } => (self.host.fstab_uuid(id.as_str())?, "/etc/fstab"),
+            VolumeSource::InstanceStore => (self.host.read_text(INSTANCE_STORE)?, INSTANCE_STORE),
         };
         Ok(uuid.map(|uuid| (uuid, place)))
     }
@@ -272,10 +270,11 @@ impl Place<'_> {
     /// Takes note of an instance's own disk, for as long as this boot lasts.
     fn note(&self, uuid: &str) -> Result<()> {
         match self.source {
-            Source::Ebs(_) => Ok(()),
-            Source::InstanceStore => {
+            VolumeSource::Ebs { .. } => Ok(()),
+            VolumeSource::InstanceStore => {
                 RUN.make(self.host)?;
-                self.host.write(SEEN, uuid.as_bytes(), Access::mode(0o600))
+                self.host
+                    .write(INSTANCE_STORE, uuid.as_bytes(), Access::mode(0o600))
             }
         }
     }
@@ -283,7 +282,7 @@ impl Place<'_> {
     /// The disk is still the one behind the device: names are given anew when a disk goes and another comes.
     fn require_same(&self, device: &Device) -> Result<()> {
         let path = &device.path;
-        match self.source.find(self.host)? {
+        match find(self.host, self.source)? {
             Some(now) if now == *device => Ok(()),
             now => Err(Error::new(
                 format!(
@@ -403,8 +402,8 @@ impl Place<'_> {
             target: self.target.to_owned(),
             filesystem: self.kind.to_string(),
             volume: match self.source {
-                Source::Ebs(id) => Some(id.to_string()),
-                Source::InstanceStore => None,
+                VolumeSource::Ebs { id, .. } => Some(id.to_string()),
+                VolumeSource::InstanceStore => None,
             },
         }
     }
@@ -507,6 +506,7 @@ mod tests {
     use super::*;
     use crate::host::disk::VolumeId;
     use crate::host::testing::Tree;
+    use crate::paths::FORMATTING;
 
     const UUID: &str = "757b587e-6bc4-4df0-a276-2cb0d86f03ee";
     const LINE: &str = "UUID=757b587e-6bc4-4df0-a276-2cb0d86f03ee /data ext4 defaults,nofail,nosuid,nodev,\
@@ -528,7 +528,7 @@ mod tests {
     /// A machine whose tools do on its files what the real ones do on a real machine.
     struct Machine {
         tree: Tree,
-        source: Source,
+        source: VolumeSource,
         kind: Kind,
         device: Device,
     }
@@ -537,7 +537,7 @@ mod tests {
         /// One whose only disk is the instance's own, blank.
         fn with_its_own_disk() -> Self {
             let mut machine = Self::holding("");
-            machine.source = Source::InstanceStore;
+            machine.source = VolumeSource::InstanceStore;
             machine.tree.file(
                 "/sys/class/block/nvme1n1/device/model",
                 "Amazon EC2 NVMe Instance Storage\n",
@@ -565,7 +565,10 @@ mod tests {
                 "echo 'Block count: 262144'; echo 'Block size: 4096'",
             );
             tree.tool("resize2fs", "");
-            let source = Source::Ebs(VolumeId::parse("vol-0abc1234").unwrap());
+            let source = VolumeSource::Ebs {
+                id: VolumeId::parse("vol-0abc1234").unwrap(),
+                origin: crate::config::Origin::New,
+            };
             Self {
                 tree,
                 source,
@@ -603,8 +606,8 @@ mod tests {
                 source: &self.source,
                 name: self.source.to_string(),
                 uuid: match self.source {
-                    Source::Ebs(_) => Some(UUID.into()),
-                    Source::InstanceStore => None,
+                    VolumeSource::Ebs { .. } => Some(UUID.into()),
+                    VolumeSource::InstanceStore => None,
                 },
                 target: "/data",
                 kind: self.kind,
@@ -669,7 +672,6 @@ mod tests {
     }
 
     const FORMAT: &str = "mkfs.ext4 -q -L theta-data -m 1 -E lazy_itable_init=1 -U 757b587e-6bc4-4df0-a276-2cb0d86f03ee NODE";
-    const FORMATTING: &str = "/var/lib/bootstrap/formatting";
     const MOUNT: &str = "mount -t ext4 -o nosuid,nodev NODE /data";
     const RELOAD: &str = "systemctl daemon-reload";
 
@@ -1102,10 +1104,10 @@ mod tests {
     #[tokio::test]
     async fn an_instance_s_own_disk_is_not_formatted_twice_in_a_boot() {
         let machine = Machine::with_its_own_disk();
-        machine.tree.file(SEEN, UUID);
+        machine.tree.file(INSTANCE_STORE, UUID);
         machine
             .refuses(&format!(
-                "the instance store disk (/dev/nvme1n1) holds nothing, but {SEEN} says that it has UUID={UUID}"
+                "the instance store disk (/dev/nvme1n1) holds nothing, but {INSTANCE_STORE} says that it has UUID={UUID}"
             ))
             .await;
     }

@@ -23,7 +23,6 @@ use bootstrap::engine::journal::Store;
 use bootstrap::engine::{About, Applied, Engine, Entry, Outcome, Phase, State, Stop};
 use bootstrap::error::Result;
 use bootstrap::host::Host;
-use bootstrap::host::disk::VolumeId;
 use bootstrap::node::Node;
 use bootstrap::pace;
 use bootstrap::phases::{self, Signal, Volume};
@@ -175,17 +174,17 @@ struct Attached(Arc<Node>);
 #[async_trait]
 impl Phase for Attached {
     async fn check(&self) -> Result<State> {
-        let id = VolumeId::parse(self.0.config.volume.id.as_deref().unwrap())?;
-        Ok(match self.0.host.volume_device(&id)? {
+        let id = self.0.config.volume.id().unwrap();
+        Ok(match self.0.host.volume_device(id)? {
             Some(device) => State::Done(device.path),
             None => State::Needed("the volume is not attached".into()),
         })
     }
 
     async fn apply(&self) -> Result<Applied> {
-        let id = VolumeId::parse(self.0.config.volume.id.as_deref().unwrap())?;
+        let id = self.0.config.volume.id().unwrap();
         let volume = Volume(Arc::clone(&self.0));
-        volume.obtain(&id).await.map(|_| Applied::Finished)
+        volume.obtain(id).await.map(|_| Applied::Finished)
     }
 }
 

@@ -1,8 +1,9 @@
 //! The two directories of the program that more than one module writes to.
 
+use super::Host;
+use super::files::Access;
 use crate::error::Result;
-use crate::host::Host;
-use crate::host::files::Access;
+use crate::paths;
 
 /// A directory that belongs to root.
 #[derive(Clone, Copy, Debug)]
@@ -16,13 +17,13 @@ pub struct Directory {
 /// Lock and secrets; in memory, so whoever comes first after a boot makes it. Others may pass through to what is
 /// theirs, not look around.
 pub const RUN: Directory = Directory {
-    path: "/run/bootstrap",
+    path: paths::RUN,
     mode: 0o711,
 };
 
 /// What is remembered from run to run.
 pub const STATE: Directory = Directory {
-    path: "/var/lib/bootstrap",
+    path: paths::STATE,
     mode: 0o700,
 };
 
