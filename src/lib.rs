@@ -27,6 +27,14 @@
 // The panic over a slice that ends within a character quotes the whole text, which may be the password.
 #![cfg_attr(not(test), deny(clippy::string_slice))]
 
+/// Version and git commit.
+pub const VERSION: &str = concat!(
+    env!("CARGO_PKG_VERSION"),
+    " (",
+    env!("BOOTSTRAP_COMMIT"),
+    ")"
+);
+
 pub mod aws;
 pub mod cli;
 pub mod commands;

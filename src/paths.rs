@@ -49,6 +49,8 @@ pub const FORMATTING: &str = "/var/lib/bootstrap/formatting";
 /// Names the disk, as [`FORMATTING`] does, from then on until the container is about to be started for the first time:
 /// so long nothing but a filesystem has ever been on it.
 pub const UNUSED_FILESYSTEM: &str = "/var/lib/bootstrap/unused-filesystem";
+/// The version of the program that wrote the manual pages and completions, and their SHA-256.
+pub const MANUAL: &str = "/var/lib/bootstrap/manual.sha256";
 /// Security updates are for set-up, not for every boot.
 pub const UPDATED: &str = "/var/lib/bootstrap/security-updates-installed";
 /// There while the package manager changes something, with the time (Unix seconds) when that began. So a change that was

@@ -34,13 +34,7 @@ use crate::node::Node;
 use crate::paths::LOG;
 use crate::{pace, phases};
 
-/// Version and git commit.
-pub const VERSION: &str = concat!(
-    env!("CARGO_PKG_VERSION"),
-    " (",
-    env!("BOOTSTRAP_COMMIT"),
-    ")"
-);
+pub use crate::VERSION;
 
 /// How a command ended, as the shell, SSM and systemd see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,9 @@ use async_trait::async_trait;
 use rustix::fs::{StatVfs, StatVfsMountFlags};
 
 use super::units;
+use crate::VERSION;
 use crate::config::Update;
+use crate::digest::sha256;
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
@@ -17,7 +19,7 @@ use crate::host::docker::CONTAINERD;
 use crate::host::files::Access;
 use crate::node::{Document, Node};
 use crate::owner;
-use crate::paths::{UNIT, UPDATED};
+use crate::paths::{MANUAL, UNIT, UPDATED};
 use crate::phases::{clean, user};
 
 const GIB: u64 = 1 << 30;
@@ -83,27 +85,35 @@ impl Preflight {
         ))
     }
 
-    /// Manual pages and completions.
-    fn documents(&self) -> Vec<Document> {
-        self.0.documents.map(|make| make()).unwrap_or_default()
-    }
-
-    /// Which of them is not that of this program.
+    /// Which of the manual pages and completions is not that of this program. Making them takes longer than all else
+    /// that is checked here, so their sums decide where this program has noted them.
     fn stale_document(&self) -> Result<Option<String>> {
-        for document in self.documents() {
-            if self.0.host.read(&document.path)?.as_deref() != Some(&document.text) {
-                return Ok(Some(document.path));
+        let (Some(make), host) = (self.0.documents, &self.0.host) else {
+            return Ok(None);
+        };
+        let noted = host.read_text(MANUAL)?;
+        let of_this =
+            |text: String| Some(text.strip_prefix(VERSION)?.strip_prefix('\n')?.to_owned());
+        let sums = noted.and_then(of_this).unwrap_or_else(|| sums(&make()));
+        for (sum, path) in sums.lines().filter_map(|line| line.split_once("  ")) {
+            if host.read(path)?.is_none_or(|text| sha256(&text) != sum) {
+                return Ok(Some(path.to_owned()));
             }
         }
         Ok(None)
     }
 
     fn install_documents(&self) -> Result<()> {
-        for document in self.documents() {
-            let host = &self.0.host;
+        let (Some(make), host) = (self.0.documents, &self.0.host) else {
+            return Ok(());
+        };
+        let documents = make();
+        for document in &documents {
             host.write_if_changed(&document.path, &document.text, Access::mode(0o644))?;
         }
-        Ok(())
+        let noted = format!("{VERSION}\n{}", sums(&documents));
+        host.write_if_changed(MANUAL, noted.as_bytes(), Access::mode(0o600))
+            .map(drop)
     }
 
     async fn update(&self) -> Result<()> {
@@ -178,6 +188,12 @@ impl Phase for Preflight {
         self.install_documents()?;
         Ok(Applied::Finished)
     }
+}
+
+/// `SHA-256  PATH` for each, as sha256sum writes it.
+fn sums(documents: &[Document]) -> String {
+    let line = |document: &Document| format!("{}  {}\n", sha256(&document.text), document.path);
+    documents.iter().map(line).collect()
 }
 
 /// The machine is one whose image can become a node; with the tools of every filesystem, and without units.
