@@ -102,7 +102,8 @@ async fn give_gpu_back(node: &Node) -> Result<()> {
 
 async fn show(node: &Node) -> Result<Outcome> {
     let mut progress = Progress::load(&node.host);
-    let metrics = look(node, &mut progress).await?;
+    let spec = Spec::require(&node.host, &node.config)?;
+    let metrics = look(node, &spec, &mut progress).await?;
     let list: Vec<_> = metrics
         .iter()
         .map(|metric| {
@@ -123,8 +124,17 @@ async fn show(node: &Node) -> Result<Outcome> {
 async fn publish(node: &Node) -> Result<Outcome> {
     let mut progress = Progress::load(&node.host);
     let was_up = progress.up;
-    let metrics = look(node, &mut progress).await;
-    copy_logs(node, &mut progress);
+    let spec = Spec::require(&node.host, &node.config);
+    let metrics = match &spec {
+        Ok(spec) => {
+            let metrics = look(node, spec, &mut progress).await;
+            let (host, password) = (&node.host, trouble::password(&node.host));
+            let places = &mut progress.logs;
+            own_logs::copy(host, &node.config, spec, places, password.as_ref());
+            metrics
+        }
+        Err(error) => Err(error.clone()),
+    };
     if let (Some(was_up), Some(up)) = (was_up, progress.up)
         && was_up != up
     {
@@ -152,26 +162,17 @@ async fn publish(node: &Node) -> Result<Outcome> {
     published.and(saved).map(|()| Outcome::Published)
 }
 
-fn copy_logs(node: &Node, progress: &mut Progress) {
-    let Node { host, config, .. } = node;
-    if let Ok(Some(spec)) = Spec::load(host, config) {
-        let password = trouble::password(host);
-        own_logs::copy(host, config, &spec, &mut progress.logs, password.as_ref());
-    }
-}
-
 /// Looks at the node, takes note in `progress`, and says what is to be published.
-async fn look(node: &Node, progress: &mut Progress) -> Result<Vec<Metric>> {
+async fn look(node: &Node, spec: &Spec, progress: &mut Progress) -> Result<Vec<Metric>> {
     let Node { host, config, .. } = node;
-    let spec = Spec::require(host, config)?;
-    let live = live(host, config, &spec).await;
+    let live = live(host, config, spec).await;
     let now = Timestamp::now().as_second();
     let status = live.status.as_ref().ok();
     progress.observe(status.and_then(|status| status.height), now);
     progress.up = Some(status.is_some());
     let has_peers = live.peers.as_ref().is_ok_and(|peers| !peers.is_empty());
     progress.observe_life(status.is_some(), has_peers, now);
-    let earnings = earnings::look(host, config, &spec, &live.answers, now);
+    let earnings = earnings::look(host, config, spec, &live.answers, now);
     progress.observe_vote(earnings.last_vote);
     if let (Ok(Some(container)), Some(running)) = (&live.container, &live.processes) {
         let started = container.started.map(Timestamp::as_second);

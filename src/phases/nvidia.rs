@@ -221,7 +221,9 @@ impl Installed {
     /// The driver's version and the kernel that it has modules for, the newest kernel first.
     async fn modules(&self) -> Result<Option<(String, String)>> {
         let host = &self.0.0.host;
-        for kernel in host.names_in("/lib/modules")?.into_iter().rev() {
+        let mut kernels = host.names_in("/lib/modules")?;
+        kernels.sort_by_key(|kernel| std::cmp::Reverse(numbers(kernel)));
+        for kernel in kernels {
             let asked = host
                 .command("modinfo")
                 .args(["-k", &kernel, "-F", "version", "nvidia"]);
@@ -232,6 +234,12 @@ impl Installed {
         }
         Ok(None)
     }
+}
+
+/// The numbers in a version, by which 6.1.0-10 comes after 6.1.0-9.
+fn numbers(version: &str) -> Vec<u64> {
+    let parts = version.split(|c: char| !c.is_ascii_digit());
+    parts.filter_map(|part| part.parse().ok()).collect()
 }
 
 #[async_trait]
@@ -413,6 +421,14 @@ mod tests {
                 "nvidia-smi --persistence-mode=1",
                 query
             ]
+        );
+    }
+
+    #[test]
+    fn a_kernel_with_a_higher_number_is_newer() {
+        assert!(numbers("6.1.0-10-amd64") > numbers("6.1.0-9-amd64"));
+        assert!(
+            numbers("6.12.46-66.121.amzn2023.x86_64") > numbers("6.1.158-178.288.amzn2023.x86_64")
         );
     }
 

@@ -44,8 +44,8 @@ impl Phase for WalletPassword {
         let Node { config, host, .. } = self.0.as_ref();
         prepare(host, &config.user)?;
         let secret = wallet_password(self.0.aws().await?, &config.secret.arn).await?;
-        if let Some((keystore, file)) = key(&self.0)? {
-            self.prove(keystore, &file, &secret).await?;
+        if let Some((bytes, file)) = key(&self.0)? {
+            self.prove(&bytes, &file, &secret).await?;
         }
         store(host, &config.user, &secret)?;
         Ok(Applied::Finished)
@@ -55,24 +55,32 @@ impl Phase for WalletPassword {
 impl WalletPassword {
     /// The password in memory is there, by this evidence; whether it opens the key.
     async fn proven(&self, evidence: String) -> Result<State> {
-        let Some((keystore, file)) = key(&self.0)? else {
-            return Ok(State::Done(format!(
-                "{evidence}; there is no key to try it on"
-            )));
+        let no_key = format!("{evidence}; there is no key to try it on");
+        let Some((bytes, file)) = key(&self.0)? else {
+            return Ok(State::Done(no_key));
         };
-        let secret = Secret::new(self.0.host.read(PASSWORD)?.unwrap_or_default());
-        if opens(&Arc::new(keystore), &secret).await? {
-            return Ok(State::Done(format!("{evidence}; it opens {file}")));
+        match proof(&self.0.host, &bytes, &file).await? {
+            Proof::Opens => Ok(State::Done(format!("{evidence}; it opens {file}"))),
+            Proof::Unknown(what) => {
+                warn_of_unknown(&file, &what);
+                Ok(State::Done(no_key))
+            }
+            Proof::Fails => Err(Error::new(
+                format!("the wallet password in memory does not open {file}"),
+                "run: bootstrap --phase secret --force, which says whether the secret's own value does, and what to do",
+            )),
         }
-        Err(Error::new(
-            format!("the wallet password in memory does not open {file}"),
-            "run: bootstrap --phase secret --force, which says whether the secret's own value does, and what to do",
-        ))
     }
 
     /// The node itself tells a wrong password late, and in words that nobody can rely on.
-    async fn prove(&self, keystore: Keystore, file: &str, secret: &Secret) -> Result<()> {
-        let keystore = Arc::new(keystore);
+    async fn prove(&self, bytes: &[u8], file: &str, secret: &Secret) -> Result<()> {
+        let keystore = match Keystore::read(bytes, file)? {
+            Read::Known(keystore) => Arc::new(keystore),
+            Read::Unknown(what) => {
+                warn_of_unknown(file, &what);
+                return Ok(());
+            }
+        };
         if opens(&keystore, secret).await? {
             return Ok(());
         }
@@ -129,9 +137,15 @@ async fn opens(keystore: &Arc<Keystore>, secret: &Secret) -> Result<bool> {
     )
 }
 
-/// The key file on the volume and its path, where there is exactly one that can be proven. What is wrong with the folder
-/// or with the container spec is told by phase `container`.
-fn key(node: &Node) -> Result<Option<(Keystore, String)>> {
+fn warn_of_unknown(file: &str, what: &str) {
+    tracing::warn!(
+        "the wallet password is not proven before the start: {file} is of an unknown kind ({what})"
+    );
+}
+
+/// The key file on the volume and its path, where there is exactly one. What is wrong with the folder or with the
+/// container spec is told by phase `container`.
+fn key(node: &Node) -> Result<Option<(Vec<u8>, String)>> {
     let Node { host, config, .. } = node;
     let Ok(Some(spec)) = Spec::load(host, config) else {
         return Ok(None);
@@ -139,18 +153,8 @@ fn key(node: &Node) -> Result<Option<(Keystore, String)>> {
     let Some(file) = keys::look(host, &spec.key_folder(config), None)?.file else {
         return Ok(None);
     };
-    let Some(bytes) = host.read_foreign(&file)? else {
-        return Ok(None);
-    };
-    match Keystore::read(&bytes, &file)? {
-        Read::Known(keystore) => Ok(Some((keystore, file))),
-        Read::Unknown(what) => {
-            tracing::warn!(
-                "the wallet password is not proven before the start: {file} is of an unknown kind ({what})"
-            );
-            Ok(None)
-        }
-    }
+    let bytes = host.read_foreign(&file)?;
+    Ok(bytes.map(|bytes| (bytes, file)))
 }
 
 fn state(host: &Host, user: &User) -> Result<State> {

@@ -3,6 +3,7 @@
 //! In this order, beside the other nodes, each from what the one before has left in the bucket.
 
 use crate::launch::{Instance, Launch, PASSWORD, Place, aws, check, operate, requests, stop_all};
+use crate::oncall::is_healthy;
 use crate::shared::{beside_node, shared};
 
 const KEYS: &str = "/data/edgelauncher/edgecore/key/encrypted";
@@ -39,11 +40,6 @@ fn remembered(volume: &str) -> Vec<String> {
     told.output.split_whitespace().map(str::to_owned).collect()
 }
 
-fn is_healthy(instance: &Instance) {
-    let verify = instance.try_run("bootstrap verify --wait 3m");
-    assert_eq!(verify.code, 0, "{}", verify.output);
-}
-
 pub fn an_instance_store_that_was_stopped_gets_its_key_back() {
     let (instance, _) = Launch::beside("store")
         .password(PASSWORD)
@@ -58,11 +54,8 @@ pub fn an_instance_store_that_was_stopped_gets_its_key_back() {
         "edgelauncher\nlost+found",
         "the disk is another one"
     );
-    is_healthy(&instance);
-    assert_eq!(
-        (instance.address(), key(&instance)),
-        (address.clone(), before)
-    );
+    is_healthy(&instance, &address, "a stop");
+    assert_eq!(key(&instance), before);
     let mut node = beside_node();
     node.address = address;
     node.goes_on_with(instance);
@@ -144,7 +137,7 @@ pub fn a_new_volume_in_place_of_a_lost_one_gets_the_key_back() {
 pub fn another_key_in_place_of_the_node_s_is_no_health() {
     let shared = shared();
     let instance = shared.instance();
-    is_healthy(instance);
+    is_healthy(instance, &shared.address, "what was before");
     assert!(instance.published("edge_healthy") > 0.5);
     let own = shared.address.trim_start_matches("0x").to_owned();
     instance.run(&format!(
@@ -172,6 +165,5 @@ pub fn another_key_in_place_of_the_node_s_is_no_health() {
         "docker stop edgelauncher && rm {KEYS}/{other} && mv /data/aside {KEYS}/{own} && docker start edgelauncher && \
          systemctl start bootstrap-repair.timer"
     ));
-    is_healthy(instance);
-    assert_eq!(instance.address(), shared.address);
+    is_healthy(instance, &shared.address, "the key is back");
 }
