@@ -11,6 +11,7 @@
 //! | [`report`] | text, SVG and live views of the journal |
 //! | [`explain`] | what each check and each fault means, how it comes about, what to do |
 //! | [`node`] | what every phase shares: the config, the machine, the clients |
+//! | [`notify`] | what CloudFormation is told of success and failure |
 //! | [`owner`] | which instance the config and the state on the disk belong to |
 //! | [`engine`] | runs phases in dependency order, in parallel; journal, lock; knows no phase by name |
 //! | [`edge`] | the edge node: container spec, image, JSON-RPC, key folder, entrypoint |
@@ -51,6 +52,7 @@ pub mod http;
 pub mod log;
 pub mod metrics;
 pub mod node;
+pub mod notify;
 pub mod owner;
 pub mod pace;
 pub mod paragraph;

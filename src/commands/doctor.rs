@@ -21,6 +21,7 @@ use crate::host::Host;
 use crate::host::directories::STATE;
 use crate::host::files::Access;
 use crate::node::Node;
+use crate::notify::wait_handle_in;
 use crate::paths::{JOURNAL, LOG};
 use crate::phases;
 use crate::rights::only_look;
@@ -154,7 +155,8 @@ async fn gather(file: &Path, host: &Host) -> Vec<Part> {
         ),
     ];
     let password = password(host);
-    let handle = wait_handle(file);
+    // By which anybody can speak for the node.
+    let handle = wait_handle_in(file);
     for (_, _, text) in &mut parts {
         *text = redact(text, password.as_ref());
         if let Some(handle) = &handle {
@@ -211,13 +213,6 @@ async fn versions(host: &Host, node: Option<&Node>) -> String {
         "bootstrap: {VERSION}\noperating system: {os}\nkernel: {kernel}\ndocker: {docker}\ninstance: {instance}\nmade: {}\n",
         Timestamp::now()
     )
-}
-
-/// By which anybody can speak for the node; also where something else in the config is wrong.
-fn wait_handle(file: &Path) -> Option<String> {
-    let config: Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
-    let handle = config.pointer("/stack/wait_handle")?.as_str()?;
-    (!handle.is_empty()).then(|| handle.to_owned())
 }
 
 /// The config, written anew: no escape hides what is to be redacted.

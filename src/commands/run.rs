@@ -22,9 +22,8 @@ use crate::host::directories;
 use crate::node::{Document, Node};
 use crate::owner::{self, Found};
 use crate::paths::{LOG, RUN_LOCK};
-use crate::phases::{report_broken_config, report_failure};
 use crate::report::live::Live;
-use crate::{log, report};
+use crate::{log, notify, report};
 
 /// What a run does.
 #[derive(Args)]
@@ -62,7 +61,7 @@ pub fn run(
             complain(&mistakes);
             // The stack must not wait for its timeout only because of a typing mistake.
             tracing::error!("{mistakes}");
-            let _ = block_on(tell_of_broken_config(config_file, &mistakes));
+            let _ = block_on(notify::broken_config(config_file, &mistakes));
             return Exit::Usage;
         }
     };
@@ -103,7 +102,7 @@ pub fn run(
         Err(error) => {
             tracing::error!("{error}");
             let reason = error.to_string();
-            let _ = block_on(report_failure(&node, &reason, error.hint(), ""));
+            let _ = block_on(notify::failure(&node, &reason, error.hint()));
             fail(&error)
         }
     }
@@ -197,17 +196,6 @@ pub(super) async fn to_the_end(
     })
 }
 
-/// Reports the mistakes to the stack, where the wait handle can still be made out in the broken file.
-async fn tell_of_broken_config(file: &Path, mistakes: &str) {
-    let handle = std::fs::read(file)
-        .ok()
-        .and_then(|text| serde_json::from_slice::<serde_json::Value>(&text).ok())
-        .and_then(|config| Some(config.pointer("/stack/wait_handle")?.as_str()?.to_owned()));
-    if let Some(handle) = handle {
-        report_broken_config(&Imds::from_env(), &handle, mistakes).await;
-    }
-}
-
 /// The last words of a run: the summary for people, the failure for the stack where it `concerns` it, the reboot for the
 /// machine.
 pub(super) async fn conclude(
@@ -224,7 +212,7 @@ pub(super) async fn conclude(
         Outcome::Done => Ok(Exit::Done),
         Outcome::Failed(failure) => {
             if concerns {
-                report_failure(node, &failure.reason, &failure.hint, "").await;
+                notify::failure(node, &failure.reason, &failure.hint).await;
             }
             Ok(Exit::Failed)
         }

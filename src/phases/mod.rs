@@ -25,7 +25,7 @@ mod wallet_backup;
 pub use assets::read as read_archive;
 pub use docker::merged as daemon_json;
 pub use prepared::image_table;
-pub use signal::{Signal, report_broken_config, report_failure};
+use signal::Signal;
 pub use volume::{Origin as VolumeOrigin, Volume, leave_size, origin as volume_origin};
 
 use std::sync::Arc;

@@ -4,29 +4,17 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use async_trait::async_trait;
-use aws_types::SdkConfig;
-use serde::{Deserialize, Serialize};
+use serde::Serialize;
 use tokio::time::Instant;
 
-use crate::aws::Delivery;
-use crate::aws::cloudformation::signal_resource;
-use crate::aws::imds::Imds;
-use crate::aws::wait_handle::{self, Status};
-use crate::config::Stack;
-use crate::digest::sha256;
 use crate::edge::keys::{self, Keys};
 use crate::edge::{Spec, wallet};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::health::{self, Report, Verdict};
-use crate::host::Host;
-use crate::host::directories::STATE;
-use crate::host::files::Access;
 use crate::node::Node;
-use crate::owner::{self, Found};
-use crate::paths::SIGNALLED;
+use crate::notify;
 use crate::phases::{container, volume};
-use crate::retry::{Policy, retry};
 
 /// How long the node may take to become good; the phase's own deadline is a little later.
 const PATIENCE: Patience = Patience {
@@ -36,54 +24,22 @@ const PATIENCE: Patience = Patience {
     limit: Duration::from_mins(18),
 };
 
-/// Success must arrive, and a resource that is about to wait may need a moment.
-const DELIVERY: Policy = Policy {
-    attempts: 6,
-    first_pause: Duration::from_secs(3),
-    longest_pause: Duration::from_secs(20),
-};
-
-/// A failure is reported fast: someone or something may be about to stop the machine.
-const FAREWELL: Policy = Policy {
-    attempts: 3,
-    first_pause: Duration::from_secs(1),
-    longest_pause: Duration::from_secs(2),
-};
-
-/// Longest reason before a hint, in characters.
-const REASON: usize = 600;
-
-/// A wait handle that does not answer leaves the rest of the time to SignalResource.
-const HANDLE: Duration = Duration::from_secs(8);
-
-/// CloudFormation looks at a wait handle only now and then, and what fails elsewhere in the stack cancels a wait
-/// condition that it has not looked at, and with it the reason.
-const HEAD_START: Duration = Duration::from_secs(20);
-
 /// What fails while a node is only starting: the RPC may take ten minutes to answer (AWS blueprint's README), and a
 /// container that cannot start fails more than this.
 const STARTING: [&str; 1] = ["rpc"];
 
 /// Waits until the node is good, then signals success; with no stack in the config it only waits.
-pub struct Signal(pub Arc<Node>);
-
-impl Signal {
-    /// Tells the stack that the node is up.
-    pub async fn tell(&self, stack: &Stack, data: &str) -> Result<()> {
-        let instance = &self.0.identity().await?.instance_id;
-        deliver_success(self.0.aws().await?, stack, instance, data, DELIVERY).await
-    }
-}
+pub(super) struct Signal(pub Arc<Node>);
 
 #[async_trait]
 impl Phase for Signal {
     async fn check(&self) -> Result<State> {
         let node = self.0.as_ref();
-        let told = match waiting(node) {
+        let told = match notify::waiting(node) {
             None => "no stack waits".into(),
             Some(stack) => {
                 let name = stack.short_name();
-                match accepted(node, stack).await? {
+                match notify::accepted(node, stack).await? {
                     None => {
                         return Ok(State::Needed(format!(
                             "the stack {name} has not been notified yet"
@@ -123,12 +79,11 @@ impl Phase for Signal {
         remember_wallet(node).await?;
         volume::tell_wallet(node).await?;
         container::forget_previous(node).await?;
-        if let Some(stack) = waiting(node)
-            && accepted(node, stack).await?.is_none()
+        if let Some(stack) = notify::waiting(node)
+            && notify::accepted(node, stack).await?.is_none()
         {
             let instance = &node.identity().await?.instance_id;
-            self.tell(stack, &success_data(&report, instance)).await?;
-            Record::of(stack, instance, false).write(&node.host)?;
+            notify::success(node, stack, &success_data(&report, instance)).await?;
         }
         Ok(Applied::Finished)
     }
@@ -141,84 +96,6 @@ async fn remember_wallet(node: &Node) -> Result<()> {
         Keys::One(address) => wallet::remember(&node.host, &node.disk().await?, &address, &folder),
         _ => Ok(()),
     }
-}
-
-/// Sends the failure of a run to the wait handle, with reason and hint, and to SignalResource, which takes neither.
-///
-/// Not if the stack has accepted a signal before: a later repair does not concern it, and after a failure it rolls
-/// back, where a late success would count for the instance that replaces this one, so none is sent any more. Best
-/// effort within 45 s; what happened is in the log.
-pub async fn report_failure(node: &Node, reason: &str, hint: &str, data: &str) {
-    let Some(stack) = waiting(node) else { return };
-    let instance = tokio::time::timeout(Duration::from_secs(5), node.instance_id()).await;
-    let instance = instance.ok().and_then(Result::ok);
-    if let Some(instance) = &instance
-        && let Found::Config(error) = owner::compare(node, instance)
-    {
-        tracing::warn!("failure is not signalled: {error}");
-        return;
-    }
-    if let (Some(instance), Some(record)) = (&instance, Record::read(&node.host))
-        && record.is_for(&Record::of(stack, instance, true))
-    {
-        let word = if record.failed {
-            "a failure"
-        } else {
-            "success"
-        };
-        tracing::info!(
-            "failure is not signalled: the stack accepted {word} at {}",
-            record.at
-        );
-        return;
-    }
-    // A handle takes any unique id; without a name of its own the instance can still tell why.
-    let unique_id = instance.as_deref().unwrap_or("unknown-instance");
-    // The handle takes 1,000 bytes, and what to do must be among them.
-    let reason: String = reason.chars().take(REASON).collect();
-    let told = async {
-        let aws = match (&stack.resource, &instance) {
-            (Some(_), Some(_)) => node.aws().await.ok(),
-            _ => None,
-        };
-        let reason = format!("{reason}. {hint}");
-        let head_start = crate::pace::of(HEAD_START);
-        if deliver_failure(aws, stack, unique_id, &reason, data, head_start).await
-            && let Some(instance) = &instance
-            && let Err(error) = Record::of(stack, instance, true).write(&node.host)
-        {
-            tracing::warn!("{error}. {}", error.hint());
-        }
-    };
-    if tokio::time::timeout(HEAD_START + Duration::from_secs(20), told)
-        .await
-        .is_err()
-    {
-        tracing::warn!("CloudFormation was not notified of the failure in time");
-    }
-}
-
-/// Reports an unusable config file to the wait handle; no one else can be reached without a config.
-pub async fn report_broken_config(imds: &Imds, handle: &str, mistakes: &str) {
-    let instance = tokio::time::timeout(Duration::from_secs(5), imds.get("meta-data/instance-id"));
-    let instance = instance.await.ok().and_then(Result::ok).flatten();
-    let unique_id = instance.as_deref().unwrap_or("unknown-instance");
-    let put = wait_handle::put(FAREWELL, handle, Status::Failure, mistakes, unique_id, "");
-    if let Err(error) = put.await {
-        tracing::warn!("CloudFormation was not notified of the failure: {error}");
-    }
-}
-
-/// The stack, where it has something to be told.
-fn waiting(node: &Node) -> Option<&Stack> {
-    let stack = node.config.stack.as_ref()?;
-    (stack.resource.is_some() || stack.wait_handle.is_some()).then_some(stack)
-}
-
-/// The record of the signal that this stack has accepted from this instance.
-async fn accepted(node: &Node, stack: &Stack) -> Result<Option<Record>> {
-    let wanted = Record::of(stack, &node.identity().await?.instance_id, false);
-    Ok(Record::read(&node.host).filter(|record| record.is_for(&wanted)))
 }
 
 fn is_good(verdict: Verdict) -> bool {
@@ -309,128 +186,6 @@ fn is_summary(text: &str) -> bool {
     (1..=1_000).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
-/// SignalResource first: where it is refused, the handle can still take the failure and its reason, since a second
-/// signal with the same unique id would not count.
-async fn deliver_success(
-    aws: &SdkConfig,
-    stack: &Stack,
-    instance: &str,
-    data: &str,
-    policy: Policy,
-) -> Result<()> {
-    if let Some(resource) = &stack.resource {
-        let delivery = retry(policy, "SignalResource", || {
-            signal_resource(aws, &stack.name, resource, instance, true)
-        })
-        .await?;
-        tell(
-            &format!("success for {resource} in {}", stack.short_name()),
-            delivery,
-        );
-    }
-    if let Some(url) = &stack.wait_handle {
-        let reason = "the node is up";
-        let delivery =
-            wait_handle::put(policy, url, Status::Success, reason, instance, data).await?;
-        tell("success at the wait handle", delivery);
-    }
-    Ok(())
-}
-
-/// The handle first: it takes the reason, and FAILURE to SignalResource ends the stack operation without one. Says
-/// whether one of them has taken it.
-async fn deliver_failure(
-    aws: Option<&SdkConfig>,
-    stack: &Stack,
-    unique_id: &str,
-    reason: &str,
-    data: &str,
-    head_start: Duration,
-) -> bool {
-    let mut told = false;
-    if let Some(url) = &stack.wait_handle {
-        let put = wait_handle::put(FAREWELL, url, Status::Failure, reason, unique_id, data);
-        let put = tokio::time::timeout(HANDLE, put).await;
-        let put = put
-            .unwrap_or_else(|_| Err(Error::new("it did not answer in time", "check the network")));
-        told = matches!(put, Ok(Delivery::Accepted));
-        log_failure("failure at the wait handle", put);
-    }
-    if let (Some(aws), Some(resource)) = (aws, &stack.resource) {
-        if told {
-            tokio::time::sleep(head_start).await;
-        }
-        let signalled = signal_resource(aws, &stack.name, resource, unique_id, false).await;
-        told |= matches!(signalled, Ok(Delivery::Accepted));
-        log_failure(
-            &format!("failure of {resource} in {}", stack.short_name()),
-            signalled,
-        );
-    }
-    told
-}
-
-fn log_failure(what: &str, result: Result<Delivery>) {
-    match result {
-        Ok(delivery) => tell(what, delivery),
-        Err(error) => tracing::warn!("{what} was not accepted: {error}; {}", error.hint()),
-    }
-}
-
-fn tell(what: &str, delivery: Delivery) {
-    match delivery {
-        Delivery::Accepted => tracing::info!("CloudFormation took {what}"),
-        Delivery::NobodyWaits => tracing::info!("nobody waits for {what}"),
-    }
-}
-
-/// What CloudFormation has accepted, success or failure; written only then.
-#[derive(Debug, PartialEq, Eq, Deserialize, Serialize)]
-struct Record {
-    stack: String,
-    resource: Option<String>,
-    /// The handle itself is a credential.
-    wait_handle_sha256: Option<String>,
-    instance: String,
-    at: String,
-    #[serde(default)]
-    failed: bool,
-}
-
-impl Record {
-    fn of(stack: &Stack, instance: &str, failed: bool) -> Self {
-        Self {
-            stack: stack.name.clone(),
-            resource: stack.resource.clone(),
-            wait_handle_sha256: stack.wait_handle.as_ref().map(|url| sha256(url.as_bytes())),
-            instance: instance.into(),
-            at: jiff::Timestamp::now().to_string(),
-            failed,
-        }
-    }
-
-    fn is_for(&self, wanted: &Self) -> bool {
-        self.stack == wanted.stack
-            && self.resource == wanted.resource
-            && self.wait_handle_sha256 == wanted.wait_handle_sha256
-            && self.instance == wanted.instance
-    }
-
-    /// One that cannot be read counts as none: at worst the same is signalled once more.
-    fn read(host: &Host) -> Option<Self> {
-        let bytes = host.read(SIGNALLED).ok().flatten()?;
-        serde_json::from_slice(&bytes).ok()
-    }
-
-    fn write(&self, host: &Host) -> Result<()> {
-        STATE.make(host)?;
-        let json = serde_json::to_vec(self).map_err(|error| {
-            Error::new("the signal cannot be recorded", "report this as a bug").because(error)
-        })?;
-        host.write(SIGNALLED, &json, Access::mode(0o600))
-    }
-}
-
 #[cfg(test)]
 mod tests {
     #![allow(
@@ -442,15 +197,7 @@ mod tests {
     use std::future::ready;
 
     use super::*;
-    use crate::aws::tests::config;
     use crate::health::Check;
-    use standins::scripted::{Reply, Server, script, serve};
-
-    const QUICK: Policy = Policy {
-        attempts: 3,
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::ZERO,
-    };
 
     fn report(verdict: Verdict, failing: &[&'static str]) -> Report {
         let check = |name: &&'static str| Check {
@@ -526,25 +273,8 @@ mod tests {
         );
     }
 
-    fn stack(server: &Server) -> Stack {
-        Stack {
-            name: "node".into(),
-            resource: Some("Group".into()),
-            wait_handle: Some(format!("{}/handle?Signature=CREDENTIAL", server.url)),
-        }
-    }
-
-    fn arrivals(server: &Server) -> Vec<String> {
-        server
-            .received()
-            .iter()
-            .map(|request| format!("{} {}", request.method, request.text()))
-            .collect()
-    }
-
-    #[tokio::test]
-    async fn success_goes_to_the_resource_and_then_to_the_handle() {
-        let server = script(vec![(200, "<R/>")]);
+    #[test]
+    fn success_tells_address_summary_and_verdict() {
         let told = |summary: &str| {
             let staking = Some(summary.to_owned());
             success_data(
@@ -559,111 +289,9 @@ mod tests {
         for strange in ["", "0x", "<b>", "ab\u{1b}[2J", &"a".repeat(1_001)] {
             assert_eq!(told(strange), none, "{strange}");
         }
-        let data = told("0xAb12");
-        deliver_success(
-            &config(&server.url).await,
-            &stack(&server),
-            "i-1",
-            &data,
-            QUICK,
-        )
-        .await
-        .unwrap();
         assert_eq!(
-            arrivals(&server),
-            [
-                "POST Action=SignalResource&Version=2010-05-15&StackName=node&LogicalResourceId=Group&UniqueId=i-1&Status=SUCCESS",
-                r#"PUT {"Status":"SUCCESS","Reason":"the node is up","UniqueId":"i-1","Data":"{\"address\":\"0xab\",\"summary\":\"0xAb12\",\"instance\":\"i-1\",\"verdict\":\"syncing\"}"}"#
-            ]
+            told("0xAb12"),
+            r#"{"address":"0xab","summary":"0xAb12","instance":"i-1","verdict":"syncing"}"#
         );
-    }
-
-    #[tokio::test]
-    async fn nothing_reaches_the_handle_where_the_resource_refuses() {
-        let server = script(vec![(
-            403,
-            "<ErrorResponse><Error><Code>AccessDenied</Code><Message>no</Message></Error></ErrorResponse>",
-        )]);
-        let aws = config(&server.url).await;
-        let error = deliver_success(&aws, &stack(&server), "i-1", "", QUICK)
-            .await
-            .unwrap_err();
-        assert_eq!(
-            error.reason(),
-            "SignalResource of Group in node was refused (AccessDenied: no)"
-        );
-        assert_eq!(server.received().len(), 1);
-    }
-
-    #[tokio::test]
-    async fn a_resource_that_does_not_wait_yet_is_tried_again() {
-        let mut calls = 0;
-        let server = serve(move |request| {
-            calls += 1;
-            if request.method == "POST" && calls < 3 {
-                let body = "<ErrorResponse><Error><Code>ValidationError</Code><Message>Resource Group does not exist for stack node</Message></Error></ErrorResponse>";
-                return Reply::new(400, body);
-            }
-            Reply::new(200, "<R/>")
-        });
-        let aws = config(&server.url).await;
-        deliver_success(&aws, &stack(&server), "i-1", "", QUICK)
-            .await
-            .unwrap();
-        assert_eq!(server.received().len(), 4);
-    }
-
-    #[tokio::test]
-    async fn failure_goes_to_both_with_its_reason() {
-        let server = script(vec![(200, "<R/>")]);
-        let aws = config(&server.url).await;
-        let stack = stack(&server);
-        deliver_failure(
-            Some(&aws),
-            &stack,
-            "i-1",
-            "no GPU. Add one",
-            "{}",
-            Duration::ZERO,
-        )
-        .await;
-        assert_eq!(
-            arrivals(&server),
-            [
-                r#"PUT {"Status":"FAILURE","Reason":"no GPU. Add one","UniqueId":"i-1","Data":"{}"}"#,
-                "POST Action=SignalResource&Version=2010-05-15&StackName=node&LogicalResourceId=Group&UniqueId=i-1&Status=FAILURE"
-            ]
-        );
-    }
-
-    #[tokio::test]
-    async fn nobody_waits_for_a_handle_that_is_refused() {
-        let server = script(vec![(403, ""), (200, "<R/>")]);
-        let aws = config(&server.url).await;
-        deliver_failure(Some(&aws), &stack(&server), "i-1", "", "", Duration::MAX).await;
-        assert_eq!(arrivals(&server).len(), 2);
-    }
-
-    #[test]
-    fn the_record_is_for_one_stack_handle_and_instance_and_holds_no_credential() {
-        let root = tempfile::tempdir().unwrap();
-        let host = Host::at(root.path());
-        assert_eq!(Record::read(&host), None);
-        let server = script(vec![(200, "")]);
-        let stack = stack(&server);
-        Record::of(&stack, "i-1", false).write(&host).unwrap();
-        let text = host.read_text(SIGNALLED).unwrap().unwrap();
-        assert!(
-            !text.contains("CREDENTIAL") && !text.contains("http"),
-            "{text}"
-        );
-        let record = Record::read(&host).unwrap();
-        assert!(record.is_for(&Record::of(&stack, "i-1", false)));
-        assert!(!record.is_for(&Record::of(&stack, "i-2", false)));
-        let mut other = stack.clone();
-        other.wait_handle = Some("http://new".into());
-        assert!(!record.is_for(&Record::of(&other, "i-1", false)));
-        std::fs::write(host.path(SIGNALLED), "{\"stack\":").unwrap();
-        assert_eq!(Record::read(&host), None);
     }
 }

@@ -24,8 +24,9 @@ use bootstrap::engine::{About, Applied, Engine, Entry, Outcome, Phase, State, St
 use bootstrap::error::Result;
 use bootstrap::host::Host;
 use bootstrap::node::Node;
+use bootstrap::notify;
 use bootstrap::pace;
-use bootstrap::phases::{self, Signal, Volume};
+use bootstrap::phases::{self, Volume};
 use bootstrap::retry::Policy;
 
 /// What the process of the nodes is told.
@@ -203,7 +204,7 @@ impl Phase for Signalled {
 
     async fn apply(&self) -> Result<Applied> {
         let stack = self.0.config.stack.as_ref().unwrap();
-        Signal(Arc::clone(&self.0)).tell(stack, "{}").await?;
+        notify::success(&self.0, stack, "{}").await?;
         self.1.store(true, Ordering::Relaxed);
         Ok(Applied::Finished)
     }
