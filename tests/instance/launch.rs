@@ -17,6 +17,11 @@ fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
 }
 
+/// A file or folder of it.
+pub fn in_checkout(path: &str) -> PathBuf {
+    repository().join(path)
+}
+
 /// What `launch-local` keeps of its containers.
 fn state() -> PathBuf {
     Place::Container.state()

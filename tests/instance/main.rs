@@ -70,7 +70,7 @@ const CHAINS: [&[Test]; 3] = [
         drills::replacements_by_the_printed_hint_follow_each_other,
         upgrades::another_image_is_taken_over_in_place,
         upgrades::a_wrong_image_is_undone_in_place,
-        upgrades::another_binary_and_setting_are_taken_over_in_place,
+        upgrades::another_binary_setting_and_assets_are_taken_over_in_place,
         drills::an_image_that_keeps_its_jobs_with_root_runs_as_root_with_few_rights,
         drills::a_wrong_image_fails_with_its_reason_and_the_old_one_starts_again,
         operators::verify_prints_what_the_node_says,

@@ -1,18 +1,24 @@
 //! `scripts/upgrade` on a real instance: what needs no other machine is taken over in place, and undone where it fails.
 
 use std::path::PathBuf;
+use std::process::Command;
 
 use serde_json::Value;
 
 use crate::drills::{REPOSITORY, image_of};
-use crate::launch::{Ended, Instance, Place, drive, operate, release_binary, scratch};
+use crate::launch::{Ended, Instance, Place, drive, in_checkout, operate, release_binary, scratch};
 use crate::shared::shared;
 
 fn upgrade(instance: &Instance, arguments: &[&str]) -> Ended {
+    upgrade_by("upgrade", instance, arguments)
+}
+
+/// By the script of another checkout, where that is named.
+fn upgrade_by(script: &str, instance: &Instance, arguments: &[&str]) -> Ended {
     let stack = instance.stack();
     operate(
         Place::Container,
-        "upgrade",
+        script,
         &[&["--name", &stack, "--yes"], arguments].concat(),
     )
 }
@@ -44,6 +50,19 @@ fn another_binary() -> PathBuf {
     bytes.push(b'\n');
     std::fs::write(&file, bytes).unwrap();
     file
+}
+
+/// A checkout that has one asset more.
+fn another_checkout(asset: &str, text: &str) -> PathBuf {
+    let checkout = scratch("another-checkout");
+    let _ = std::fs::remove_dir_all(&checkout);
+    std::fs::create_dir_all(&checkout).unwrap();
+    let mut copy = Command::new("cp");
+    copy.arg("-R")
+        .args(["scripts", "cloudformation"].map(in_checkout));
+    assert!(copy.arg(&checkout).status().unwrap().success());
+    std::fs::write(checkout.join("cloudformation/assets").join(asset), text).unwrap();
+    checkout
 }
 
 pub fn another_image_is_taken_over_in_place() {
@@ -85,13 +104,15 @@ pub fn a_wrong_image_is_undone_in_place() {
     instance.run("bootstrap verify && ! test -e /var/lib/bootstrap/previous");
 }
 
-pub fn another_binary_and_setting_are_taken_over_in_place() {
+pub fn another_binary_setting_and_assets_are_taken_over_in_place() {
     let shared = shared();
     let instance = shared.instance();
     let container = "docker inspect --format '{{.Id}}' edgelauncher";
     let before = instance.run(container);
     let binary = another_binary();
-    let told = upgrade(
+    let checkout = another_checkout("note.txt", "of the other version");
+    let told = upgrade_by(
+        checkout.join("scripts/upgrade").to_str().unwrap(),
         instance,
         &["--binary", binary.to_str().unwrap(), "--per-peer-metrics"],
     );
@@ -102,7 +123,15 @@ pub fn another_binary_and_setting_are_taken_over_in_place() {
         ours.to_string()
     );
     instance.run("grep -q '\"per_peer\": *true' /etc/bootstrap/config.json && bootstrap verify");
-    // Neither is the container's business, so it went on.
+    assert_eq!(
+        instance.run("cat /opt/bootstrap/assets/note.txt"),
+        "of the other version"
+    );
+    assert_eq!(
+        instance.run("head -n 1 /opt/bootstrap/assets/.sha256"),
+        parameter(instance, "AssetsSha256")
+    );
+    // None of it is the container's business, so it went on.
     assert_eq!(instance.run(container), before);
     assert_eq!(instance.address(), shared.address);
 }
