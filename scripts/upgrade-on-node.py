@@ -1,5 +1,7 @@
 """Runs on a node, sent there by scripts/upgrade: brings the node to another version or other settings in place.
 
+    upgrade-on-node.py compare SHA256 CONFIG   changes nothing: what a new instance with that binary and config (base64) would
+                                               have otherwise
     upgrade-on-node.py prepare SHA256 URL      the binary, beside the one that runs
     upgrade-on-node.py apply SHA256 CONFIG     that binary and that config (base64), if the node is good with them; else
                                                what was there before
@@ -188,7 +190,34 @@ def put_back():
         run("docker", "tag", known, reference)
 
 
-# The two steps.
+# The steps.
+
+
+def with_own_handle(encoded):
+    """The wait handle stays: nothing waits on another."""
+    handle = json.loads(read(CONFIG)).get("stack", {}).get("wait_handle") or ""
+    return base64.b64decode(encoded).decode().replace("$handle", handle)
+
+
+def values(config, path=""):
+    """Every value by its place, such as edge.tag."""
+    if not isinstance(config, dict):
+        return {path: config}
+    found = {}
+    for key, value in config.items():
+        found.update(values(value, f"{path}.{key}" if path else key))
+    return found
+
+
+def compare(sha, encoded):
+    here, there = values(json.loads(read(CONFIG))), values(json.loads(with_own_handle(encoded)))
+    here["binary"], there["binary"] = sha256(BINARY), sha
+    manifest = ASSETS + "/.sha256"
+    here["assets"], there["assets"] = "", there.get("assets.sha256", "")
+    if os.path.exists(manifest):
+        here["assets"] = read(manifest).decode().split("\n")[0]
+    drift = [(key, here.get(key), there.get(key)) for key in sorted({*here, *there}) if here.get(key) != there.get(key)]
+    return {"drift": drift}
 
 
 def prepare(sha, url):
@@ -204,9 +233,7 @@ def prepare(sha, url):
 
 
 def apply(sha, encoded):
-    # The wait handle stays: nothing waits on another.
-    handle = json.loads(read(CONFIG)).get("stack", {}).get("wait_handle") or ""
-    config = base64.b64decode(encoded).decode().replace("$handle", handle).encode()
+    config = with_own_handle(encoded).encode()
     program = BINARY if sha256(BINARY) == sha else NEW
     if sha256(program) != sha:
         raise Refused("the new binary is not on the node any more: try again")
@@ -279,7 +306,7 @@ def wrong():
 
 
 def main():
-    steps = {"prepare": prepare, "apply": apply}
+    steps = {"compare": compare, "prepare": prepare, "apply": apply}
     step, *arguments = sys.argv[1:]
     print(json.dumps(steps[step](*arguments)))
 

@@ -7,6 +7,7 @@ import base64
 import json
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 
 from theta_edge import stacks
@@ -22,6 +23,7 @@ from theta_edge.terminal import one_line
 PROGRAM = REPO / "scripts/upgrade-on-node.py"
 # Of the new binary; and of an image, a container that starts twice, and the health that is waited for each time.
 PREPARE_SECONDS, APPLY_SECONDS = 900, 4 * 3600
+COMPARE_SECONDS = 60
 
 # What belongs to the machine, or to what is made once on it; the rest a running node takes over.
 OF_THE_MACHINE = (
@@ -95,6 +97,28 @@ def _config(aws: Aws, target: Target) -> str:
         raise Failed(f"the launch template of {stack.name} cannot be read: {error}") from error
     config = config_of(base64.b64decode(version["LaunchTemplateData"]["UserData"]).decode())
     return config.replace("$id", target.instance)
+
+
+def drift(aws: Aws, found: list[Target]) -> Iterator[str]:
+    """In what nodes differ from the instances that would take their places now. One that cannot be asked says nothing: the
+    upgrade itself says why."""
+    program, sent = Program(aws, PROGRAM), []
+    for one in found if not aws.dry_run else []:
+        with suppress(Failed):
+            config = base64.b64encode(_config(aws, one).encode()).decode()
+            sha = one.stack.parameters["BinarySha256"]
+            sent.append((one, program.start(one.instance, COMPARE_SECONDS, "compare", "compare", sha, config)))
+    for one, command in sent:
+        with suppress(Failed):
+            answer = program.await_answer(one.instance, command, COMPARE_SECONDS)
+            said = [f"{key} {_short(here)}, not {_short(there)}" for key, here, there in answer.get("drift", [])]
+            if said:
+                yield f"{one.stack.name} has {'; '.join(said)}, which its next instance would have; this upgrade ends that"
+
+
+def _short(value: object) -> str:
+    """Hashes by their first digits."""
+    return re.sub(r"\b([0-9a-f]{12})[0-9a-f]{52}\b", r"\1", "nothing" if value in (None, "") else str(value))
 
 
 def prepare(aws: Aws, found: list[Target], bucket: str, made: Artifacts) -> None:

@@ -33,8 +33,8 @@ same volume, so the node keeps its wallet key. If it does not become healthy, Cl
 to the old version. Before a node gives its instance back, a new one is reserved; where EC2 has none,
 nothing is changed. Nothing that would replace the volume is done.
 
-Shows which of the two it will be and why, what will change, what that costs and how long it takes, and
-asks before it begins.
+Shows which of the two it will be and why, what will change, where a node that stays differs from what
+its next instance would be, what that costs and how long it takes, and asks before it begins.
 
   --name NAME                 the stack (default: theta-edge-node); of a fleet, the nodes are replaced
                               one after another, or as many at once as a tenth of them, none after
@@ -104,7 +104,10 @@ def main(arguments: list[str]) -> int:
     # Why it takes a new instance, if it does.
     why = "so --replace says" if wanted.replace else in_place.hindrance(aws, stack, wanted.settings, nodes)
     common, made = _name_versions(aws, wanted, stack, bool(why))
-    _show(aws, wanted, stack, template, why, "" if why else _newer_ami(aws, nodes, ami))
+    if why:
+        _show(aws, wanted, stack, template, why, "", [])
+    else:
+        _show(aws, wanted, stack, template, why, _newer_ami(aws, nodes, ami), list(in_place.drift(aws, nodes)))
     if not wanted.yes and not aws.dry_run:
         how = "gets a new instance and is away for some minutes" if why else "is away while its container starts anew"
         confirm("yes", f"{wanted.name} {how}.")
@@ -304,7 +307,7 @@ def _reserves(wanted: Wanted, template: Template) -> bool:
 # Changing.
 
 
-def _show(aws: Aws, wanted: Wanted, stack: Stack, template: Template, why: str, ami: str) -> None:
+def _show(aws: Aws, wanted: Wanted, stack: Stack, template: Template, why: str, ami: str, drift: list[str]) -> None:
     def short(text: str) -> str:
         return hashlib.sha256(text.encode()).hexdigest()[:12]
 
@@ -321,6 +324,7 @@ def _show(aws: Aws, wanted: Wanted, stack: Stack, template: Template, why: str, 
         lines.append(("instance", "stays, and takes the new version over"))
     if ami:
         lines.append(("AMI", ami))
+    lines += [("drift", one) for one in drift]
     lines.append(("cost", summary.costs(wanted.settings)))
     each = " for each node" if template is FLEET else ""
     away = "10 to 30 minutes" if why else "some minutes"

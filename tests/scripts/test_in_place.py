@@ -179,6 +179,31 @@ def test_a_newer_ami_waits_for_the_next_instance(aws, node, binary, monkeypatch)
     assert "AMI" not in upgrade(aws, binary, "--dry-run", "--replace").stdout
 
 
+def test_what_a_later_instance_would_not_have_is_shown_until_an_upgrade(aws, node, binary):
+    config = node.config
+    config["edge"]["tag"] = "by-hand"
+    (node.root / "etc/bootstrap/config.json").write_text(json.dumps(config))
+    (node.root / "opt/bootstrap/assets/.sha256").write_text("1" * 64 + "\nof a file\n")
+    ours = artifacts.sha256((node.root / "usr/local/bin/bootstrap").read_bytes())[:12]
+    first, second = (upgrade(aws, binary, "--yes") for _ in range(2))
+    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
+    assert (
+        f"  drift              {NAME} has assets {'1' * 12}, not {'0' * 12}; binary {ours}, not {'0' * 12}; "
+        "edge.tag by-hand, not latest, which its next instance would have; this upgrade ends that\n"
+    ) in first.stdout
+    assert "drift" not in second.stdout
+    # It was asked for before anything changed, and changes nothing.
+    commands = ["".join(one["Parameters"]["commands"]).split()[3] for one in deployed.sent(aws)]
+    assert commands == ["compare", "prepare", "apply"] * 2
+
+
+def test_a_node_that_cannot_be_asked_for_a_drift_says_why_later(aws, node, binary):
+    (node.root / "etc/bootstrap/config.json").write_text("{")
+    ended = upgrade(aws, binary, "--yes")
+    assert ended.returncode == 1
+    assert "drift" not in ended.stdout
+
+
 def test_a_dry_run_prints_the_calls_in_their_order(aws, node, binary):
     ended = upgrade(aws, binary, "--dry-run", "--image-tag", "v2")
     assert (ended.returncode, ended.stderr) == (0, "")

@@ -66,8 +66,30 @@ def apply(node: UpgradedNode, binary: str, config: dict) -> dict:
     return json.loads(out)
 
 
+def compare(node: UpgradedNode, binary: str, config: dict) -> list:
+    code, out, err = on_node(node, "compare", binary, base64.b64encode(json.dumps(config).encode()).decode())
+    assert code == 0, err
+    return json.loads(out)["drift"]
+
+
 def calls(node: UpgradedNode) -> list[str]:
     return node.calls.read_text().splitlines()
+
+
+def test_what_differs_is_told_and_stays(node):
+    ours = sha((node.root / "usr/local/bin/bootstrap").read_bytes())
+    assert compare(node, ours, changed()) == []
+    assert compare(node, "b" * 64, changed(edge={"tag": "v2"}, assets={"sha256": "c" * 64}, backup={"on": True})) == [
+        ["assets", "a" * 64, "c" * 64],
+        ["assets.sha256", "a" * 64, "c" * 64],
+        ["backup.on", None, True],
+        ["binary", ours, "b" * 64],
+        ["edge.tag", "v1", "v2"],
+    ]
+    shutil.rmtree(node.root / "opt/bootstrap/assets")
+    assert compare(node, ours, changed()) == [["assets", "", "a" * 64]]
+    assert node.config == OLD
+    assert not node.calls.exists()
 
 
 def test_another_tag_is_pulled_and_runs(node, tmp_path):
