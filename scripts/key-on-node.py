@@ -211,7 +211,7 @@ def may_take(node, address, replace, checks):
     if key is not None and key.address not in (address, replace):
         raise Refused(
             f"the node has the key of {key.address} already. To put that one aside (it stays on the volume, in "
-            f"{node.aside}), say --replace {key.address}"
+            f"{node.aside}), use --replace {key.address}"
         )
     return key
 

@@ -58,15 +58,15 @@ class Binary:
             return f"--binary-sha256 takes 64 hex digits, not {self.sha256!r}"
         if self.remote:
             if not self.source.startswith("https://"):
-                return f"{self.source} is no https address: nobody could tell who answers there"
+                return f"{self.source} is not an https address: the server could not be verified"
             if not self.sha256:
-                return f"{self.source} comes from elsewhere: say its SHA-256 with --binary-sha256"
+                return f"{self.source} is a download: give its SHA-256 with --binary-sha256"
             if wrong := self._fetch():
                 return wrong
         if wrong := wrong_with(self.file):
             return f"{self.source} {wrong}"
         if self.sha256 and sha256(self.file.read_bytes()) != self.sha256:
-            return f"{self.source} has the SHA-256 {sha256(self.file.read_bytes())}, not {self.sha256}: see where it comes from"
+            return f"{self.source} has the SHA-256 {sha256(self.file.read_bytes())}, not {self.sha256}: check where it comes from"
         return ""
 
     def _fetch(self) -> str:
@@ -76,12 +76,12 @@ class Binary:
         try:
             with urllib.request.urlopen(self.source, timeout=60, context=trust) as answer:  # noqa: S310, it is https
                 if not answer.geturl().startswith("https://"):
-                    return f"{self.source} leads to {answer.geturl()}, which is no https address"
+                    return f"{self.source} leads to {answer.geturl()}, which is not an https address"
                 content = answer.read(LARGEST + 1)
         except (OSError, URLError, ValueError) as error:
             return f"{self.source} cannot be fetched: {getattr(error, 'reason', error)}"
         if sha256(content) != self.sha256:
-            return f"{self.source} has the SHA-256 {sha256(content)}, not {self.sha256}: see where it comes from"
+            return f"{self.source} has the SHA-256 {sha256(content)}, not {self.sha256}: check where it comes from"
         write(self.file, content)
         return ""
 
@@ -104,19 +104,19 @@ def wrong_with(binary: Path) -> str:
         with binary.open("rb") as file:
             head = file.read(64)
             if head[:6] != b"\x7fELF\x02\x01" or struct.unpack_from("<H", head, 18)[0] != X86_64:
-                return "is no x86_64 program"
+                return "is not an x86_64 program"
             start, size, count = struct.unpack_from("<Q", head, 32) + struct.unpack_from("<HH", head, 54)
             file.seek(start)
             headers = file.read(size * count)
             kinds = [struct.unpack_from("<I", headers, size * number)[0] for number in range(count)]
     except FileNotFoundError:
-        return "is missing: make it with scripts/build-release, or say --binary FILE"
+        return "is missing: build it with scripts/build-release, or use --binary FILE"
     except OSError as error:
         return f"cannot be read: {error.strerror}"
     except struct.error:
-        return "is no x86_64 program"
+        return "is not an x86_64 program"
     if INTERPRETER in kinds:
-        return "is not static, so it would not run everywhere: make it with scripts/build-release"
+        return "is not static, so it would not run everywhere: build it with scripts/build-release"
     return ""
 
 
@@ -218,7 +218,7 @@ def _is_there(aws: Aws, bucket: str, key: str, checksum: str) -> bool:
         if refused.status == 404:
             return False
         raise Failed(
-            f"s3://{bucket}/{key} cannot be looked at, or the bucket is not of account {aws.account}: {refused}"
+            f"s3://{bucket}/{key} cannot be read, or the bucket does not belong to account {aws.account}: {refused}"
         ) from refused
     held = head.get("ChecksumSHA256")
     if held in (None, checksum):

@@ -47,7 +47,7 @@ class Aws:
             self._session = boto3.Session(profile_name=common.profile or None, region_name=region)
             self.region: str = self._session.region_name or ""
             if not self.region:
-                raise Failed("no region is set: say --region REGION, or set AWS_REGION")
+                raise Failed("no region is set: use --region REGION, or set AWS_REGION")
             caller = self.read("sts", "get_caller_identity")
             self.account: str = caller["Account"]
             self.partition: str = caller["Arn"].split(":")[1]

@@ -34,17 +34,16 @@ Usage: scripts/backup-key [OPTION…]
        scripts/backup-key --restore FILE [OPTION…]
 
 Backup: writes the node's wallet key to a file here, encrypted with a passphrase.
-Restore: gives a running node that key, and restarts the node with it. The node must have been deployed with
-the same wallet password: the key can't be used without it.
+Restore: puts that key onto a running node, and restarts the node with it. The node must have been deployed
+with the same wallet password: the key can't be used without it.
 
   --name STACK                the node (default: theta-edge-node)
   --to FILE                   the backup (default: ADDRESS.theta-key); an existing file is never
                               overwritten
-  --restore FILE              the backup to restore; or the copy that a node has put into the bucket, as
-                              s3://BUCKET/wallets/STACK/ADDRESS/FILE, which needs no passphrase
-  --replace ADDRESS           with --restore: the key of this address may be put aside; it stays on the
-                              volume
-  --passphrase-file FILE      its first line is the passphrase (default: ask for it)
+  --restore FILE              the backup to restore; or s3://BUCKET/wallets/STACK/ADDRESS/FILE, a node's
+                              copy in the bucket, which needs no passphrase
+  --replace ADDRESS           with --restore: move the key of this address aside; it stays on the volume
+  --passphrase-file FILE      its first line is the passphrase (default: prompt for it)
 {COMMON_HELP}
 Never run one key on two machines: stop the old node before you restore its key on a new one.
 """
@@ -92,7 +91,7 @@ def _ask_passphrase(file: str, twice: bool) -> str:
             raise Failed(f"{file} cannot be read") from None
     else:
         if not sys.stdin.isatty():
-            raise WrongUsage("there is no terminal to ask for the passphrase at: say --passphrase-file FILE")
+            raise WrongUsage("there is no terminal to prompt for the passphrase: use --passphrase-file FILE")
         try:
             passphrase = getpass("Passphrase of the backup: ")
             if twice and getpass("The same again: ") != passphrase:
@@ -143,7 +142,7 @@ class Node:
 
 def _backup(aws: Aws, name: str, to: str, passphrase_file: str) -> None:
     if to and os.path.lexists(to):
-        raise Failed(f"{to} exists already: say --to with another name")
+        raise Failed(f"{to} exists already: use --to with another name")
     node = Node(aws, ssm.node_instance(aws, name))
     if aws.dry_run:
         node.ask(BACKUP_SECONDS, "backup", "backup", "<certificate>")
@@ -153,7 +152,7 @@ def _backup(aws: Aws, name: str, to: str, passphrase_file: str) -> None:
         pair, certificate = str(private / "key.pem"), str(private / "certificate.pem")
         request = "req -x509 -newkey rsa:3072 -nodes -days 1 -subj /CN=backup-key".split()
         if _openssl(*request, "-keyout", pair, "-out", certificate) is None:
-            raise Failed("openssl failed to make a key pair: see that there is room in /dev/shm")
+            raise Failed("openssl failed to make a key pair: check that there is room in /dev/shm")
         encoded = base64.b64encode(Path(certificate).read_bytes()).decode()
         answer = node.ask(BACKUP_SECONDS, "backup", "backup", encoded)
         address = address_in(answer.get("address"))
@@ -161,7 +160,7 @@ def _backup(aws: Aws, name: str, to: str, passphrase_file: str) -> None:
             raise Failed("the node answered without an address")
         file = Path(to or f"{address}.theta-key")
         if os.path.lexists(file):
-            raise Failed(f"{file} exists already: say --to with another name")
+            raise Failed(f"{file} exists already: use --to with another name")
         try:
             sent = base64.b64decode(answer.get("key", ""))
         except (ValueError, TypeError):
@@ -173,10 +172,10 @@ def _backup(aws: Aws, name: str, to: str, passphrase_file: str) -> None:
         raise Failed(f"what came from the node is not the key of {address}: nothing was written. Try again")
     _write(key, passphrase, file)
     if not answer.get("answers"):
-        warn("the node does not answer now, so that the address is what the key file says; see scripts/verify")
+        warn("the node does not answer now, so the address is the one in the key file; see scripts/verify")
     print(f"""\
 The wallet key of {address} is in {file}, encrypted with your passphrase.
-It was read back and is the same. Keep it elsewhere too, and keep the passphrase and the wallet password:
+It was read back and compared. Keep another copy elsewhere, and keep the passphrase and the wallet password:
 without either of them the key is lost. Never run one key on two machines.
 
 Restore it: scripts/backup-key --restore {shlex.quote(str(file))} --name STACK""")
@@ -195,7 +194,7 @@ def _write(key: bytes, passphrase: str, file: Path) -> None:
         if _with_passphrase(passphrase, temporary.read_bytes(), "-d") != key:
             raise Failed(f"{file} could not be read back as it was written: nothing is kept. Is the disk full?")
         if not _keep(temporary, file):
-            raise Failed(f"{file} could not be written: something of that name has come meanwhile")
+            raise Failed(f"{file} could not be written: a file of that name has appeared meanwhile")
     except OSError as error:
         raise Failed(f"{file} cannot be written: {error.strerror}") from error
     finally:
@@ -228,7 +227,7 @@ def _held(file: str) -> bytes:
     except OSError:
         raise Failed(f"{file} cannot be read") from None
     if not held.startswith(b"Salted__"):
-        raise Failed(f"{file} is not a backup that scripts/backup-key has written")
+        raise Failed(f"{file} is not a backup written by scripts/backup-key")
     return held
 
 
@@ -254,7 +253,7 @@ def give(node: Node, name: str, key: bytes, replace: str) -> bool:
     answer = node.ask(RESTORE_SECONDS, "restore", "restore", address, replace, str(ready.get("pair")), sent)
     print(f"Node {name} runs with the key of {address}.")
     if kept := answer.get("kept"):
-        print(f"The key of {replace} lies aside on the node's volume, in {one_line(str(kept))}.")
+        print(f"The key of {replace} was moved aside on the node's volume, to {one_line(str(kept))}.")
     return True
 
 

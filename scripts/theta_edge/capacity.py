@@ -39,10 +39,10 @@ def held(aws: Aws, name: str, settings: Settings) -> Iterator[None]:
     except Refused as refused:
         if refused.code in ("InsufficientInstanceCapacity", "InsufficientCapacity"):
             raise Failed(
-                f"EC2 has no {kind} to give in {zone} now, so {name} keeps the instance that it has, and nothing was changed. "
-                "Try again later, or with another --instance-type; --unreserved gives the instance back without a new one"
+                f"EC2 has no capacity for {kind} in {zone} now, so {name} keeps its instance, and nothing was changed. "
+                "Try again later, or with another --instance-type; --unreserved terminates the instance without reserving a new one"
             ) from refused
-        warn(f"whether EC2 has a {kind} to give in {zone} could not be made sure: {refused}")
+        warn(f"could not check whether EC2 has capacity for {kind} in {zone}: {refused}")
         made = {}
     reservation = made.get("CapacityReservation", {}).get("CapacityReservationId", "")
     try:
@@ -56,4 +56,4 @@ def _cancel(aws: Aws, reservation: str) -> None:
     try:
         aws.change("ec2", "cancel_capacity_reservation", CapacityReservationId=reservation)
     except Refused as refused:
-        warn(f"the reservation {reservation} is paid for until it ends, in {HOURS} hours at most; cancel it: {refused}")
+        warn(f"the reservation {reservation} costs money until it ends, in {HOURS} hours at most; cancel it: {refused}")

@@ -79,7 +79,7 @@ class Checks:
         if (size := self.settings.number("RootSize")) is None or size >= least:
             return
         if "RootSize" in self.settings.given:
-            self.problem(f"the AMI {found} needs a root disk of {least} GiB, not {size}: say --parameter RootSize={least}")
+            self.problem(f"the AMI {found} needs a root disk of {least} GiB, not {size}: use --parameter RootSize={least}")
         else:
             self.settings.set("RootSize", str(least))
 
@@ -87,24 +87,24 @@ class Checks:
         try:
             facts = self._first("InstanceTypes", "describe_instance_types", InstanceTypes=[self.type])
         except Refused as refused:
-            self.problem(f"the instance type {self.type} cannot be had in {self.aws.region}: {refused}")
+            self.problem(f"the instance type {self.type} is not available in {self.aws.region}: {refused}")
             return
         self.vcpus = vcpus = facts["VCpuInfo"]["DefaultVCpus"]
         memory = facts["MemoryInfo"]["SizeInMiB"]
         if "x86_64" not in facts["ProcessorInfo"]["SupportedArchitectures"]:
-            self.problem(f"{self.type} is no x86_64 machine, and the edge node's image is for x86_64 only")
+            self.problem(f"{self.type} is not an x86_64 machine, and the edge node's image is for x86_64 only")
         if vcpus < 4 or memory < 16384:
-            warn(f"{self.type} has {vcpus} vCPUs and {memory} MiB of memory; an edge node wants 4 and 16384")
+            warn(f"{self.type} has {vcpus} vCPUs and {memory} MiB of memory; an edge node needs 4 and 16384")
         gpus = facts.get("GpuInfo", {}).get("Gpus", [])
         nvidia = bool(gpus) and gpus[0].get("Manufacturer") == "NVIDIA"
         if self.value["Gpu"] == "true" and not nvidia:
-            self.problem(f"{self.type} has no NVIDIA GPU: take another --instance-type (g4dn.xlarge), or say --no-gpu")
+            self.problem(f"{self.type} has no NVIDIA GPU: take another --instance-type (g4dn.xlarge), or use --no-gpu")
         # The template lists the types whose GPU the driver supports.
         elif self.value["Gpu"] == "true" and not re.search(rf"[\[ ]{re.escape(self.type)}[],]", NODE.text):
             self.problem(f"the driver does not support the GPU of {self.type}: take a g4dn, g5, g6, g6e or gr6")
         elif self.value["Gpu"] == "false" and nvidia:
             self.problem(
-                f"{self.type} has a GPU that you would pay for and not use: say --gpu, or take another --instance-type "
+                f"{self.type} has a GPU that you would pay for and not use: use --gpu, or take another --instance-type "
                 "(m7i.xlarge)"
             )
         if self.value["VolumeType"] == "instance-store" and not facts.get("InstanceStorageSupported"):
@@ -147,7 +147,7 @@ class Checks:
         """The volume or the snapshot that is to be used; with `take_over` also where another node has its wallet."""
         volume, snapshot = self.settings.given.get("VolumeId"), self.settings.given.get("SnapshotId")
         if volume and snapshot:
-            self.problem("a volume and a snapshot cannot both be used: say --volume-id or --snapshot-id")
+            self.problem("a volume and a snapshot cannot both be used: use --volume-id or --snapshot-id")
         if self.value["VolumeType"] == "instance-store" and (volume or snapshot):
             self.problem(
                 "with an instance store there is no volume: leave out --volume-id and --snapshot-id, or --volume-type "
@@ -167,12 +167,12 @@ class Checks:
         self.zone_of_volume = facts["AvailabilityZone"]
         if not facts["Encrypted"]:
             self.problem(
-                f"{volume} is not encrypted: make a snapshot of it, copy that with --encrypted, and say --snapshot-id"
+                f"{volume} is not encrypted: make a snapshot of it, copy that with --encrypted, and use --snapshot-id"
             )
         if facts["State"] == "in-use":
             instance = facts["Attachments"][0]["InstanceId"]
             self.problem(
-                f"{volume} is attached to {instance}: a wallet key must not run twice, so remove that node first"
+                f"{volume} is attached to {instance}: a wallet key must not run twice: remove that node first"
             )
         elif facts["State"] != "available":
             self.problem(f"{volume} is {facts['State']}")
@@ -184,7 +184,7 @@ class Checks:
         if not self.settings.number("SnapshotDays"):
             return
         if self.value["VolumeType"] == "instance-store":
-            self.problem("with an instance store there is no volume to make snapshots of: leave out --snapshot-days")
+            self.problem("an instance store has no volume to take snapshots of: leave out --snapshot-days")
         volume = self.value.get("VolumeId")
         if not volume:
             return
@@ -209,7 +209,7 @@ class Checks:
         least, size = facts["VolumeSize"], self.settings.number("VolumeSize")
         if size is not None and size < least:
             self.problem(
-                f"the snapshot {snapshot} needs a volume of {least} GiB, not {size}: say --volume-size {least}"
+                f"the snapshot {snapshot} needs a volume of {least} GiB, not {size}: use --volume-size {least}"
             )
         if not take_over:
             try:
@@ -231,7 +231,7 @@ class Checks:
                     f"has the wallet key of {use.what}, which {use.user} uses"
                 )
                 self.problem(
-                    f"{copy} {has}: one key must not run twice. Remove that node first (scripts/destroy), or say --take-over "
+                    f"{copy} {has}: one key must not run twice. Remove that node first (scripts/destroy), or use --take-over "
                     "if it will never run again"
                 )
         except Refused as refused:
@@ -252,7 +252,7 @@ class Checks:
         what = f"EBS in {region} encrypts with {key} by default" + (", every volume" if by_default else "")
         if self._service_role_may_use(key) is False:
             self.problem(
-                f"{what}, and EC2 Auto Scaling may not use that key, so that no instance would start. Let it: "
+                f"{what}, and EC2 Auto Scaling may not use that key, so no instance would start. Allow it: "
                 f"aws kms create-grant --region {region} --key-id {key} "
                 f"--grantee-principal arn:{self.aws.partition}:iam::{self.aws.account}:{SERVICE_ROLE} --operations {GRANTED}"
             )
@@ -260,7 +260,7 @@ class Checks:
             return
         if not self._volume_key():
             self.problem(
-                f"{what}, and the node could not attach a volume with it: say --parameter KmsKeyArn={key}"
+                f"{what}, and the node could not attach a volume with it: use --parameter KmsKeyArn={key}"
             )
 
     def _volume_key(self) -> str:
@@ -353,7 +353,7 @@ class Checks:
             return
         self.problem(
             f"{vpc} has no public subnet in {self.zone_of_volume or wanted or f'a zone that offers {self.type}'}: "
-            f"make one, or say --subnet; {self.type} is offered in {self._listed(zones)}"
+            f"make one, or use --subnet; {self.type} is offered in {self._listed(zones)}"
         )
 
     def _default_vpc(self) -> str:
@@ -366,7 +366,7 @@ class Checks:
         if not found:
             self.problem(
                 f"there is no default VPC in {region}: make one with 'aws ec2 create-default-vpc --region {region}', "
-                "or say --vpc or --subnet"
+                "or use --vpc or --subnet"
             )
             return ""
         self.settings.set("VpcId", found[0]["VpcId"])
@@ -390,7 +390,7 @@ class Checks:
                 "a volume can be attached in its own zone only"
             )
         if not facts["MapPublicIpOnLaunch"]:
-            warn(f"{subnet} gives no public addresses: without a NAT gateway the node reaches nobody")
+            warn(f"{subnet} assigns no public addresses: without a NAT gateway the node has no internet access")
 
     # What the account allows.
 
@@ -428,7 +428,7 @@ class Checks:
         if used + needed > allowed:
             self.problem(
                 f"{self.aws.region} allows {allowed} vCPUs of {name} instances, {used} are in use, and {needed} are needed: "
-                f"ask for more with 'aws service-quotas request-service-quota-increase --region {self.aws.region} "
+                f"request more with 'aws service-quotas request-service-quota-increase --region {self.aws.region} "
                 f"--service-code ec2 --quota-code {code} --desired-value {used + needed}'"
             )
 
@@ -444,5 +444,5 @@ class Checks:
             return
         if key and not key.endswith("alias/aws/secretsmanager") and not self.value.get("SecretKmsKeyArn"):
             self.problem(
-                f"the secret is encrypted with the key {key}, so the node could not read it: say --parameter SecretKmsKeyArn=ARN"
+                f"the secret is encrypted with the key {key}, so the node could not read it: use --parameter SecretKmsKeyArn=ARN"
             )

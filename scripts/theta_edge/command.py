@@ -98,8 +98,8 @@ def warn(text: str) -> None:
 def confirm(word: str, question: str) -> None:
     """Goes on only if the person at the terminal types the word."""
     if not sys.stdin.isatty():
-        raise WrongUsage(f"there is no terminal to ask at: {question} Say --yes")
-    print(f"{question} Type {word} to go on: ", end="", flush=True)
+        raise WrongUsage(f"there is no terminal for the confirmation: {question} Say --yes")
+    print(f"{question} Type {word} to continue: ", end="", flush=True)
     if sys.stdin.readline().rstrip("\n") != word:
         raise Failed("nothing was changed")
 

@@ -31,11 +31,11 @@ def read_password(file: str, dry_run: bool, problems: Problems) -> str:
             problems.add(f"the password file {file} cannot be read")
             return ""
         if not _fits(password):
-            problems.add(f"the password in {file} has {len(password)} characters: 12 to 128 are wanted, in one line")
+            problems.add(f"the password in {file} has {len(password)} characters: it must have 12 to 128, in one line")
         return password
     if not sys.stdin.isatty() and not dry_run:
         problems.add(
-            "there is no wallet password, and no terminal to ask for one: say --password-file FILE or --secret-arn ARN"
+            "there is no wallet password, and no terminal to ask for one: use --password-file FILE or --secret-arn ARN"
         )
     return ""
 
@@ -48,7 +48,7 @@ def ask_password() -> str:
             if not _fits(password):
                 print(f"That has {len(password)} characters.", flush=True)
             elif getpass("The same again: ") != password:
-                print("Those were two different ones.", flush=True)
+                print("The two differ.", flush=True)
             else:
                 return password
     except EOFError:
@@ -66,17 +66,17 @@ def create(aws: Aws, name: str, values: dict[str, str], password: str, tags: lis
     if "SecretArn" not in values:
         hidden = {"WalletPassword": "<the wallet password>", **values}
         shown["Parameters"] = stacks.parameters(hidden, [])  # type: ignore[assignment]
-    say(f"Making the common stack {name}")
+    say(f"Creating the common stack {name}")
     try:
         made = aws.change("cloudformation", "create_stack", shown, **call)
     except Refused as refused:
-        raise Failed(f"the common stack {name} was not made: {refused}") from refused
+        raise Failed(f"the common stack {name} was not created: {refused}") from refused
     if aws.dry_run:
         return
     rests = stacks.follow(aws, made["StackId"])
     if not rests or rests.status != "CREATE_COMPLETE":
         raise Failed(
-            f"the common stack {name} was not made ({rests.status if rests else 'deleted'}):\n"
+            f"the common stack {name} was not created ({rests.status if rests else 'deleted'}):\n"
             f"{stacks.failures(aws, made['StackId'])}\n"
             f"Before the next try: scripts/destroy --with-common --common {name}"
         )

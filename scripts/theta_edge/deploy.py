@@ -22,36 +22,36 @@ from theta_edge.wallets import Copy
 HELP = f"""\
 Usage: scripts/deploy [OPTION…]
 
-Makes one node: checks everything first, shows what it will make, what that costs and how long it
-takes, and asks. Then it makes the common stack (bucket, wallet password, SSM documents) where it is
-missing, uploads the binary, the assets and the templates, makes the node's stack and follows it
-until the node is healthy. Nothing is changed unless all checks pass.
+Creates one node: checks everything first, shows what it will create, what that costs and how long it
+takes, and asks for confirmation. Then it creates the common stack (bucket, wallet password, SSM
+documents) if there is none, uploads the binary, the assets and the templates, creates the node's
+stack and follows it until the node is healthy. Nothing is changed unless all checks pass.
 
   --name NAME                 the stack (default: theta-edge-node)
   --common NAME               the common stack (default: theta-edge-common)
 {artifacts.HELP}\
   --vpc VPC, --subnet SUBNET  default: the default VPC, and its first public subnet in a zone that has
-                              the instance type; the next one where that zone has no capacity
-  --zone ZONE                 the first public subnet in this one
+                              the instance type; the next one if that zone has no capacity
+  --zone ZONE                 use the first public subnet in this zone
   --volume-id VOLUME          take over this volume, with the wallet key on it
   --snapshot-id SNAPSHOT      make the volume from this snapshot, with the wallet key in it
-  --restore NODE              make this node again, in any zone or region, from the copy of its wallet key
-                              in the common stack's bucket; NODE/ADDRESS where it has left several
-  --from-region REGION        the one that the copy is in (default: --region)
-  --take-over                 use the volume, snapshot or copy although a node that still exists has the
+  --restore NODE              recreate this node, in any zone or region, from the copy of its wallet key
+                              in the common stack's bucket; NODE/ADDRESS if there are several
+  --from-region REGION        the region of that copy (default: --region)
+  --take-over                 use the volume, snapshot or copy even though an existing node has the
                               same wallet key; that node must never run again
   --alarm-email ADDRESS       receives the alarms of all nodes of the common stack
   --password-file FILE        holds the wallet password, 12 to 128 characters in one line
   --keep-failed               keep a node whose set-up failed, so that it can be inspected
-  --tag KEY=VALUE             a tag of the stacks and, through them, of what they make; repeat for several
-  --nodes NAME,NAME…          make a fleet: a node with a volume and a key of its own for each name
+  --tag KEY=VALUE             tag the stacks and, through them, all their resources; repeat for several
+  --nodes NAME,NAME…          create a fleet: a node with its own volume and key for each name
                               (letters and digits); --name is then theta-edge-fleet by default
-  --yes                       do not ask
+  --yes                       do not ask for confirmation
 {settings.HELP}{COMMON_HELP}
-The wallet password encrypts the wallet key; without it the key is lost, so keep a copy. It is asked
-for, without showing it, when the common stack is still to be made and neither --password-file nor
---secret-arn is given. It goes from here to Secrets Manager over TLS only: it is in no argument
-list, no environment, no shell history and no file. With --secret-arn it never passes through here:
+The wallet password encrypts the wallet key; without it the key is lost, so keep a copy. You are
+prompted for it, without echo, if there is no common stack yet and neither --password-file nor
+--secret-arn is given. It is sent to Secrets Manager over TLS, and is in no argument list, no
+environment, no shell history and no file. With --secret-arn it never passes through this machine:
 a new common stack then names that secret; if the common stack exists already, only this node uses it.
 """
 
@@ -124,7 +124,7 @@ def main(arguments: list[str]) -> int:
     if not copy:
         _look_for_volumes(aws, wanted)
     summary.show(
-        f"What will be made in {aws.region} (account {aws.account})",
+        f"To be created in {aws.region} (account {aws.account})",
         wanted.name,
         wanted.settings,
         None if common else wanted.common,
@@ -132,7 +132,7 @@ def main(arguments: list[str]) -> int:
         copy.address if copy else "",
     )
     if not wanted.yes and not aws.dry_run:
-        confirm("yes", "Nothing was made yet.")
+        confirm("yes", "Nothing has been created yet.")
 
     _bring_up_common(aws, wanted, common, password)
     del password
@@ -199,7 +199,7 @@ def _check(
             "--secret-arn"
         )
     if not wanted.yes and not aws.dry_run and not sys.stdin.isatty():
-        problems.add("there is no terminal to ask at: say --yes")
+        problems.add("there is no terminal for the confirmation: use --yes")
     problems.report()
     # A fleet keeps what comes up, and a failed node is kept to be looked at.
     alone = bool(wanted.settings.nodes or wanted.keep_failed or wanted.zone)
@@ -228,7 +228,7 @@ def _check_stack(aws: Aws, name: str, problems: Problems) -> None:
     if not stack:
         return
     if stack.at_work and stack.status != "REVIEW_IN_PROGRESS":
-        problems.add(f"the stack {name} is being worked on ({stack.status}): wait until that has ended")
+        problems.add(f"the stack {name} is busy ({stack.status}): wait until that has ended")
     elif stack.left_over and not stack.is_fleet:
         problems.add(
             f"the stack {name} is left from a deployment that failed ({stack.status}): remove it with scripts/destroy "
@@ -244,7 +244,7 @@ def _check_stack(aws: Aws, name: str, problems: Problems) -> None:
 def _check_common(aws: Aws, name: str, problems: Problems) -> Stack | None:
     stack = stacks.find(aws, name) if _is_name(name, problems) else None
     if stack and stack.at_work:
-        problems.add(f"the common stack {name} is being worked on ({stack.status}): wait until that has ended")
+        problems.add(f"the common stack {name} is busy ({stack.status}): wait until that has ended")
     elif stack and stack.left_over:
         problems.add(
             f"the common stack {name} is left from a deployment that failed ({stack.status}): remove it with "
@@ -265,7 +265,7 @@ def _look_for_volumes(aws: Aws, wanted: Wanted) -> None:
         return
     if left:
         warn(
-            f"an earlier {wanted.name} has left {', '.join(left)} with its wallet key: --volume-id goes on with it; "
+            f"an earlier {wanted.name} has left {', '.join(left)} with its wallet key: --volume-id uses it again; "
             "this node gets a new key"
         )
 
@@ -295,7 +295,7 @@ def _upload(aws: Aws, wanted: Wanted) -> None:
         return found or (f"<{key} of {wanted.common}>" if aws.dry_run else "")
 
     bucket = output("Bucket")
-    say("Uploading what the node is made from")
+    say("Uploading the binary, the assets and the templates")
     made = artifacts.name(aws, bucket, wanted.binary.file)
     for line in artifacts.upload(aws, bucket, made):
         print(line, file=sys.stderr, flush=True)
@@ -333,7 +333,7 @@ def _give(aws: Aws, wanted: Wanted, stack: Stack, copy: Copy, key: bytes) -> Non
     except Failed as failed:
         again = copy.of(_bucket(aws, wanted), wanted.name).name
         raise Failed(
-            f"{wanted.name} is up, but not with the key of {copy.address}: {failed}\nWhen that is put right:\n"
+            f"{wanted.name} is up, but not with the key of {copy.address}: {failed}\nOnce that is fixed:\n"
             f"  scripts/backup-key --name {wanted.name} --restore {word(again)} --replace {stack.address or 'ADDRESS'}"
         ) from failed
 
@@ -350,7 +350,7 @@ def _create(aws: Aws, wanted: Wanted, template: Template) -> str:
     failure: dict[str, Any] = {"OnFailure": "DO_NOTHING"} if keep else {}
     # A fleet's stack has no volume; those of its nodes get the policy when they are there.
     guard: dict[str, Any] = {} if wanted.settings.nodes else {"StackPolicyBody": guards.POLICY}
-    say(f"Making {wanted.name}: {wanted.settings.value['InstanceType']} in {given['AvailabilityZone']}")
+    say(f"Creating {wanted.name}: {wanted.settings.value['InstanceType']} in {given['AvailabilityZone']}")
     try:
         made_stack = aws.change(
             "cloudformation",
@@ -365,7 +365,7 @@ def _create(aws: Aws, wanted: Wanted, template: Template) -> str:
             **failure,
         )
     except Refused as refused:
-        raise Failed(f"the stack {wanted.name} was not made: {refused}") from refused
+        raise Failed(f"the stack {wanted.name} was not created: {refused}") from refused
     return str(made_stack.get("StackId", ""))
 
 
@@ -375,22 +375,22 @@ def _create(aws: Aws, wanted: Wanted, template: Template) -> str:
 def _report_failure(aws: Aws, wanted: Wanted, stack_id: str, rests: Stack | None) -> int:
     if rests and wanted.settings.nodes:
         raise Failed(
-            f"{wanted.name} was not made whole ({rests.status}):\n{stacks.failures(aws, stack_id)}\n"
+            f"{wanted.name} was only partly created ({rests.status}):\n{stacks.failures(aws, stack_id)}\n"
             + fleets.what_to_do(aws, rests)
         )
     said = [
-        f"{wanted.name} was not made ({rests.status if rests else 'deleted'}):\n{stacks.failures(aws, stack_id)}\n"
+        f"{wanted.name} was not created ({rests.status if rests else 'deleted'}):\n{stacks.failures(aws, stack_id)}\n"
     ]
     if volume := stacks.resource(aws, stack_id, "Volume"):
         try:
             aws.read("ec2", "describe_volumes", VolumeIds=[volume])
-            said.append(f"The volume {volume} was made, and is kept: --volume-id {volume} goes on with it.\n")
+            said.append(f"The volume {volume} was made, and is kept: --volume-id {volume} uses it again.\n")
         except Refused:
             pass  # it went with the stack
     if wanted.keep_failed:
         said.append(f"It is left as it is. What happened:  scripts/logs --name {wanted.name}")
     else:
-        said.append("To look at a node that failed, deploy with --keep-failed.")
+        said.append("To inspect a failed node, deploy with --keep-failed.")
     raise Failed("\n".join(said) + f"\nBefore the next try:  scripts/destroy --name {wanted.name}")
 
 
@@ -410,7 +410,7 @@ Add a node:      scripts/upgrade --name {name} --nodes {",".join(nodes)},another
     volume = stack.outputs.get("VolumeId") or "none: the wallet key is on the instance store, which is empty after a stop"
     print(f"""
 The node {name} is up.
-  address    {address or f"not known yet: scripts/verify --name {name} tells it"}
+  address    {address or f"not known yet: see scripts/verify --name {name}"}
   instance   {instance}
   volume     {volume}
   dashboard  {dashboard}

@@ -16,22 +16,22 @@ from theta_edge.wallets import WALLETS, Copy
 HELP = f"""\
 Usage: scripts/destroy [OPTION…]
 
-Deletes the node's stack. Says first what is kept and what is lost, and asks for the stack's name.
+Deletes the node's stack. First says what is kept and what is lost, and asks for the stack's name.
 The volume with the wallet key, its snapshots, the key's copy in the bucket and the wallet password
-are kept; deploy's --volume-id goes on with them. A stack that is gone already may be named again,
-to delete what it has left.
+are kept; deploy --volume-id uses them again. To delete what a deleted stack has left behind, name
+it again.
 
   --name NAME                 the stack (default: theta-edge-node)
-  --snapshot-volume           make a last snapshot of the volume first, and wait for it
+  --snapshot-volume           take a final snapshot of the volume first, and wait for it
   --delete-volume VOLUME      delete this volume of the node too, and the wallet key on it
   --delete-snapshot SNAPSHOT  delete this snapshot of the node's volume too
-  --delete-wallet ADDRESS     delete the copy of this wallet's key in the bucket too, which keeps it
-                              for 90 days as a version that was replaced
+  --delete-wallet ADDRESS     delete the copy of this wallet's key in the bucket too; the bucket keeps
+                              it for 90 days as a noncurrent version
   --delete-secret ARN         delete this secret with the wallet password too; Secrets Manager can
                               restore it for 30 days
-  --with-common               delete the common stack too, with its bucket, where no other node uses it
+  --with-common               delete the common stack too, with its bucket, if no other node uses it
   --common NAME               default: theta-edge-common
-  --yes                       do not ask
+  --yes                       do not ask for confirmation
 {COMMON_HELP}
 --delete-volume, --delete-snapshot and --delete-wallet may be given several times.
 """
@@ -96,10 +96,10 @@ class Node:
         own_common = ""
         if stack:
             if stack.at_work:
-                raise Failed(f"the stack {name} is being worked on ({stack.status}): wait until that has ended")
+                raise Failed(f"the stack {name} is busy ({stack.status}): wait until that has ended")
             if fleet := stack.parameters.get("Fleet"):
                 raise Failed(
-                    f"{name} is a node of the fleet {fleet}: leave it out with scripts/upgrade --name {fleet} --nodes …"
+                    f"{name} is a node of the fleet {fleet}: remove it with scripts/upgrade --name {fleet} --nodes …"
                 )
             own_common = stack.parameters.get("CommonStack", "")
             self._add_secret(stack.parameters.get("SecretArn", ""))
@@ -217,7 +217,7 @@ class Node:
             if not volume:
                 problems.add(f"{one} is no volume of {wanted.name}, which has {volumes}")
             elif volume.attached and not volume.in_use:
-                problems.add(f"{one} is attached to {volume.attached}, which is not of {wanted.name}: remove that node first")
+                problems.add(f"{one} is attached to {volume.attached}, which does not belong to {wanted.name}: remove that node first")
         for one in wanted.snapshots:
             if one not in self.snapshots:
                 problems.add(f"{one} is no snapshot of {wanted.name}, which has {snapshots}")
@@ -226,11 +226,11 @@ class Node:
                 problems.add(f"there is no copy of the wallet key of {one} by {wanted.name}, but of {copies}")
         if wanted.with_common and (stay := [copy for copy in self.wallets if not self.goes(copy)]):
             problems.add(
-                f"{self.bucket} holds copies of wallet keys, which go by their address only: "
+                f"{self.bucket} holds copies of wallet keys, which are deleted by address only: "
                 + ", ".join(_how_to_delete(copy) for copy in stay)
             )
         if wanted.snapshot_volume and not any(volume.in_use for volume in self.volumes.values()):
-            problems.add(f"{wanted.name} has no volume to make a snapshot of")
+            problems.add(f"{wanted.name} has no volume to take a snapshot of")
         if wanted.with_common and not self.common:
             problems.add(f"there is no common stack {wanted.common} in {self.aws.region}")
         users = ""
@@ -253,7 +253,7 @@ class Node:
                 f"the stack {wanted.name}: the instance with its root disk, the log group, the dashboard, the alarms"
             )
             if self.stack.protected:
-                lost.append("its protection from being deleted, which is turned off first")
+                lost.append("its termination protection, which is turned off first")
             if self.stack.parameters.get("VolumeType") == "instance-store":
                 lost.append("the instance store with the wallet key: save it first, with scripts/backup-key")
         for volume in self.volumes.values():
@@ -262,7 +262,7 @@ class Node:
             else:
                 kept.append(
                     f"volume {volume.id} ({volume.size} GiB) with {volume.key}; scripts/deploy --volume-id {volume.id} "
-                    "goes on with it"
+                    "uses it again"
                 )
         for one in self.snapshots:
             (lost if one in wanted.snapshots else kept).append(f"snapshot {one}")
@@ -284,7 +284,7 @@ class Node:
             print(f"{title}:\n" + "\n".join(f"  {one}" for one in ones or ["nothing"]))
         if wanted.snapshot_volume:
             used = " ".join(volume.id for volume in self.volumes.values() if volume.in_use)
-            print(f"A last snapshot of {used} is made first.")
+            print(f"A final snapshot of {used} is taken first.")
 
     def report(self, made: list[str]) -> None:
         print()
@@ -298,13 +298,13 @@ class Node:
                 else f"aws ec2 delete-volume --region {self.aws.region} --volume-id {volume.id}"
             )
             print(f"Kept, and paid for: {volume.id} with {volume.key}")
-            print(f"  go on with it:  scripts/deploy --volume-id {volume.id}\n  delete it:      {remove}")
+            print(f"  use it again:   scripts/deploy --volume-id {volume.id}\n  delete it:      {remove}")
         for copy in self.own_wallets:
             if not self.goes(copy):
                 print(f"Kept: the copy of the wallet key of {copy.address or 'an unknown wallet'}")
                 print(f"  delete it:      {_how_to_delete(copy)}")
         for one in made:
-            print(f"Made: {one}\n  go on with it:  scripts/deploy --snapshot-id {one}")
+            print(f"Made: {one}\n  use it again:   scripts/deploy --snapshot-id {one}")
         print("Done.")
 
 
@@ -325,11 +325,11 @@ def _change(aws: Aws, trouble: str, service: str, operation: str, **parameters: 
 
 
 def _snapshot(aws: Aws, name: str, volume: str) -> str:
-    say(f"Making a snapshot of {volume}")
+    say(f"Taking a snapshot of {volume}")
     tags = [{"Key": "Name", "Value": name}, {"Key": TAG, "Value": name}, stacks.PROJECT]
     made = _change(
         aws,
-        f"no snapshot of {volume} was made, so nothing was deleted",
+        f"no snapshot of {volume} was taken, so nothing was deleted",
         "ec2",
         "create_snapshot",
         VolumeId=volume,

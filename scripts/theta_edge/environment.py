@@ -25,7 +25,7 @@ def need_boto3() -> None:
     # An environment names its own place, so one that was moved with its checkout is of no use.
     wanted = f"{PLACE}\n{BOTO3}\n"
     if not stamp.exists() or stamp.read_text() != wanted:
-        warn(f"Python has no boto3: making an environment with {BOTO3} in {PLACE}")
+        warn(f"Python has no boto3: creating an environment with {BOTO3} in {PLACE}")
         for words in (
             [sys.executable, "-m", "venv", "--clear", str(PLACE)],
             [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", BOTO3],
@@ -33,7 +33,7 @@ def need_boto3() -> None:
             ended = subprocess.run(words, stdin=subprocess.DEVNULL, stdout=sys.stderr)
             if ended.returncode:
                 raise Failed(
-                    f"'{' '.join(words)}' failed: install boto3 by yourself (python3-boto3 on Debian and Amazon Linux), "
+                    f"'{' '.join(words)}' failed: install boto3 yourself (python3-boto3 on Debian and Amazon Linux), "
                     "or run this in AWS CloudShell"
                 )
         stamp.write_text(wanted)

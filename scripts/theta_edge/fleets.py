@@ -21,8 +21,8 @@ def what_to_do(aws: Aws, fleet: Stack) -> str:
         return f"Before the next try:  scripts/destroy --name {fleet.name}"
     upgrade = f"scripts/upgrade --name {fleet.name}"
     if not absent:
-        return f"When that is put right:  {upgrade}"
+        return f"Once that is fixed:  {upgrade}"
     return (
-        f"{', '.join(there)} stay as they are. Leave out what failed; when it is put right, add it again:\n"
+        f"{', '.join(there)} stay as they are. Leave out what failed; once it is fixed, add it again:\n"
         f"  {upgrade} --nodes {','.join(there)}\n  {upgrade} --nodes {','.join(fleet.nodes)}"
     )

@@ -43,7 +43,7 @@ def protect(aws: Aws, stack: Stack) -> None:
             if aws.read("cloudformation", "get_stack_policy", StackName=node.id).get("StackPolicyBody") != POLICY:
                 aws.change("cloudformation", "set_stack_policy", StackName=node.id, StackPolicyBody=POLICY)
     except Refused as refused:
-        warn(f"{stack.name} is not protected from being deleted or replaced by mistake: {refused}")
+        warn(f"{stack.name} is not protected against accidental deletion or replacement: {refused}")
 
 
 def update(aws: Aws, stack: Stack, **call: Any) -> bool:
@@ -61,7 +61,7 @@ def update(aws: Aws, stack: Stack, **call: Any) -> bool:
             raise Failed(
                 f"{stack.name} was not changed, since CloudFormation would\n"
                 + "\n".join(f"  - {threat}" for threat in threats)
-                + "\nA volume stays with its node for good: leave out what would do that"
+                + "\nA node keeps its volume: leave out the option that would change that"
             )
         say(f"Updating {stack.name}")
         # Without a word about it, what fails might be left as it is.

@@ -55,7 +55,7 @@ def hindrance(aws: Aws, stack: Stack, settings: Settings, found: list[Target]) -
     if not stack.is_fleet and not re.search(r"AllowedValues: .*\bin-place\b", block(older, "Parameters", "Updates")):
         return "its template is from before upgrades in place"
     if _machine(older) != _machine(NODE.text):
-        return "the template describes the machine in another way"
+        return "the template describes the machine differently"
     return ""
 
 
@@ -83,7 +83,7 @@ def config_of(user_data: str) -> str:
             return found[1]
     except ValueError:
         pass
-    raise Failed("the launch template's user-data has no config that could be read: say --replace for a new instance")
+    raise Failed("the launch template's user-data has no readable config: use --replace for a new instance")
 
 
 def _config(aws: Aws, target: Target) -> str:
@@ -125,7 +125,7 @@ def prepare(aws: Aws, found: list[Target], bucket: str, made: Artifacts) -> None
     """Brings the new binary to the nodes, before anything changes."""
     sha, key = made.parameters["BinarySha256"], made.parameters["BinaryKey"]
     program = Program(aws, PROGRAM)
-    say("Bringing the new version to the node" if len(found) == 1 else "Bringing the new version to the nodes")
+    say("Copying the new version to the node" if len(found) == 1 else "Copying the new version to the nodes")
     for group in _some(found):
         sent = []
         for one in group:

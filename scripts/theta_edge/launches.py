@@ -71,7 +71,7 @@ class Launches:
             )
         except Refused as refused:
             if refused.code != "ValidationError":
-                warn(f"what the group {group} launches cannot be seen: {refused}")
+                warn(f"the launches of the group {group} cannot be read: {refused}")
             return []
         return list(found["Activities"])
 
@@ -102,4 +102,4 @@ class Launches:
         try:
             urllib.request.urlopen(request, timeout=60).close()  # noqa: S310
         except OSError as error:
-            warn(f"CloudFormation could not be told, and goes on waiting for up to an hour: {error}")
+            warn(f"CloudFormation could not be signalled, and will wait for up to an hour: {error}")

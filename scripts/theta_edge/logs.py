@@ -15,9 +15,9 @@ from theta_edge.terminal import heading, printable, readable
 HELP = f"""\
 Usage: scripts/logs [OPTION…] [bootstrap|cloud-init|container|edge]
 
-Shows what bootstrap logged (the default), what cloud-init printed at the first boot, what the edge node's
-container logs, or what its processes write into logs of their own (edge): of every instance that the node
-ever had, the oldest first.
+Shows the log of bootstrap (the default), cloud-init's output at the first boot, the log of the edge node's
+container, or the logs of the processes in it (edge), from every instance that the node ever had, oldest
+first.
 
   --name STACK                the node (default: theta-edge-node)
   --since DURATION            how far to look back, such as 30m, 2h or 7d (default: 1d)
@@ -61,7 +61,7 @@ class Reader:
         except Refused as refused:
             raise Failed(
                 f"the log group {self.group} cannot be read: {refused}\n"
-                "It is made with the node's stack: see that --name and --region name a node"
+                "It is part of the node's stack: check that --name and --region name a node"
             ) from refused
         mine = [one for one in found if one["logStreamName"].endswith(f"/{self.log}")]
         return [one["logStreamName"] for one in sorted(mine, key=lambda one: one.get("creationTime", 0))]
@@ -118,7 +118,7 @@ def main(arguments: list[str]) -> int:
         elif value in LOGS:
             log = value
         else:
-            raise WrongUsage(f"there is no log {value}: say bootstrap, cloud-init, container or edge")
+            raise WrongUsage(f"there is no log {value}: use bootstrap, cloud-init, container or edge")
     back = seconds(since, 5, "smhd")
     if back is None:
         raise WrongUsage(f"--since takes a duration such as 30m, 2h or 7d, not {since}")

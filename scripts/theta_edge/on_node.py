@@ -46,12 +46,12 @@ class Program:
             lines = [line for line in answer.errors.splitlines() if not line.startswith("failed to run commands")]
             raise Failed("\n".join(lines))
         if answer.ended != "Success":
-            raise Failed(f"the command did not end by itself: {answer.ended}. Nothing is lost: run the same again")
+            raise Failed(f"the command did not finish: {answer.ended}. Nothing is lost: run the same again")
         try:
             said: dict[str, Any] = json.loads(answer.output)
             return said
         except ValueError:
-            raise Failed("the node's answer makes no sense: see scripts/verify, then run the same again") from None
+            raise Failed("the node's answer is not valid: see scripts/verify, then run the same again") from None
 
     def ask(self, instance: str, seconds: int, comment: str, *arguments: str) -> dict[str, Any]:
         """Its answer, or nothing with --dry-run."""

@@ -13,9 +13,8 @@ HELP = f"""\
 Usage: scripts/publish [OPTION…]
 
 Uploads the binary, the archive of cloudformation/assets, node.yaml and fleet.yaml to the bucket of
-the common stack, under keys that hold their SHA-256; what is there already is left alone. Prints
-the parameters of the node's stack that name them. scripts/deploy and scripts/upgrade do this
-themselves.
+the common stack, under keys with their SHA-256, unless they are there already. Prints the parameters
+of the node's stack that name them. scripts/deploy and scripts/upgrade do this by themselves.
 
   --common NAME               the common stack (default: theta-edge-common)
 {artifacts.HELP}{COMMON_HELP}"""
@@ -34,7 +33,7 @@ def main(arguments: list[str]) -> int:
     stack = stacks.find(aws, common)
     bucket = stack.outputs.get("Bucket") if stack else None
     if not bucket:
-        raise Failed(f"there is no common stack {common} in {aws.region}: scripts/deploy makes it")
+        raise Failed(f"there is no common stack {common} in {aws.region}: scripts/deploy creates it")
     if wrong := binary.problem():
         raise Failed(wrong)
     made = artifacts.name(aws, bucket, binary.file)

@@ -27,7 +27,7 @@ HELP = """\
   --snapshot-days DAYS        keep daily snapshots of the volume for so long (default: 0, none)
   --rpc-cidr CIDR             who may use the node's RPC ports (default: nobody)
   --image-id PARAMETER        the SSM parameter that names the AMI (default: Amazon Linux 2023);
-                              cloudformation/README.md names one that brings the NVIDIA driver
+                              cloudformation/README.md names one with the NVIDIA driver
   --root-device DEVICE        the AMI's name for its root disk (default: what the AMI says)
   --secret-arn ARN            the secret with the wallet password
   --per-peer-metrics          publish a metric for each peer; each one is billed
@@ -130,14 +130,14 @@ class Settings:
             try:
                 ipaddress.ip_network(network)
             except ValueError:
-                problems.add(f"RpcCidr {network} is no network: give its first address, as in 172.31.0.0/16")
+                problems.add(f"RpcCidr {network} is not a network: give its first address, such as 172.31.0.0/16")
             if network.endswith("/0"):
-                warn("the RPC ports know no password, and the whole internet will reach them")
+                warn("the RPC ports have no authentication, and the whole internet can reach them")
 
     def check_fleet(self, problems: Problems) -> None:
         most = (RESOURCES_AT_ONCE - len(FLEET.resources)) // (len(NODE.resources) + 1)
         if len(self.nodes) > most:
             problems.add(
                 f"a fleet has at most {most} nodes, not {len(self.nodes)}: CloudFormation works on {RESOURCES_AT_ONCE} "
-                "resources at a time. Make several fleets, each with a --name of its own"
+                "resources at a time. Create several fleets, each with its own --name"
             )

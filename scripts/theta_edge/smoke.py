@@ -23,16 +23,16 @@ from theta_edge.template import NODE
 HELP = f"""\
 Usage: scripts/smoke [OPTION…]
 
-Tries on a real account what no test can: deploys a node without a GPU, verifies it, terminates its
-instance, upgrades it, lets an upgrade fail, deploys a node of the same name in a second region, and
-destroys all of it. It removes everything that it made, even if it is interrupted; the volumes and
-the wallet password too, since it made them. Ends with a table of the results.
+Tests on a real account what no other test can: deploys a node without a GPU, verifies it, terminates
+its instance, upgrades it, lets an upgrade fail, deploys a node of the same name in a second region,
+and destroys all of it. It removes everything that it created, including volumes and wallet password,
+even if it is interrupted. Ends with a table of the results.
 
-  --name NAME                 of the node's stack, in both regions (default: theta-edge-smoke)
+  --name NAME                 the node's stack, in both regions (default: theta-edge-smoke)
   --second-region REGION      default: eu-west-1, or us-east-1 if that is the first
 {artifacts.HELP}\
   --instance-type TYPE        default: m6i.xlarge
-  --yes                       do not ask
+  --yes                       do not ask for confirmation
 {COMMON_HELP}
 Needs cloudformation/deployer-policy.json and ec2:TerminateInstances.
 """
@@ -103,7 +103,7 @@ class Drill:
         name = ["--name", self.wanted.name]
         with self.step("a node from nothing"):
             self._deploy(first)
-        with self.step("its health, asked for by SSM"):
+        with self.step("its health, over SSM"):
             self._verify(first)
         with self.step("a terminated instance is replaced, on the same volume"):
             self._replace(first)
@@ -114,7 +114,7 @@ class Drill:
         with self.step("an upgrade in place that fails is undone"):
             self.must(self.run(first, *upgrade, "--image-digest", NO_DIGEST), 1)
             if self._stack(first).parameters["ImageDigest"]:
-                raise Failed("the stack has not gone back")
+                raise Failed("the stack was not rolled back")
             self._verify(first)
         with self.step("an upgrade with a new instance"):
             self.must(self.run(first, *upgrade, "--replace"), 0)
@@ -168,7 +168,7 @@ class Drill:
             return stacks.instance(aws, stack) not in ("", old)
 
         if not wait_until(REPLACED_SECONDS, there):
-            raise Failed(f"the group has launched no other instance in {REPLACED_SECONDS // 60} minutes")
+            raise Failed(f"the group has not launched another instance in {REPLACED_SECONDS // 60} minutes")
         self._verify(aws)
         if self._stack(aws).outputs.get("VolumeId", "") != volume:
             raise Failed(f"it is not on {volume}")
@@ -240,11 +240,11 @@ def _check(wanted: Wanted, *regions: Aws) -> None:
     for aws in regions:
         for name in (wanted.name, wanted.common):
             if stacks.find(aws, name):
-                raise Failed(f"there is a stack {name} in {aws.region}, which would be deleted in the end: say another --name")
+                raise Failed(f"there is a stack {name} in {aws.region}, which would be deleted at the end: say another --name")
         # Kept when its stack was deleted, perhaps with the only copy of a wallet key.
         if kept := _volumes(aws, wanted.name):
             raise Failed(
-                f"there is a volume of {wanted.name} in {aws.region} ({', '.join(kept)}), which would be deleted in the end: "
+                f"there is a volume of {wanted.name} in {aws.region} ({', '.join(kept)}), which would be deleted at the end: "
                 "say another --name"
             )
 
@@ -258,13 +258,13 @@ def _show(wanted: Wanted, first: Aws, second: Aws) -> None:
     settings = Settings(given={"InstanceType": wanted.instance_type, "VolumeSize": "16", "Gpu": "false"})
     settings.settle(NODE)
     monthly, _ = summary.monthly(settings)
-    say(f"The drill (account {first.account})")
+    say(f"To be done (account {first.account})")
     for key, text in (
         ("regions", f"{first.region}, then {second.region}"),
         ("makes", f"{wanted.name} and {wanted.common} in both, of {wanted.instance_type}, without a GPU"),
-        ("cost", f"about {max(1, round(2 * 2 * monthly / summary.HOURS)):,.0f} to 2 USD, for two nodes of two hours at most"),
+        ("cost", f"about {max(1, round(2 * 2 * monthly / summary.HOURS)):,.0f} to 2 USD, for two nodes, two hours at most"),
         ("time", "one to two hours, most of them waiting for nodes"),
-        ("removes", "all of it in the end, also when it is cut off: stacks, volumes, bucket, password"),
+        ("removes", "everything at the end, even if it is interrupted: stacks, volumes, bucket, password"),
     ):
         print(f"  {key:<9} {text}")
 

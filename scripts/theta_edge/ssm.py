@@ -34,12 +34,12 @@ def node_instance(aws: Aws, name: str) -> str:
     """The instance that is the node now; without one it says what to do."""
     stack = stacks.find(aws, name)
     if not stack:
-        raise Failed(f"there is no stack {name} in {aws.region}: scripts/deploy makes it; --name or --region name another")
+        raise Failed(f"there is no stack {name} in {aws.region}: scripts/deploy creates it; --name or --region name another")
     if instance := stacks.instance(aws, stack):
         return instance
     group = stack.outputs.get("AutoScalingGroup")
     if not group:
-        raise Failed(f"stack {name} ({stack.status}) is not a node's, or is still being made")
+        raise Failed(f"stack {name} ({stack.status}) is not a node's, or is still being created")
     raise Failed(
         f"stack {name} has no instance now. EC2 Auto Scaling says why:\n"
         f"  aws autoscaling describe-scaling-activities --region {aws.region} --auto-scaling-group-name {group} --max-items 5"
@@ -95,9 +95,9 @@ def unreachable(aws: Aws, instance: str, why: str = "") -> str:
     """What to do about an instance that SSM cannot reach."""
     return (
         f"SSM cannot reach {instance}{': ' + why if why else ''}. If it has just started, wait a minute. "
-        "Else see whether it runs and what it wrote:\n"
+        "Otherwise look at its state and its console output:\n"
         f"  aws ec2 describe-instance-status --region {aws.region} --instance-ids {instance}\n"
         f"  aws ec2 get-console-output --region {aws.region} --instance-id {instance} --output text\n"
-        "and whether it can reach the internet. Its Auto Scaling group replaces it, with the same volume and key, after:\n"
+        "and check that it can reach the internet. To have its Auto Scaling group replace it, with the same volume and key:\n"
         f"  aws ec2 terminate-instances --region {aws.region} --instance-ids {instance}"
     )

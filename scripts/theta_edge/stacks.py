@@ -155,7 +155,7 @@ def delete(aws: Aws, stack: Stack) -> None:
     if rests and rests.status != "DELETE_COMPLETE":
         raise Failed(
             f"the stack {stack.name} was not deleted ({rests.status}):\n{failures(aws, stack.id, newest)}\n"
-            "Put that right and run this again"
+            "Fix that and run this again"
         )
 
 
@@ -210,7 +210,7 @@ def follow(
                 look(stack)
             pause()
     except KeyboardInterrupt:
-        raise KeyboardInterrupt(f"no longer following, but AWS goes on with {stack_id}") from None
+        raise KeyboardInterrupt(f"no longer following, but AWS continues with {stack_id}") from None
 
 
 def tell(time: datetime, name: str, status: str, kind: str, reason: str) -> None:

@@ -56,13 +56,13 @@ def show(title: str, name: str, settings: Settings, common: str | None, elsewher
         lines.append(("common stack", f"{common}: bucket, wallet password, SSM documents, alarm topic"))
     what = f"a fleet of {len(nodes)} nodes: {', '.join(nodes[:8])}{' …' if len(nodes) > 8 else ''}" if nodes else "one node"
     lines.append(("stack", f"{name}: {what}"))
-    instead = f", or without capacity there in {', '.join(elsewhere)}" if elsewhere else ""
+    instead = f", or if it has no capacity, {', '.join(elsewhere)}" if elsewhere else ""
     kind = f"{value['InstanceType']}{' on spot' if value['Spot'] == 'true' else ''}"
     lines.append(("instance", f"{kind} in {given['AvailabilityZone']}{instead}"))
     if given.get("VolumeId"):
-        volume = f"{given['VolumeId']}, which is there already, with its wallet key"
+        volume = f"{given['VolumeId']}, an existing volume, with its wallet key"
     elif value["VolumeType"] == "instance-store":
-        volume = "the instance store: empty after every stop and replacement, and the wallet key gone with it"
+        volume = "the instance store: empty after every stop and replacement, with the wallet key lost"
     else:
         key = f"the wallet key of {wallet}" if wallet else "a new wallet key"
         source = f" from {given['SnapshotId']}" if given.get("SnapshotId") else f", encrypted, with {key}"
@@ -72,10 +72,10 @@ def show(title: str, name: str, settings: Settings, common: str | None, elsewher
     gpu = value["Gpu"] == "true"
     lines.append(("time", "10 to 30 minutes, most of them for the NVIDIA driver" if gpu else "5 to 15 minutes"))
     if gpu:
-        lines.append(("earnings", "nobody guarantees jobs, and what a node earns was not measured here; EdgeCloud's GPU rental has"))
-        lines.append(("", "a client of its own, which this is not"))
+        earnings = "nobody guarantees jobs, and this project has not measured what a node earns; EdgeCloud's GPU rental needs a different client"
+        lines.append(("earnings", earnings))
     lines.append(("beware", "nobody from Theta, AWS or this project will ever ask for your wallet key or password"))
-    lines.append(("for good", "the zone, the file system and the wallet password; the volume outlives its stack"))
+    lines.append(("permanent", "the zone, the filesystem and the wallet password; the volume outlives its stack"))
     say(title)
     for key, text in lines:
         print(wrapped(f"  {key:<13} ", text, sys.stdout))

@@ -24,30 +24,29 @@ HELP = f"""\
 Usage: scripts/upgrade [OPTION…]
 
 Uploads the binary, the assets and the templates of this checkout, and updates the node's stack with
-them and with the options that are given; every other setting stays. The running instance takes the
-new version over; if it is not healthy with it, it goes back to the old one, the stack too, and this
-ends with exit code 1.
+them and with the given options; every other setting stays. The running instance is upgraded in
+place; if the node is not healthy afterwards, it and the stack are rolled back to the old version,
+and the exit code is 1.
 
-What belongs to the machine (its type, AMI, disk or network) takes a new instance: it attaches the
-same volume, so the node keeps its wallet key. If it does not become healthy, CloudFormation goes back
-to the old version. Before a node gives its instance back, a new one is reserved; where EC2 has none,
-nothing is changed. Nothing that would replace the volume is done.
+A change of the machine (its type, AMI, disk or network) needs a new instance. It attaches the same
+volume, so the node keeps its wallet key. If it does not become healthy, CloudFormation rolls back to
+the old version. A new instance is reserved before the old one is terminated; if EC2 has none, nothing
+is changed. Nothing that would replace the volume is done.
 
-Shows which of the two it will be and why, what will change, where a node that stays differs from what
-its next instance would be, what that costs and how long it takes, and asks before it begins.
+First shows which of the two it will be and why, what will change, where a node that stays differs from
+what its next instance would be, what that costs and how long it takes, and asks for confirmation.
 
-  --name NAME                 the stack (default: theta-edge-node); of a fleet, the nodes are replaced
-                              one after another, or as many at once as a tenth of them, none after
-                              the first that fails
+  --name NAME                 the stack (default: theta-edge-node); a fleet's nodes are replaced one
+                              after another, or a tenth of them at a time, until one fails
 {artifacts.HELP}\
   --nodes NAME,NAME…          the nodes of a fleet from now on; the volume of a removed one is kept
-  --replace                   a new instance in any case, from the newest AMI
-  --unreserved                give the instance back without having made sure of a new one
-  --yes                       do not ask
+  --replace                   use a new instance in any case, from the newest AMI
+  --unreserved                terminate the instance without reserving a new one first
+  --yes                       do not ask for confirmation
 {settings.HELP}{COMMON_HELP}
-Without any option it takes the node to the version that lies here and, with the image tag `latest`,
-to the newest image. What belongs to the volume stays for the node's whole
-life: its zone, its file system, its keys. It can grow, but not shrink.
+Without options it upgrades the node to the version in this checkout and, with the image tag `latest`,
+to the newest image. The volume's zone, filesystem and encryption key cannot be changed later; its
+size can grow, but not shrink.
 """
 
 # Another one would take the place of the volume, and so of the wallet key.
@@ -109,7 +108,7 @@ def main(arguments: list[str]) -> int:
     else:
         _show(aws, wanted, stack, template, why, _newer_ami(aws, nodes, ami), list(in_place.drift(aws, nodes)))
     if not wanted.yes and not aws.dry_run:
-        how = "gets a new instance and is away for some minutes" if why else "is away while its container starts anew"
+        how = "gets a new instance and is down for a few minutes" if why else "is down while its container restarts"
         confirm("yes", f"{wanted.name} {how}.")
 
     common_stack.update(aws, common, {})
@@ -165,7 +164,7 @@ def _in_place(
         undone = in_place.apply(aws, nodes, made)
     except Failed as failed:
         raise Failed(
-            f"{failed}\nThe stack has the new version: when that is put right, scripts/upgrade --name {wanted.name}; a new "
+            f"{failed}\nThe stack has the new version: once that is fixed, scripts/upgrade --name {wanted.name}; a new "
             "instance in its place: the same with --replace"
         ) from failed
     if undone:
@@ -182,8 +181,8 @@ def _go_back(
     if stack.is_fleet:
         raise Failed(
             f"not every node of {wanted.name} was upgraded:\n{reasons}\n"
-            f"{'These have' if len(undone) > 1 else 'This one has'} the old version again, those after it were left alone, and the "
-            f"stacks have the new one. When that is put right: scripts/upgrade --name {wanted.name}"
+            f"{'These have' if len(undone) > 1 else 'This one has'} the old version again, the nodes after it were not touched, and the "
+            f"stacks have the new one. Once that is fixed: scripts/upgrade --name {wanted.name}"
         )
     newest = stacks.newest_event(aws, stack.id)
     url = artifacts.earlier_template(aws, common.outputs["Bucket"], before)
@@ -209,13 +208,13 @@ def _go_back(
 def _stack(aws: Aws, name: str) -> Stack:
     stack = stacks.find(aws, name)
     if not stack:
-        raise Failed(f"there is no stack {name} in {aws.region}: scripts/deploy makes one, --name names another")
+        raise Failed(f"there is no stack {name} in {aws.region}: scripts/deploy creates one, --name names another")
     status = stack.status
     if stack.at_work:
-        raise Failed(f"the stack {name} is being worked on ({status}): wait until that has ended")
+        raise Failed(f"the stack {name} is busy ({status}): wait until that has ended")
     if status == "UPDATE_ROLLBACK_FAILED":
         raise Failed(
-            f"the stack {name} is stuck on its way back ({status}): see why in its events, then\n"
+            f"the stack {name} is stuck in a rollback ({status}): see why in its events, then\n"
             f"aws cloudformation continue-update-rollback --region {aws.region} --stack-name {name}"
         )
     if status not in RESTING and not (stack.is_fleet and status in KEPT):
@@ -281,7 +280,7 @@ def _newer_ami(aws: Aws, nodes: list[Target], ami: str) -> str:
         now = str(found[0]["Instances"][0]["ImageId"])
     except (Refused, IndexError):
         return ""
-    return f"{now} -> {ami} with the next instance; --replace takes it now" if now != ami else ""
+    return f"{now} -> {ami} with the next instance; --replace uses it now" if now != ami else ""
 
 
 def _name_versions(aws: Aws, wanted: Wanted, stack: Stack, replaces: bool) -> tuple[Stack, Artifacts]:
@@ -318,19 +317,19 @@ def _show(aws: Aws, wanted: Wanted, stack: Stack, template: Template, why: str, 
         if then is not None and (key not in stack.parameters or then != now):
             lines.append((key, f"{now or 'nothing'} -> {then or 'nothing'}"))
     if why:
-        reserved = ", reserved before the old one goes" if _reserves(wanted, template) else ""
+        reserved = ", reserved before the old one is terminated" if _reserves(wanted, template) else ""
         lines.append(("instance", f"a new one, on the same volume{reserved}: {why}"))
     else:
-        lines.append(("instance", "stays, and takes the new version over"))
+        lines.append(("instance", "stays, and is upgraded in place"))
     if ami:
         lines.append(("AMI", ami))
     lines += [("drift", one) for one in drift]
     lines.append(("cost", summary.costs(wanted.settings)))
     each = " for each node" if template is FLEET else ""
     away = "10 to 30 minutes" if why else "some minutes"
-    lines.append(("time", f"{away}{each}, in which the node is away" + ("" if why else " while its container starts anew")))
-    lines.append(("for good", "a volume that has grown does not shrink; the rest is rolled back where it fails"))
-    say(f"What changes in {wanted.name}")
+    lines.append(("time", f"{away}{each}, during which the node is down" + ("" if why else " while its container restarts")))
+    lines.append(("permanent", "a volume that has grown does not shrink; everything else is rolled back on failure"))
+    say(f"Changes to {wanted.name}")
     for key, text in lines:
         print(wrapped(f"  {key:<18} ", printable(text), sys.stdout))
 
@@ -356,7 +355,7 @@ def _update(aws: Aws, wanted: Wanted, stack: Stack, template: Template) -> bool:
     if template is NODE:
         changed = guards.update(aws, stack, **call)
         if not changed:
-            print("The stack is so already.")
+            print("The stack already has these settings.")
         return changed
     # No change set tells of what nested stacks would do, or of a list that grew (cfn-language-discussion#152, #146).
     # One failed node takes no other with it. CloudFormation replaces no resource then, so only where it matters.
@@ -420,14 +419,14 @@ def _require_updated(aws: Aws, name: str, before: Stack, rests: Stack | None, ne
         )
     if rests and status in KEPT:
         raise Failed(
-            f"{name} was not upgraded whole ({status}):\n{stacks.failures(aws, before.id, newest)}\n"
+            f"{name} was only partly upgraded ({status}):\n{stacks.failures(aws, before.id, newest)}\n"
             + fleets.what_to_do(aws, rests)
         )
     if not rests or status not in ("CREATE_COMPLETE", "UPDATE_COMPLETE"):
         raise Failed(
             f"{name} is neither upgraded nor back at the old version ({status}):\n"
             f"{stacks.failures(aws, before.id, newest)}\n"
-            f"When that is put right: aws cloudformation continue-update-rollback --region {aws.region} --stack-name {name}"
+            f"Once that is fixed: aws cloudformation continue-update-rollback --region {aws.region} --stack-name {name}"
         )
     return rests
 
@@ -447,7 +446,7 @@ def _report(aws: Aws, before: Stack, rests: Stack, known: str) -> None:
         )
     print(f"""
 The node {name} is upgraded.
-  address    {address or f"not known yet: scripts/verify --name {name} tells it"}{" (as before)" if known and address else ""}
+  address    {address or f"not known yet: see scripts/verify --name {name}"}{" (as before)" if known and address else ""}
   instance   {stacks.instance(aws, rests)}
   volume     {rests.outputs.get("VolumeId") or "none"}
 

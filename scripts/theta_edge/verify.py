@@ -24,7 +24,7 @@ Prints a node's verdict, what is wrong and what fixes it; with --all, one line p
   --json                      for machines: {{"nodes": [{{name, instance, verdict, summary}}], "totals": {{…}}}}
   --common STACK              the common stack (default: the node's own; with --all: theta-edge-common)
 {COMMON_HELP}
-Exit codes: 0 all are healthy · 5 the worst is syncing · 1 one is worse, or cannot be asked · 2 wrong usage
+Exit codes: 0 all are healthy · 5 the worst is syncing · 1 one is worse, or cannot be reached · 2 wrong usage
 """
 
 TAG = "theta-edge:node"
@@ -108,7 +108,7 @@ def _table(reports: list[Report], totals: dict[str, int]) -> None:
     counts = " ".join(f"{totals[verdict]} {verdict}" for verdict in reversed(VERDICTS) if verdict in totals)
     print(f"\n{len(reports)} node{'s' if len(reports) > 1 else ''}: {counts}")
     if reports[0].verdict not in ("healthy", "syncing"):
-        print(f"All of the worst: scripts/verify --name {word(reports[0].name)}")
+        print(f"The worst in full: scripts/verify --name {word(reports[0].name)}")
 
 
 def _all_nodes(aws: Aws) -> list[Report]:
@@ -123,7 +123,7 @@ def _all_nodes(aws: Aws) -> list[Report]:
         for one in reservation["Instances"]
     ]
     if not reports:
-        raise Failed(f"no running instance in {aws.region} has the tag {TAG}: scripts/deploy makes a node")
+        raise Failed(f"no running instance in {aws.region} has the tag {TAG}: scripts/deploy creates a node")
     return sorted(reports, key=lambda report: report.name)
 
 
@@ -135,7 +135,7 @@ def _document(aws: Aws, common: str, name: str) -> str:
     document = stack.outputs.get("VerifyDocument") if stack else None
     if not document:
         raise Failed(
-            f"stack {common} in {aws.region} has no document for this: scripts/deploy makes it; --common names another stack"
+            f"stack {common} in {aws.region} has no document for this: scripts/deploy creates it; --common names another stack"
         )
     return document
 
@@ -173,7 +173,7 @@ def _take(aws: Aws, report: Report, command: str, limit: float) -> None:
             f"--target {report.instance}, then: sudo bootstrap verify\n"
         )
     if answer.ended not in ("Success", "Failed"):
-        report.text += f"the command did not end by itself: {answer.ended}\n"
+        report.text += f"the command did not finish: {answer.ended}\n"
     elif answer.code not in (0, 1, 5):
         report.text += f"bootstrap verify ended with exit code {answer.code}\n"
 

@@ -51,7 +51,7 @@ def find(aws: Aws, common: str, node: str, wallet: str, problems: Problems) -> C
     """The copy that this stack's node has made; of this wallet, where it has made several."""
     bucket = (stack.outputs.get("Bucket", "") if (stack := stacks.find(aws, common)) else "")
     if not bucket:
-        problems.add(f"there is no common stack {common} in {aws.region}, so no copy of a wallet key either: say --from-region or --common")
+        problems.add(f"there is no common stack {common} in {aws.region}, and so no copy of a wallet key: use --from-region or --common")
         return None
     try:
         copies = of_node(aws, bucket, node)
@@ -62,11 +62,11 @@ def find(aws: Aws, common: str, node: str, wallet: str, problems: Problems) -> C
     if len(wanted) == 1:
         return wanted[0]
     if not copies:
-        problems.add(f"{node} has left no copy of a wallet key in s3://{bucket}/{WALLETS}/{node}/")
+        problems.add(f"there is no copy of a wallet key of {node} in s3://{bucket}/{WALLETS}/{node}/")
     elif not wanted:
-        problems.add(f"{node} has left no copy of the wallet key of {wallet}, but of {_listed(copies)}")
+        problems.add(f"{node} has no copy of the wallet key of {wallet}, only of {_listed(copies)}")
     else:
-        problems.add(f"{node} has left copies of several wallet keys: say which, as in --restore {node}/{copies[0].address} ({_listed(copies)})")
+        problems.add(f"{node} has copies of several wallet keys: name one, as in --restore {node}/{copies[0].address} ({_listed(copies)})")
     return None
 
 
@@ -104,7 +104,7 @@ def put(aws: Aws, copy: Copy, content: bytes) -> None:
         aws.change(
             "s3",
             "put_object",
-            shown={"Body": "<the key file, as encrypted as it is>"},
+            shown={"Body": "<the encrypted key file>"},
             Bucket=copy.bucket,
             Key=copy.key,
             Body=content,

@@ -120,8 +120,8 @@ def test_the_file_is_never_overwritten(node, backup_key, tmp_path):
     file = tmp_path / "here" / f"{address}.theta-key"
     file.parent.mkdir()
     file.write_text("precious")
-    assert reason(backup_key("--to", str(file))) == f"{file} exists already: say --to with another name"
-    assert reason(backup_key()) == f"{file.name} exists already: say --to with another name"
+    assert reason(backup_key("--to", str(file))) == f"{file} exists already: use --to with another name"
+    assert reason(backup_key()) == f"{file.name} exists already: use --to with another name"
     assert [file.read_text() for file in file.parent.iterdir()] == ["precious"]
 
 
@@ -139,7 +139,7 @@ def test_a_node_that_does_not_answer_still_gives_its_key(node, backup_key, passp
     ended = backup_key()
     assert ended.returncode == 0
     assert ended.stderr == (
-        "backup-key: the node does not answer now, so that the address is what the key file says; see scripts/verify\n"
+        "backup-key: the node does not answer now, so the address is the one in the key file; see scripts/verify\n"
     )
     assert decrypt(tmp_path / "here" / f"{address}.theta-key", passphrase) == content
 
@@ -283,7 +283,7 @@ def test_another_key_is_refused_unless_it_is_named(node, backup, backup_key):
     for options in ([], ["--replace", third]):
         assert reason(backup_key("--restore", str(file), *options)) == (
             f"the node has the key of {other} already. To put that one aside (it stays on the volume, in "
-            f"{node.root}/data/replaced-keys), say --replace {other}"
+            f"{node.root}/data/replaced-keys), use --replace {other}"
         )
         assert (node.keys, node.calls) == ({other.removeprefix("0x"): content}, [])
 
@@ -296,7 +296,7 @@ def test_the_key_that_is_replaced_stays_on_the_volume(node, backup, backup_key):
     only_key(node, address, content)
     (kept,) = (node.root / "data/replaced-keys").iterdir()
     assert re.fullmatch(other + r"-\d{8}T\d{6}Z", kept.name)
-    assert f"The key of {other} lies aside on the node's volume, in {kept}.\n" in ended.stdout
+    assert f"The key of {other} was moved aside on the node's volume, to {kept}.\n" in ended.stdout
     assert stat.S_IMODE(kept.stat().st_mode) == stat.S_IMODE(kept.parent.stat().st_mode) == 0o700
     assert {file.name: file.read_bytes() for file in kept.iterdir()} == {other.removeprefix("0x"): old}
 
@@ -420,7 +420,7 @@ def test_a_wrong_passphrase_and_a_damaged_file_are_said(node, backup, backup_key
     file.write_bytes(file.read_bytes()[:-16])
     assert reason(backup_key("--restore", str(file))) == f"the passphrase is wrong, or {file} is damaged"
     file.write_bytes(b"something else")
-    assert reason(backup_key("--restore", str(file))) == f"{file} is not a backup that scripts/backup-key has written"
+    assert reason(backup_key("--restore", str(file))) == f"{file} is not a backup written by scripts/backup-key"
     assert sent_now() == []
 
 
@@ -594,6 +594,6 @@ def test_without_a_terminal_the_passphrase_comes_from_a_file(aws, node, sent_now
     ended = run(aws, "backup-key")
     assert (ended.returncode, ended.stderr) == (
         2,
-        "backup-key: there is no terminal to ask for the passphrase at: say --passphrase-file FILE; see --help\n",
+        "backup-key: there is no terminal to prompt for the passphrase: use --passphrase-file FILE; see --help\n",
     )
     assert sent_now() == []

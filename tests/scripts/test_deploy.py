@@ -7,6 +7,7 @@ import os
 import pty
 import re
 import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -262,7 +263,7 @@ def test_the_password_is_asked_for_twice_and_not_shown(aws, binary):
     try:
         while part := os.read(terminal, 4096):
             seen += part
-            if seen.endswith((b"to go on: ", b"characters): ", b"again: ")):
+            if seen.endswith((b"to continue: ", b"characters): ", b"again: ")):
                 os.write(terminal, answers.pop(0).encode() + b"\n")
     except OSError:
         # The terminal goes with the script.
@@ -272,7 +273,7 @@ def test_the_password_is_asked_for_twice_and_not_shown(aws, binary):
     _, dialogue = text.split("without it the key is lost, so keep a copy.\n")
     assert dialogue.startswith(
         "Wallet password (12 to 128 characters): \nThat has 9 characters.\n"
-        "Wallet password (12 to 128 characters): \nThe same again: \nThose were two different ones.\n"
+        "Wallet password (12 to 128 characters): \nThe same again: \nThe two differ.\n"
         "Wallet password (12 to 128 characters): \nThe same again: \n\n"
     )
     assert "canary" not in text and "too short" not in text
@@ -292,13 +293,13 @@ MISTAKES = {
             "RootDevice is one of /dev/xvda, /dev/sda1, not 'sda'",
             "VolumeSize is a number, not 'big'",
             "VolumeType is one of gp3, io1, io2, instance-store, not 'st1'",
-            "RpcCidr 10.0.0.1/8 is no network: give its first address, as in 172.31.0.0/16",
+            "RpcCidr 10.0.0.1/8 is not a network: give its first address, such as 172.31.0.0/16",
         ],
     ),
     "no GPU, and a gp3 too small for its IOPS": (
         ["--instance-type", "m5.xlarge", "--volume-size", "8", "--volume-iops", "5000", "--volume-throughput", "1000"],
         [
-            "m5.xlarge has no NVIDIA GPU: take another --instance-type (g4dn.xlarge), or say --no-gpu",
+            "m5.xlarge has no NVIDIA GPU: take another --instance-type (g4dn.xlarge), or use --no-gpu",
             "VolumeIops is from 3000 to 4000 for a gp3 volume of 8 GiB (500 per GiB), not 5000",
         ],
     ),
@@ -314,7 +315,7 @@ MISTAKES = {
     "an idle GPU, and more throughput than IOPS": (
         ["--no-gpu", "--volume-throughput", "751"],
         [
-            "g4dn.xlarge has a GPU that you would pay for and not use: say --gpu, "
+            "g4dn.xlarge has a GPU that you would pay for and not use: use --gpu, "
             "or take another --instance-type (m7i.xlarge)",
             "VolumeThroughput is from 125 to 750 for gp3 with 3000 IOPS (a quarter of them), not 751",
         ],
@@ -323,7 +324,7 @@ MISTAKES = {
         ["--instance-type", "m6g.xlarge", "--no-gpu"]
         + ["--volume-type", "io1", "--volume-size", "10", "--volume-iops", "501", "--volume-throughput", "125"],
         [
-            "m6g.xlarge is no x86_64 machine, and the edge node's image is for x86_64 only",
+            "m6g.xlarge is not an x86_64 machine, and the edge node's image is for x86_64 only",
             "VolumeIops is from 100 to 500 for an io1 volume of 10 GiB (50 per GiB), not 501",
             "only gp3 has a VolumeThroughput, and VolumeType is io1",
         ],
@@ -340,7 +341,7 @@ MISTAKES = {
         + ["--volume-id", "vol-0123456789abcdef0", "--snapshot-id", "snap-0123456789abcdef0"],
         [
             "m5.xlarge has no instance store: take another --instance-type, or --volume-type gp3",
-            "a volume and a snapshot cannot both be used: say --volume-id or --snapshot-id",
+            "a volume and a snapshot cannot both be used: use --volume-id or --snapshot-id",
             "with an instance store there is no volume: leave out --volume-id and --snapshot-id, "
             "or --volume-type instance-store",
             "the volume vol-0123456789abcdef0 cannot be looked up: An error occurred (InvalidVolume.NotFound)",
@@ -378,8 +379,8 @@ def test_an_existing_volume_must_be_free_encrypted_and_where_the_instance_can_be
         aws, binary, "--password-file", str(password), "--volume-id", plain, "--subnet", place, "--vpc", other
     )  # fmt: skip
     assert problems_of(ended) == [
-        f"{plain} is not encrypted: make a snapshot of it, copy that with --encrypted, and say --snapshot-id",
-        f"{plain} is attached to {instance}: a wallet key must not run twice, so remove that node first",
+        f"{plain} is not encrypted: make a snapshot of it, copy that with --encrypted, and use --snapshot-id",
+        f"{plain} is attached to {instance}: a wallet key must not run twice: remove that node first",
         f"{place} is in {subnet['VpcId']}, not in {other}",
         f"g4dn.xlarge is not offered in us-east-1e, where {place} is, "
         "but in us-east-1a, us-east-1b, us-east-1c, us-east-1d, us-east-1f",
@@ -397,10 +398,10 @@ def test_without_a_place_or_quota_or_room_for_the_snapshot_it_says_what_to_do(aw
     quota(monkeypatch, {"L-DB2E81BA": 7.0})
     ended = deploy(aws, binary, "--password-file", str(password), "--snapshot-id", snapshot, "--vpc", private)
     assert problems_of(ended) == [
-        f"the snapshot {snapshot} needs a volume of 300 GiB, not 256: say --volume-size 300",
-        f"{private} has no public subnet in a zone that offers g4dn.xlarge: make one, or say --subnet; "
+        f"the snapshot {snapshot} needs a volume of 300 GiB, not 256: use --volume-size 300",
+        f"{private} has no public subnet in a zone that offers g4dn.xlarge: make one, or use --subnet; "
         "g4dn.xlarge is offered in us-east-1a, us-east-1b, us-east-1c, us-east-1d, us-east-1f",
-        "us-east-1 allows 7 vCPUs of G and VT instances, 16 are in use, and 4 are needed: ask for more with "
+        "us-east-1 allows 7 vCPUs of G and VT instances, 16 are in use, and 4 are needed: request more with "
         "'aws service-quotas request-service-quota-increase --region us-east-1 --service-code ec2 "
         "--quota-code L-DB2E81BA --desired-value 20'",
     ]
@@ -416,7 +417,7 @@ def test_a_snapshot_of_a_wallet_that_a_node_still_has_is_refused(aws, binary, pa
     def twin(volume: str, user: str) -> str:
         return (
             f"{snapshot} has the wallet key of {volume}, which {user} uses: one key must not run twice. Remove that node first "
-            "(scripts/destroy), or say --take-over if it will never run again"
+            "(scripts/destroy), or use --take-over if it will never run again"
         )
 
     ec2 = aws.client("ec2")
@@ -458,7 +459,7 @@ def test_a_wallet_that_a_stack_in_service_has_is_refused_wherever_it_comes_from(
 
     def twin(copy: str, has: str) -> str:
         return (
-            f"{copy} {has}: one key must not run twice. Remove that node first (scripts/destroy), or say --take-over if it will "
+            f"{copy} {has}: one key must not run twice. Remove that node first (scripts/destroy), or use --take-over if it will "
             "never run again"
         )
 
@@ -505,7 +506,7 @@ def test_daily_snapshots_need_a_volume_that_carries_the_nodes_name(aws, binary, 
 
     ended = asked("--instance-type", "g4dn.xlarge", "--volume-type", "instance-store")
     assert problems_of(ended) == [
-        "with an instance store there is no volume to make snapshots of: leave out --snapshot-days"
+        "an instance store has no volume to take snapshots of: leave out --snapshot-days"
     ]
 
 
@@ -514,7 +515,7 @@ def test_on_spot_another_quota_counts_and_the_price_is_a_limit(aws, binary, pass
     # On demand, so that it does not count.
     aws.client("ec2").run_instances(ImageId="ami-12c6146b", InstanceType="g4dn.xlarge", MinCount=1, MaxCount=1)
     assert problems_of(deploy(aws, binary, "--password-file", str(password), "--spot")) == [
-        "us-east-1 allows 3 vCPUs of G and VT instances, 0 are in use, and 4 are needed: ask for more with "
+        "us-east-1 allows 3 vCPUs of G and VT instances, 0 are in use, and 4 are needed: request more with "
         "'aws service-quotas request-service-quota-increase --region us-east-1 --service-code ec2 "
         "--quota-code L-3819A6DF --desired-value 4'",
     ]
@@ -543,7 +544,7 @@ def test_without_a_default_vpc_it_says_how_to_make_one(aws, binary, password):
     ec2.delete_vpc(VpcId=vpc["VpcId"])
     assert problems_of(deploy(aws, binary, "--password-file", str(password))) == [
         "there is no default VPC in us-east-1: make one with 'aws ec2 create-default-vpc --region us-east-1', "
-        "or say --vpc or --subnet"
+        "or use --vpc or --subnet"
     ]
 
 
@@ -552,10 +553,10 @@ def test_the_password_is_checked_before_anything_is_made(aws, binary, tmp_path):
     short.write_text("eleven char\n")
     ended = deploy(aws, binary, "--password-file", str(short))
     assert problems_of(ended) == [
-        f"the password in {short} has 11 characters: 12 to 128 are wanted, in one line",
+        f"the password in {short} has 11 characters: it must have 12 to 128, in one line",
     ]
     assert problems_of(deploy(aws, binary)) == [
-        "there is no wallet password, and no terminal to ask for one: say --password-file FILE or --secret-arn ARN"
+        "there is no wallet password, and no terminal to ask for one: use --password-file FILE or --secret-arn ARN"
     ]
     assert problems_of(deploy(aws, binary, "--password-file", str(tmp_path / "none"))) == [
         f"the password file {tmp_path}/none cannot be read"
@@ -574,7 +575,7 @@ def test_a_secret_must_be_there_and_readable_for_the_node(aws, binary):
     manager.create_secret(Name="mine", SecretString=PASSWORD, KmsKeyId="1234")
     assert problems_of(deploy(aws, binary, "--secret-arn", "mine")) == [
         f"SecretArn looks like {PATTERN['SecretArn']}, and 'mine' does not",
-        "the secret is encrypted with the key 1234, so the node could not read it: say --parameter SecretKmsKeyArn=ARN",
+        "the secret is encrypted with the key 1234, so the node could not read it: use --parameter SecretKmsKeyArn=ARN",
     ]
 
 
@@ -600,7 +601,7 @@ def test_a_call_that_aws_refuses_is_the_end(aws, binary, monkeypatch):
     ended = deploy(aws, binary)
     assert ended.returncode == 1
     assert ended.stderr.endswith(
-        "\ndeploy: the stack theta-edge-node was not made: An error occurred (ValidationError) when calling the CreateStack "
+        "\ndeploy: the stack theta-edge-node was not created: An error occurred (ValidationError) when calling the CreateStack "
         "operation: Limit for stack has been exceeded\n"
     )
     assert stacks(aws).keys() == {COMMON}
@@ -614,10 +615,10 @@ def test_a_failed_node_is_told_with_its_reason_and_what_to_do(aws, binary, monke
     assert f"CREATE_FAILED            AWS::CloudFormation::WaitCondition: {REASON}\n" in ended.stdout
     _, told = ended.stderr.split("\ndeploy: ")
     assert told == f"""\
-theta-edge-node was not made (ROLLBACK_COMPLETE):
+theta-edge-node was not created (ROLLBACK_COMPLETE):
   Ready1: {REASON}
 
-To look at a node that failed, deploy with --keep-failed.
+To inspect a failed node, deploy with --keep-failed.
 Before the next try:  scripts/destroy --name theta-edge-node
 """
     assert problems_of(deploy(aws, binary)) == [
@@ -656,7 +657,7 @@ def test_what_a_stack_tells_gives_the_terminal_no_orders(aws, binary, monkeypatc
     aws.wait_data = json.dumps({"i-1": json.dumps({"address": "0x\x1b[2J" + "a" * 36})})
     ended = deploy(aws, binary)
     assert ended.returncode == 0, ended.stderr
-    assert "  address    not known yet: scripts/verify --name theta-edge-node tells it\n" in ended.stdout
+    assert "  address    not known yet: see scripts/verify --name theta-edge-node\n" in ended.stdout
 
 
 def test_a_failed_node_can_be_kept(aws, binary):
@@ -671,7 +672,7 @@ def test_a_volume_that_an_earlier_node_left_is_pointed_out(aws, binary):
     tags = [{"ResourceType": "volume", "Tags": [{"Key": "theta-edge:node", "Value": NAME}]}]
     left = data_volume(aws, TagSpecifications=tags)
     warning = (
-        f"deploy: an earlier theta-edge-node has left {left} with its wallet key: --volume-id goes on with it; "
+        f"deploy: an earlier theta-edge-node has left {left} with its wallet key: --volume-id uses it again; "
         "this node gets a new key"
     )
     assert warning in deploy(aws, binary, "--dry-run").stderr.splitlines()
@@ -728,7 +729,7 @@ def test_wrong_usage_is_told_before_anything_is_asked(aws, binary, options, told
 def test_without_a_region_or_credentials_it_says_what_to_do(aws, binary):
     nowhere = {"AWS_REGION": "", "AWS_DEFAULT_REGION": ""}
     for variables, told in [
-        (nowhere, "deploy: no region is set: say --region REGION, or set AWS_REGION\n"),
+        (nowhere, "deploy: no region is set: use --region REGION, or set AWS_REGION\n"),
         (
             {"AWS_ACCESS_KEY_ID": ""},
             "deploy: AWS does not know who is calling: Unable to locate credentials\n"
@@ -755,20 +756,19 @@ def test_a_bad_name_hides_no_other_mistake(aws, binary, password):
 def test_what_will_be_made_is_shown_and_nobody_agrees_without_a_terminal(aws, binary, password):
     ended = deploy(aws, binary, "--password-file", str(password), "--dry-run")
     assert ended.stdout.startswith(f"""
-==> What will be made in us-east-1 (account 123456789012)
+==> To be created in us-east-1 (account 123456789012)
   common stack  {COMMON}: bucket, wallet password, SSM documents, alarm topic
   stack         {NAME}: one node
-  instance      g4dn.xlarge in us-east-1a, or without capacity there in us-east-1b, us-east-1c, us-east-1d, us-east-1f
+  instance      g4dn.xlarge in us-east-1a, or if it has no capacity, us-east-1b, us-east-1c, us-east-1d, us-east-1f
   volume        256 GiB gp3, encrypted, with a new wallet key
   cost          about 443 USD a month in us-east-1, without tax and traffic
   time          10 to 30 minutes, most of them for the NVIDIA driver
-  earnings      nobody guarantees jobs, and what a node earns was not measured here; EdgeCloud's GPU rental has
-                a client of its own, which this is not
+  earnings      nobody guarantees jobs, and this project has not measured what a node earns; EdgeCloud's GPU rental needs a different client
   beware        nobody from Theta, AWS or this project will ever ask for your wallet key or password
-  for good      the zone, the file system and the wallet password; the volume outlives its stack
+  permanent     the zone, the filesystem and the wallet password; the volume outlives its stack
 """)
     ended = run(aws, "deploy", "--binary", str(binary), "--password-file", str(password))
-    assert problems_of(ended) == ["there is no terminal to ask at: say --yes"]
+    assert problems_of(ended) == ["there is no terminal for the confirmation: use --yes"]
     assert stacks(aws) == {}
 
 
@@ -776,7 +776,7 @@ def test_a_type_with_too_little_memory_is_pointed_out(aws, binary):
     deployed.common(aws)
     ended = deploy(aws, binary, "--no-gpu", "--instance-type", "c6i.xlarge", "--dry-run")
     assert ended.returncode == 0, ended.stderr
-    assert "deploy: c6i.xlarge has 4 vCPUs and 8192 MiB of memory; an edge node wants 4 and 16384\n" in ended.stderr
+    assert "deploy: c6i.xlarge has 4 vCPUs and 8192 MiB of memory; an edge node needs 4 and 16384\n" in ended.stderr
     assert "wants" not in deploy(aws, binary, "--no-gpu", "--instance-type", "m6i.xlarge", "--dry-run").stderr
 
 
@@ -843,7 +843,7 @@ def test_an_ami_that_does_not_fit_is_named(aws, binary, image):
     assert problems_of(deploy(aws, binary, *options)) == [
         f"the AMI {name} is for arm64, and the edge node's image is for x86_64 only",
         f"the AMI {name} calls its root disk /dev/sda1, not /dev/xvda: leave out --root-device",
-        f"the AMI {name} needs a root disk of 100 GiB, not 64: say --parameter RootSize=100",
+        f"the AMI {name} needs a root disk of 100 GiB, not 64: use --parameter RootSize=100",
     ]
 
 
@@ -860,13 +860,13 @@ def test_a_default_key_that_auto_scaling_may_not_use_is_told(aws, binary, defaul
     role = "arn:aws:iam::123456789012:role/aws-service-role/autoscaling.amazonaws.com/AWSServiceRoleForAutoScaling"
     grant, parameter = problems_of(deploy(aws, binary))
     assert grant.startswith(
-        f"EBS in us-east-1 encrypts with {default_key} by default, and EC2 Auto Scaling may not use that key, so that no "
-        f"instance would start. Let it: aws kms create-grant --region us-east-1 --key-id {default_key} "
+        f"EBS in us-east-1 encrypts with {default_key} by default, and EC2 Auto Scaling may not use that key, so no "
+        f"instance would start. Allow it: aws kms create-grant --region us-east-1 --key-id {default_key} "
         f"--grantee-principal {role} --operations Encrypt Decrypt "
     )
     assert parameter == (
         f"EBS in us-east-1 encrypts with {default_key} by default, and the node could not attach a volume with it: "
-        f"say --parameter KmsKeyArn={default_key}"
+        f"use --parameter KmsKeyArn={default_key}"
     )
     # The remedies help.
     operations = grant.split("--operations ")[1].split()
@@ -884,3 +884,13 @@ def test_help_is_there_without_aws(script):
     assert ended.stdout.startswith(f"Usage: scripts/{script} [OPTION…]")
     for option in ("--profile", "--region", "--dry-run", "--help"):
         assert f"\n  {option}" in ended.stdout
+
+
+def test_the_picture_in_the_readme_is_what_it_shows(aws, binary, tmp_path):
+    deployed.common(aws)
+    taken = tmp_path / "deploy.svg"
+    command = [sys.executable, str(REPO / "tests/local/screen.py"), str(taken), "--as", "scripts/deploy", "--when", "Type yes"]
+    command += ["--type", "no\n", "--ends", "1", "--", str(REPO / "scripts/deploy"), "--binary", str(binary)]
+    ended = subprocess.run(command, env=environment(aws), capture_output=True, text=True)
+    assert ended.returncode == 0, ended.stdout + ended.stderr
+    assert taken.read_text() == (REPO / ".github/screens/deploy.svg").read_text(), "scripts/screens takes it again"

@@ -49,7 +49,7 @@ def test_the_key_and_what_it_needs_are_kept(aws, node):
     assert explained == f"""
 ==> Removing from us-east-1 (account 123456789012)
 Kept:
-  volume {node} (256 GiB) with the wallet key of {ADDRESS}; scripts/deploy --volume-id {node} goes on with it
+  volume {node} (256 GiB) with the wallet key of {ADDRESS}; scripts/deploy --volume-id {node} uses it again
   secret {arn}, the wallet password
   the common stack theta-edge-common
 Lost:
@@ -60,7 +60,7 @@ Lost:
     assert "CREATE_" not in deleted
     assert deleted.endswith(f"""
 Kept, and paid for: {node} with the wallet key of {ADDRESS}
-  go on with it:  scripts/deploy --volume-id {node}
+  use it again:   scripts/deploy --volume-id {node}
   delete it:      scripts/destroy --name theta-edge-node --delete-volume {node}
 Done.
 """)
@@ -108,7 +108,7 @@ def test_everything_goes_when_it_is_asked_for_by_name(aws, node):
         aws, "--yes", "--snapshot-volume", "--delete-volume", node, "--with-common", "--delete-secret", arn
     )  # fmt: skip
     assert (ended.returncode, ended.stderr) == (0, "")
-    lost = ended.stdout.split("Lost:\n")[1].split("A last snapshot")[0]
+    lost = ended.stdout.split("Lost:\n")[1].split("A final snapshot")[0]
     assert lost == f"""\
   the stack theta-edge-node: the instance with its root disk, the log group, the dashboard, the alarms
   volume {node} (256 GiB), and the wallet key of {ADDRESS} with it
@@ -120,7 +120,7 @@ def test_everything_goes_when_it_is_asked_for_by_name(aws, node):
     assert aws.client("secretsmanager").describe_secret(SecretId=arn)["DeletedDate"]
     ((made, snapshot),) = snapshots(aws).items()
     assert (snapshot["VolumeId"], snapshot["State"]) == (node, "completed")
-    assert f"\nMade: {made}\n  go on with it:  scripts/deploy --snapshot-id {made}\n" in ended.stdout
+    assert f"\nMade: {made}\n  use it again:   scripts/deploy --snapshot-id {made}\n" in ended.stdout
 
     # The volume is gone and with it the stack; the snapshot can still be named.
     ended = destroy(aws, "--yes", "--delete-snapshot", made)
@@ -187,7 +187,7 @@ def test_a_volume_that_another_node_has_taken_over_is_not_waited_for(aws, node):
     assert (ended.returncode, ended.stderr) == (
         1,
         "destroy: nothing was changed, because\n"
-        f"  - {node} is attached to {instance}, which is not of theta-edge-node: remove that node first\n",
+        f"  - {node} is attached to {instance}, which does not belong to theta-edge-node: remove that node first\n",
     )
     assert volumes(aws) == [node]
 
@@ -202,7 +202,7 @@ def test_a_volume_that_was_there_before_the_node_is_kept_too(aws):
     # It has no tag by which this script would find it again.
     assert ended.stdout.endswith(f"""
 Kept, and paid for: {volume} with the wallet key of {ADDRESS}
-  go on with it:  scripts/deploy --volume-id {volume}
+  use it again:   scripts/deploy --volume-id {volume}
   delete it:      aws ec2 delete-volume --region us-east-1 --volume-id {volume}
 Done.
 """)
@@ -265,7 +265,7 @@ def test_the_bucket_stays_while_a_copy_of_any_wallet_key_is_in_it(aws, node):
     assert (ended.returncode, ended.stderr) == (
         1,
         "destroy: nothing was changed, because\n"
-        f"  - {bucket} holds copies of wallet keys, which go by their address only: "
+        f"  - {bucket} holds copies of wallet keys, which are deleted by address only: "
         f"scripts/destroy --name '$(id)' --delete-wallet {OTHER}, aws s3 rm s3://{bucket}/wallets/loose\n",
     )
     assert len(copies(aws, bucket)) == 3 and stacks(aws).keys() == {COMMON, NAME}
@@ -300,7 +300,7 @@ def test_it_asks_for_the_stacks_name(aws, node):
     ended = destroy(aws)
     assert (ended.returncode, ended.stderr) == (
         2,
-        "destroy: there is no terminal to ask at: This cannot be undone. Say --yes; see --help\n",
+        "destroy: there is no terminal for the confirmation: This cannot be undone. Say --yes; see --help\n",
     )
     # A terminal of its own, in which the script finds the answer.
     for answer, wanted in (("yes", 1), (NAME, 0)):
@@ -312,7 +312,7 @@ def test_it_asks_for_the_stacks_name(aws, node):
             text=True,
         )
         assert ended.returncode == wanted, ended.stdout
-        assert "This cannot be undone. Type theta-edge-node to go on: " in ended.stdout
+        assert "This cannot be undone. Type theta-edge-node to continue: " in ended.stdout
         assert ("destroy: nothing was changed" in ended.stdout) == bool(wanted)
         assert (NAME in stacks(aws)) == bool(wanted)
 
@@ -324,7 +324,7 @@ def test_a_node_of_a_fleet_is_removed_with_the_fleets_list(aws):
     assert (ended.returncode, ended.stderr) == (
         1,
         "destroy: theta-edge-node is a node of the fleet theta-edge-fleet: "
-        "leave it out with scripts/upgrade --name theta-edge-fleet --nodes …\n",
+        "remove it with scripts/upgrade --name theta-edge-fleet --nodes …\n",
     )
 
 

@@ -45,6 +45,6 @@ def test_an_environment_is_made_once_and_the_command_goes_on_in_it(machine, tmp_
 def test_what_cannot_be_installed_is_said_with_what_to_do(machine, tmp_path):
     ran, codes = machine
     codes[0] = 1
-    with pytest.raises(Failed, match="failed: install boto3 by yourself .* or run this in AWS CloudShell"):
+    with pytest.raises(Failed, match="failed: install boto3 yourself .* or run this in AWS CloudShell"):
         environment.need_boto3()
     assert not (tmp_path / "operator/complete").exists()

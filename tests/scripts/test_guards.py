@@ -46,7 +46,7 @@ def test_an_update_that_would_cost_the_volume_is_refused(aws, binary, threat, ol
     assert ended.returncode == 1
     assert ended.stderr.endswith(
         f"\nupgrade: {NAME} was not changed, since CloudFormation would\n  - {threat.format(volume)}\n"
-        "A volume stays with its node for good: leave out what would do that\n"
+        "A node keeps its volume: leave out the option that would change that\n"
     )
     assert stack(aws, NAME) == before
     assert launches.reservations == []
@@ -66,7 +66,7 @@ def test_a_stack_is_protected_and_destroy_says_that_it_turns_that_off(aws, binar
     )
     ended = run(aws, "destroy", "--yes")
     assert ended.returncode == 0, ended.stderr
-    assert "  its protection from being deleted, which is turned off first\n" in ended.stdout
+    assert "  its termination protection, which is turned off first\n" in ended.stdout
     assert NAME not in stacks(aws) and len(volumes(aws)) == 1
 
 
@@ -94,8 +94,8 @@ def test_an_instance_is_kept_until_another_one_is_sure(aws, binary, monkeypatch)
     ended = upgrade(aws, binary, "--yes", "--replace")
     assert ended.returncode == 1
     assert ended.stderr.endswith(
-        f"\nupgrade: EC2 has no g4dn.xlarge to give in us-east-1a now, so {NAME} keeps the instance that it has, and nothing was "
-        "changed. Try again later, or with another --instance-type; --unreserved gives the instance back without a new one\n"
+        f"\nupgrade: EC2 has no capacity for g4dn.xlarge in us-east-1a now, so {NAME} keeps its instance, and nothing was "
+        "changed. Try again later, or with another --instance-type; --unreserved terminates the instance without reserving a new one\n"
     )
     assert (parameters(aws, NAME), deployed.instance(aws, NAME)) == (before, instance)
 

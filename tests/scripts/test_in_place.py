@@ -80,8 +80,8 @@ def test_the_instance_stays_and_a_later_one_would_be_the_same_node(aws, node, bi
     assert text == Node(aws, NAME).config_text
     assert node.config["edge"]["rpc_bind"] == "0.0.0.0"
     for line in (
-        "  instance           stays, and takes the new version over\n",
-        "  time               some minutes, in which the node is away while its container starts anew\n",
+        "  instance           stays, and is upgraded in place\n",
+        "  time               some minutes, during which the node is down while its container restarts\n",
         f"==> Upgrading {NAME} in place ({instance})",
         f"\nThe node {NAME} is upgraded.\n  address    {ADDRESS} (as before)\n  instance   {instance}\n",
     ):
@@ -130,14 +130,14 @@ def test_where_neither_version_runs_it_says_so(aws, node, binary):
     reason = "image: the node does not answer. give another one"
     assert ended.stderr.endswith(
         f"\nupgrade: {NAME} is neither upgraded nor back at the old version: {reason}; and with what was there before: {reason}\n"
-        f"The stack has the new version: when that is put right, scripts/upgrade --name {NAME}; a new instance in its place: the "
+        f"The stack has the new version: once that is fixed, scripts/upgrade --name {NAME}; a new instance in its place: the "
         "same with --replace\n"
     )
 
 
 OLDER = {
     "its template is from before upgrades in place": ("[rolling, in-place, manual]", "[rolling, manual]"),
-    "the template describes the machine in another way": ("HttpPutResponseHopLimit: 1", "HttpPutResponseHopLimit: 2"),
+    "the template describes the machine differently": ("HttpPutResponseHopLimit: 1", "HttpPutResponseHopLimit: 2"),
 }
 
 
@@ -153,7 +153,7 @@ def test_an_older_template_takes_a_new_instance(aws, nodes, binary, why, change)
         Capabilities=["CAPABILITY_IAM"],
     )
     ended = upgrade(aws, binary, "--dry-run")
-    assert f", reserved before the old one goes: {why}\n" in ended.stdout
+    assert f", reserved before the old one is terminated: {why}\n" in ended.stdout
 
 
 @pytest.mark.parametrize(
@@ -167,7 +167,7 @@ def test_an_older_template_takes_a_new_instance(aws, nodes, binary, why, change)
 def test_what_belongs_to_the_machine_takes_a_new_instance(aws, node, binary, options, why):
     ended = upgrade(aws, binary, "--dry-run", *options)
     assert ended.returncode == 0, ended.stderr
-    assert f"  instance           a new one, on the same volume, reserved before the old one goes: {why}\n" in ended.stdout
+    assert f"  instance           a new one, on the same volume, reserved before the old one is terminated: {why}\n" in ended.stdout
     assert "  WaitOn             first -> second\n" in ended.stdout
 
 
@@ -175,7 +175,7 @@ def test_a_newer_ami_waits_for_the_next_instance(aws, node, binary, monkeypatch)
     running = Node(aws, NAME).instance["ImageId"]
     monkeypatch.setattr(upgrade_command, "_check", lambda *_: "ami-0123")
     ended = upgrade(aws, binary, "--dry-run")
-    assert f"  AMI                {running} -> ami-0123 with the next instance; --replace takes it now\n" in ended.stdout
+    assert f"  AMI                {running} -> ami-0123 with the next instance; --replace uses it now\n" in ended.stdout
     assert "AMI" not in upgrade(aws, binary, "--dry-run", "--replace").stdout
 
 
@@ -234,8 +234,8 @@ def test_a_fleet_stops_at_the_first_that_does_not_come_up(aws, nodes, binary):
     assert ended.stderr.endswith(
         f"\nupgrade: not every node of {FLEET} was upgraded:\n"
         f"  {names['Nodeb']}: image: the node does not answer. give another one\n"
-        "This one has the old version again, those after it were left alone, and the stacks have the new one. When that is put "
-        f"right: scripts/upgrade --name {FLEET}\n"
+        "This one has the old version again, the nodes after it were not touched, and the stacks have the new one. Once that is "
+        f"fixed: scripts/upgrade --name {FLEET}\n"
     )
     assets = parameters(aws, FLEET)["AssetsSha256"][:4]
     assert [node.runs for node in (a, b, c)] == [f"new v2 {assets}", "old latest 0000", "old latest 0000"]

@@ -78,7 +78,7 @@ def test_where_no_zone_has_capacity_the_last_words_are_told(aws, common, binary)
     assert ended.returncode == 1
     assert ended.stdout.count(told("InsufficientInstanceCapacity")) >= 5
     assert (
-        "deploy: theta-edge-node was not made (ROLLBACK_COMPLETE):\n  Node: WaitCondition received failed message: "
+        "deploy: theta-edge-node was not created (ROLLBACK_COMPLETE):\n  Node: WaitCondition received failed message: "
         "'no instance: InsufficientInstanceCapacity' for uniqueId: group\n"
     ) in ended.stderr
     assert volumes(aws) == []
@@ -114,11 +114,11 @@ def test_one_failed_node_of_a_fleet_takes_no_other_with_it(aws, common, automati
         ended = deploy(aws, binary, "--nodes", "a,b,c")
     assert ended.returncode == 1
     said, node, ready, *rest = ended.stderr.split("\ndeploy: ")[1].splitlines()
-    assert said == f"{FLEET} was not made whole (CREATE_FAILED):"
+    assert said == f"{FLEET} was only partly created (CREATE_FAILED):"
     assert node.startswith("  Nodeb: Embedded stack arn:aws:cloudformation:")
     assert ready == f"  Ready1: {REASON}"
     assert rest == [
-        "a, c stay as they are. Leave out what failed; when it is put right, add it again:",
+        "a, c stay as they are. Leave out what failed; once it is fixed, add it again:",
         f"  scripts/upgrade --name {FLEET} --nodes a,c",
         f"  scripts/upgrade --name {FLEET} --nodes a,b,c",
     ]

@@ -146,7 +146,7 @@ def test_following_shows_each_line_once_as_it_comes(aws, logs, now):
     ("arguments", "problem"),
     [
         (["--since", "yesterday"], "--since takes a duration such as 30m, 2h or 7d, not yesterday"),
-        (["syslog"], "there is no log syslog: say bootstrap, cloud-init, container or edge"),
+        (["syslog"], "there is no log syslog: use bootstrap, cloud-init, container or edge"),
         (["--folow"], "unknown option --folow"),
     ],
 )
@@ -159,4 +159,4 @@ def test_a_node_that_never_was(aws):
     ended = run(aws, "logs", "--name", "nobody")
     assert (ended.returncode, ended.stdout) == (1, "")
     assert ended.stderr.startswith("logs: the log group /theta-edge/nobody cannot be read: ")
-    assert ended.stderr.endswith("\nIt is made with the node's stack: see that --name and --region name a node\n")
+    assert ended.stderr.endswith("\nIt is part of the node's stack: check that --name and --region name a node\n")

@@ -93,12 +93,12 @@ def test_a_dry_run_prints_the_uploads_and_makes_none(aws, bucket, binary):
 @pytest.mark.parametrize(
     ("content", "wrong"),
     [
-        (None, "is missing: make it with scripts/build-release, or say --binary FILE"),
-        (b"#!/bin/sh\n", "is no x86_64 program"),
-        (b"", "is no x86_64 program"),
-        (program()[:40], "is no x86_64 program"),
-        (program(machine=183), "is no x86_64 program"),
-        (program(interpreter=True), "is not static, so it would not run everywhere: make it with scripts/build-release"),
+        (None, "is missing: build it with scripts/build-release, or use --binary FILE"),
+        (b"#!/bin/sh\n", "is not an x86_64 program"),
+        (b"", "is not an x86_64 program"),
+        (program()[:40], "is not an x86_64 program"),
+        (program(machine=183), "is not an x86_64 program"),
+        (program(interpreter=True), "is not static, so it would not run everywhere: build it with scripts/build-release"),
     ],
 )
 def test_what_would_not_run_on_every_instance_is_refused(aws, bucket, binary, content, wrong):
@@ -114,7 +114,7 @@ def test_what_would_not_run_on_every_instance_is_refused(aws, bucket, binary, co
 def test_without_the_common_stack_it_says_who_makes_it(aws, binary):
     ended = run(aws, "publish", "--binary", str(binary), "--common", "other")
     assert (ended.returncode, ended.stdout) == (1, "")
-    assert ended.stderr == "publish: there is no common stack other in us-east-1: scripts/deploy makes it\n"
+    assert ended.stderr == "publish: there is no common stack other in us-east-1: scripts/deploy creates it\n"
 
 
 def test_what_somebody_else_has_put_there_is_not_believed(aws, bucket, binary):
@@ -187,8 +187,8 @@ def test_a_binary_can_come_from_an_https_address(aws, bucket, mirror):
 @pytest.mark.parametrize(
     ("options", "wrong"),
     [
-        (["http://example.org/b"], "http://example.org/b is no https address: nobody could tell who answers there"),
-        (["https://example.org/b"], "https://example.org/b comes from elsewhere: say its SHA-256 with --binary-sha256"),
+        (["http://example.org/b"], "http://example.org/b is not an https address: the server could not be verified"),
+        (["https://example.org/b"], "https://example.org/b is a download: give its SHA-256 with --binary-sha256"),
         (
             ["https://example.org/none", "--binary-sha256", "0" * 64],
             "https://example.org/none cannot be fetched: connection refused",
@@ -196,7 +196,7 @@ def test_a_binary_can_come_from_an_https_address(aws, bucket, mirror):
         (
             ["https://example.org/other", "--binary-sha256", "0" * 64],
             f"https://example.org/other has the SHA-256 {hashlib.sha256(b'other').hexdigest()}, not {'0' * 64}: "
-            "see where it comes from",
+            "check where it comes from",
         ),
         (["/bin/true", "--binary-sha256", "beef"], "--binary-sha256 takes 64 hex digits, not 'beef'"),
     ],
@@ -213,5 +213,5 @@ def test_a_file_must_be_what_was_named(aws, bucket, binary):
     sha = hashlib.sha256(binary.read_bytes()).hexdigest()
     assert (ended.returncode, ended.stderr) == (
         1,
-        f"publish: {binary} has the SHA-256 {sha}, not {'0' * 64}: see where it comes from\n",
+        f"publish: {binary} has the SHA-256 {sha}, not {'0' * 64}: check where it comes from\n",
     )

@@ -56,7 +56,7 @@ def test_a_lost_zone(aws, binary, node, backup):
     assert f"  volume        256 GiB gp3, encrypted, with the wallet key of {address}\n" in ended.stdout
     assert f"\nThe node {NAME} is up.\n  address    {address}\n" in ended.stdout
     # It had one of its own by then.
-    assert f"The key of 0x{fresh} lies aside on the node's volume, in " in ended.stdout
+    assert f"The key of 0x{fresh} was moved aside on the node's volume, to " in ended.stdout
     assert len(node.aside) == 1
 
 
@@ -98,7 +98,7 @@ def test_a_key_that_the_node_does_not_take_can_be_given_later(aws, binary, node,
     assert told.startswith(f"{NAME} is up, but not with the key of {address}: ")
     assert f"\nthe key of {address} was not taken: " in told
     again = f"scripts/backup-key --name {NAME} --restore {name} --replace 0x{fresh}"
-    assert told.endswith(f"\nWhen that is put right:\n  {again}\n")
+    assert told.endswith(f"\nOnce that is fixed:\n  {again}\n")
     node.set(refuses=[])
     ended = run(aws, "backup-key", *again.split()[1:])
     assert ended.returncode == 0, ended.stderr
@@ -112,7 +112,7 @@ def test_a_wallet_that_lives_elsewhere_is_refused(aws, binary, backup):
     name = left(aws, address, content)
     twin = (
         f"{name} has the wallet key of {address}, which the stack {NAME} uses: one key must not run twice. Remove that node "
-        "first (scripts/destroy), or say --take-over if it will never run again"
+        "first (scripts/destroy), or use --take-over if it will never run again"
     )
     assert problems_of(restore(aws, binary, "--name", "second")) == [twin]
     assert restore(aws, binary, "--name", "second", "--take-over", "--dry-run").returncode == 0
@@ -130,15 +130,15 @@ def test_several_copies_none_and_one_that_is_no_key(aws, binary, backup):
     other, content = make_key()
     bucket = deployed.output(aws, COMMON, "Bucket")
     assert problems_of(restore(aws, binary, node="none")) == [
-        f"none has left no copy of a wallet key in s3://{bucket}/wallets/none/"
+        f"there is no copy of a wallet key of none in s3://{bucket}/wallets/none/"
     ]
     left(aws, other, content)
     both = ", ".join(sorted([address, other]))
     assert problems_of(restore(aws, binary)) == [
-        f"{NAME} has left copies of several wallet keys: say which, as in --restore {NAME}/{both.split(', ')[0]} ({both})"
+        f"{NAME} has copies of several wallet keys: name one, as in --restore {NAME}/{both.split(', ')[0]} ({both})"
     ]
     assert problems_of(restore(aws, binary, node=f"{NAME}/0x{'1' * 40}")) == [
-        f"{NAME} has left no copy of the wallet key of 0x{'1' * 40}, but of {both}"
+        f"{NAME} has no copy of the wallet key of 0x{'1' * 40}, only of {both}"
     ]
     assert restore(aws, binary, "--dry-run", node=f"{NAME}/{other}").returncode == 0
     assert "ParameterKey=WalletAddress" not in restore(aws, binary, "--dry-run", "--name", "new", node=f"{NAME}/{other}").stdout

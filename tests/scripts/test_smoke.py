@@ -14,7 +14,7 @@ from theta_edge import smoke
 
 STEPS = [
     "a node from nothing",
-    "its health, asked for by SSM",
+    "its health, over SSM",
     "a terminated instance is replaced, on the same volume",
     "an upgrade in place",
     "an upgrade in place that fails is undone",
@@ -89,10 +89,10 @@ def test_it_says_cost_and_time_first_and_asks(aws, binary):
     for line in (
         "  regions   us-east-1, then eu-west-1\n",
         "  time      one to two hours, most of them waiting for nodes\n",
-        "  cost      about 1 to 2 USD, for two nodes of two hours at most\n",
+        "  cost      about 1 to 2 USD, for two nodes, two hours at most\n",
     ):
         assert line in ended.stdout
-    assert "there is no terminal to ask at: This costs money. Say --yes" in ended.stderr
+    assert "there is no terminal for the confirmation: This costs money. Say --yes" in ended.stderr
     assert smoke_test(aws, binary, "--dry-run").returncode == 0
     assert left(aws) == NOTHING
 
@@ -122,7 +122,7 @@ def test_what_is_there_already_is_never_touched(aws, binary):
     assert (ended.returncode, ended.stdout, ended.stderr) == (
         1,
         "",
-        "smoke: there is a stack theta-edge-smoke-common in us-east-1, which would be deleted in the end: say another --name\n",
+        "smoke: there is a stack theta-edge-smoke-common in us-east-1, which would be deleted at the end: say another --name\n",
     )
     assert list(stacks(aws)) == ["theta-edge-smoke-common"]
 
@@ -137,7 +137,7 @@ def test_a_volume_that_was_kept_is_never_deleted(aws, binary):
     assert (ended.returncode, ended.stdout, ended.stderr) == (
         1,
         "",
-        f"smoke: there is a volume of old-node in eu-west-1 ({made['VolumeId']}), which would be deleted in the end: say another --name\n",
+        f"smoke: there is a volume of old-node in eu-west-1 ({made['VolumeId']}), which would be deleted at the end: say another --name\n",
     )
     assert list(stacks(aws)) == []
     assert aws.client("ec2", "eu-west-1").describe_volumes(VolumeIds=[made["VolumeId"]])["Volumes"]

@@ -26,9 +26,9 @@ def test_only_a_terminal_gets_styles_and_only_where_they_are_wanted(monkeypatch)
 
 
 def test_a_value_stays_in_its_column_on_a_terminal(monkeypatch):
-    first, value = "  for good      ", "the zone, the file system and the wallet password; the volume outlives its stack"
+    first, value = "  permanent     ", "the zone, the file system and the wallet password; the volume outlives its stack"
     assert wrapped(first, value, Terminal()).splitlines() == [
-        "  for good      the zone, the file system and the wallet password; the volume",
+        "  permanent     the zone, the file system and the wallet password; the volume",
         "                outlives its stack",
     ]
     assert wrapped(first, value, io.StringIO()) == first + value

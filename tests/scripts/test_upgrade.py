@@ -57,12 +57,12 @@ def test_only_what_was_asked_for_changes_and_the_wait_condition_flips(aws, node,
     shown, rest = shown.split("  cost   ")
     assert re.sub(r"[\d,]+ USD", "N USD", rest) == """\
             about N USD a month in us-east-1, without tax and traffic
-  time               10 to 30 minutes, in which the node is away
-  for good           a volume that has grown does not shrink; the rest is rolled back where it fails
+  time               10 to 30 minutes, during which the node is down
+  permanent          a volume that has grown does not shrink; everything else is rolled back on failure
 
 """
     assert shown == f"""
-==> What changes in theta-edge-node
+==> Changes to theta-edge-node
   template           stays
   ImageTag           latest -> v1.3.1
   PerPeerMetrics     false -> true
@@ -71,7 +71,7 @@ def test_only_what_was_asked_for_changes_and_the_wait_condition_flips(aws, node,
   AssetsKey          assets/{"0" * 64}/assets.tar.gz -> {changed["AssetsKey"]}
   AssetsSha256       {"0" * 64} -> {changed["AssetsSha256"]}
   WaitOn             first -> second
-  instance           a new one, on the same volume, reserved before the old one goes: so --replace says
+  instance           a new one, on the same volume, reserved before the old one is terminated: so --replace says
 """
     # The events of this update only.
     assert "Ready2" in followed and "SecurityGroup" not in followed
@@ -253,13 +253,13 @@ def test_a_key_that_was_restored_since_the_node_was_made_is_its_own(aws, node, b
 def test_without_a_terminal_it_does_not_begin_unless_told(aws, node, binary):
     before = parameters(aws, NAME)
     for options, how in (
-        ([], "is away while its container starts anew"),
-        (["--replace"], "gets a new instance and is away for some minutes"),
+        ([], "is down while its container restarts"),
+        (["--replace"], "gets a new instance and is down for a few minutes"),
     ):
         ended = upgrade(aws, binary, *options)
         assert (ended.returncode, ended.stderr) == (
             2,
-            f"upgrade: there is no terminal to ask at: theta-edge-node {how}. Say --yes; see --help\n",
+            f"upgrade: there is no terminal for the confirmation: theta-edge-node {how}. Say --yes; see --help\n",
         )
     assert parameters(aws, NAME) == before
 
@@ -269,7 +269,7 @@ def test_without_a_stack_it_says_who_makes_one(aws, binary):
     assert (ended.returncode, ended.stdout, ended.stderr) == (
         1,
         "",
-        "upgrade: there is no stack none in us-east-1: scripts/deploy makes one, --name names another\n",
+        "upgrade: there is no stack none in us-east-1: scripts/deploy creates one, --name names another\n",
     )
 
 

@@ -76,7 +76,7 @@ def test_all_nodes_are_asked_and_the_worst_decides(aws, node, first, second, wan
     assert lines[0] == said.pop(worst)[1]
     assert lines[1] == said.popitem()[1][1]
     assert lines[2:4] == ["", counted]
-    assert lines[4:] == ([f"All of the worst: scripts/verify --name {worst}"] if wanted == 1 else [])
+    assert lines[4:] == ([f"The worst in full: scripts/verify --name {worst}"] if wanted == 1 else [])
 
 
 def test_machines_get_the_same_as_json(aws, node):
@@ -196,12 +196,12 @@ def test_what_is_not_there_is_named(aws):
     ended = run(aws, "verify")
     assert (ended.returncode, ended.stderr) == (
         1,
-        "verify: there is no stack theta-edge-node in us-east-1: scripts/deploy makes it; --name or --region name another\n",
+        "verify: there is no stack theta-edge-node in us-east-1: scripts/deploy creates it; --name or --region name another\n",
     )
     ended = run(aws, "verify", "--all")
     assert (ended.returncode, ended.stderr) == (
         1,
-        "verify: no running instance in us-east-1 has the tag theta-edge:node: scripts/deploy makes a node\n",
+        "verify: no running instance in us-east-1 has the tag theta-edge:node: scripts/deploy creates a node\n",
     )
 
 
