@@ -82,7 +82,7 @@ enum Command {
         /// List the last ten runs instead
         #[arg(long, conflicts_with_all = ["run", "svg"])]
         list: bool,
-        /// Print the JSON Schema of what --json prints of one run
+        /// Print the JSON Schema of what --json prints for one run
         #[arg(long, conflicts_with_all = ["run", "svg", "list", "json"])]
         schema: bool,
         /// Print JSON
@@ -109,14 +109,14 @@ enum Command {
         #[arg(long)]
         dry_run: bool,
     },
-    /// Repair what is down or hangs, within limits; a timer starts this every 20 seconds
+    /// Repair what is down or hangs, within limits; a timer runs this every 20 seconds
     Repair,
-    /// Prepare a machine image: install and pull what every node needs, nothing of an instance
+    /// Prepare a machine image: install what every node needs, and nothing specific to an instance
     ///
-    /// Makes true what belongs to an image: packages, with --gpu the NVIDIA driver, Docker, cron, the agents, the manual, the
-    /// edge image. Installs no unit and writes no config. At the end it removes what is this machine's own: machine-id,
-    /// SSH host keys, the state of cloud-init, its own state and log; what the access to the machine has left there is for
-    /// whoever makes the image to remove. Needs no config file; refuses a machine that has one.
+    /// Installs what belongs to an image: packages, with --gpu the NVIDIA driver, Docker, cron, the agents, the manual, the
+    /// edge image. Installs no unit and writes no config. At the end it removes what identifies this machine: machine-id,
+    /// SSH host keys, the state of cloud-init, its own state and log. What logging in has left behind is not removed.
+    /// Needs no config file; refuses a machine that has one.
     Prepare(Wanted),
     /// Inspect the edge image and say where it differs from what is assumed
     ProbeImage,
@@ -133,7 +133,7 @@ enum Command {
         /// The command to describe (default: bootstrap itself)
         command: Vec<String>,
     },
-    /// Says what can be used of the image that this runs in
+    /// Says what can be used in the image that this runs in
     #[command(hide = true)]
     Look {
         /// The image's own user

@@ -150,6 +150,6 @@ fn at_work(host: &Host) -> Option<String> {
         format!(" ({})", phases.join(", "))
     };
     Some(format!(
-        "A run is at work{doing}: wait for it, bootstrap verify --wait 15m"
+        "A run is in progress{doing}: wait for it, bootstrap verify --wait 15m"
     ))
 }

@@ -1,4 +1,4 @@
-//! What each check of `verify` means, what makes it fail, what to do; and the phases that have no check of their name.
+//! What each check of `verify` means, what makes it fail, what to do; and the phases that have no check of the same name.
 
 /// One check, or a phase, for a person.
 #[derive(Debug)]
@@ -13,23 +13,23 @@ pub(super) struct Meaning {
     pub remedy: &'static str,
 }
 
-/// Every check, in the order of reports; then `signal`, the one phase that is no check.
+/// Every check, in the order of reports; then `signal`, the one phase without a check.
 #[rustfmt::skip]
 pub(super) const MEANINGS: &[Meaning] = &[
     Meaning {
         name: "os",
         means: "The machine can be a node: x86_64, a supported operating system, an instance metadata service that \
                 answers, a root disk that is writable and has room, no other account with the node's user id.",
-        causes: "Another AMI than the documented ones; a metadata service that is disabled or behind a proxy; a disk \
+        causes: "An AMI other than the documented ones; a metadata service that is disabled or behind a proxy; a disk \
                  error, after which the kernel makes the root disk read-only; a root disk that is full.",
         remedy: "Do what the check's own hint says. Where the root disk is broken, replace the instance: the wallet key \
                  is on another disk.",
     },
     Meaning {
         name: "boot-service",
-        means: "bootstrap.service and bootstrap-repair.timer are installed and enabled, so that every boot makes the node \
-                whole again, and what goes down in between comes back.",
-        causes: "Someone disabled or edited a unit, or a newer binary brings another one.",
+        means: "bootstrap.service and bootstrap-repair.timer are installed and enabled, so that every boot repairs \
+                the node, and whatever goes down in between is restarted.",
+        causes: "Someone disabled or edited a unit, or a newer binary has a newer one.",
         remedy: "sudo bootstrap",
     },
     Meaning {
@@ -56,28 +56,28 @@ pub(super) const MEANINGS: &[Meaning] = &[
     },
     Meaning {
         name: "image",
-        means: "The edge image is on the machine, and its digest is remembered.",
+        means: "The edge image is on the machine, and its digest is recorded.",
         causes: "Someone pruned Docker's images, or the config names another tag.",
         remedy: "sudo bootstrap, which pulls it. To get a newer image on purpose: bootstrap --phase image --force, then \
                  bootstrap --phase container.",
     },
     Meaning {
         name: "user",
-        means: "The account that owns the node's data exists with the ids that the files on the volume carry.",
+        means: "The account that owns the node's data exists with the ids that own the files on the volume.",
         causes: "The account was removed, or another one took its id.",
         remedy: "sudo bootstrap; where another account has the id, the hint names it.",
     },
     Meaning {
         name: "volume",
         means: "The data volume, which holds the wallet key, is attached, has the expected filesystem and is mounted.",
-        causes: "Someone unmounted or detached it; it belongs to another instance or another zone; it holds something \
-                 that was not expected, in which case nothing is ever formatted.",
+        causes: "Someone unmounted or detached it; it is attached to another instance or in another zone; it holds \
+                 something unexpected, in which case nothing is ever formatted.",
         remedy: "sudo bootstrap, which attaches and mounts it. If it refuses, the hint names what it found. Never \
                  format the volume, and never remove what is below the mount point without looking at it first.",
     },
     Meaning {
         name: "volume-encrypted",
-        means: "The EBS volume is encrypted at rest. Skipped where AWS does not say, or for an instance store.",
+        means: "The EBS volume is encrypted at rest. Skipped if AWS does not say, or for an instance store.",
         causes: "A volume that was made by hand without encryption.",
         remedy: "Make a snapshot, an encrypted volume from it, and deploy with that volume's id.",
     },
@@ -126,10 +126,11 @@ pub(super) const MEANINGS: &[Meaning] = &[
     },
     Meaning {
         name: "wallet-backup",
-        means: "A copy of the key file, as encrypted as it is, lies in the bucket that the config names, was read back, \
-                and is what is on the volume. Skipped where the config has no wallet_backup. It only ever warns.",
-        causes: "The bucket refused it or could not be reached; the clock is wrong; a backup of the same wallet is there \
-                 with other bytes, for example since the key was encrypted anew. A backup is never overwritten.",
+        means: "A copy of the still encrypted key file is in the bucket that the config names, was read back, and \
+                matches the one on the volume. Skipped if the config has no wallet_backup. It only ever warns.",
+        causes: "The bucket refused it or could not be reached; the clock is wrong; the bucket has a \
+                 different backup of the same wallet, for example because the key was re-encrypted. A backup is never \
+                 overwritten.",
         remedy: "Do what the check's own hint says, then: sudo bootstrap. By hand: scripts/backup-key.",
     },
     Meaning {
@@ -150,20 +151,20 @@ pub(super) const MEANINGS: &[Meaning] = &[
         name: "password",
         means: "docker inspect does not show the wallet password.",
         causes: "A container that was started by hand with the password in its environment or arguments.",
-        remedy: "docker rm -f edgelauncher, then: bootstrap --phase container. Whoever is in group docker could have read \
-                 it: change the wallet's password where that matters.",
+        remedy: "docker rm -f edgelauncher, then: bootstrap --phase container. Members of group docker could have read \
+                 it: change the wallet's password if that matters.",
     },
     Meaning {
         name: "gpu-container",
         means: "nvidia-smi works inside the container. Skipped where no GPU is offered.",
-        causes: "A systemctl daemon-reload can cut a running container off its GPU; the driver was updated below it. The \
+        causes: "A systemctl daemon-reload can cut a running container off its GPU; the driver was updated underneath it. The \
                  metrics tick restarts the container by itself, a bounded number of times.",
         remedy: "docker restart edgelauncher; if that does not help: bootstrap --phase nvidia --phase docker",
     },
     Meaning {
         name: "ports",
         means: "The node's RPC ports are published at the configured address only, which by default only this machine reaches.",
-        causes: "A container that was made by hand, or edge.rpc_bind was changed and nothing was rerun.",
+        causes: "A container that was made by hand, or edge.rpc_bind was changed without a rerun.",
         remedy: "bootstrap --phase container --force",
     },
     Meaning {
@@ -174,25 +175,25 @@ pub(super) const MEANINGS: &[Meaning] = &[
     },
     Meaning {
         name: "launcher",
-        means: "The launcher, which starts the node's other processes and takes jobs, answers its JSON-RPC. While the \
-                container is younger than 15 minutes it warns, since a start takes its time.",
-        causes: "It hangs or has ended; then no job comes, although the core still answers.",
+        means: "The launcher, which starts the node's other processes and takes jobs, answers its JSON-RPC. In the \
+                container's first 15 minutes it only warns, since starting takes time.",
+        causes: "It hangs or has ended; then the node gets no jobs, although the core still answers.",
         remedy: "Wait: bootstrap verify --wait 15m. If it stays: docker logs --tail 100 edgelauncher, then docker restart edgelauncher.",
     },
     Meaning {
         name: "encoder",
-        means: "The encoder, which does the video jobs and knows what was earned, answers its JSON-RPC. While the \
-                container is younger than 15 minutes it warns, since a start takes its time.",
-        causes: "It hangs or has ended: the check quotes the last telling line of its own log on the volume; then no video \
-                 job is done, although the core still answers.",
+        means: "The encoder, which does the video jobs and knows what was earned, answers its JSON-RPC. In the \
+                container's first 15 minutes it only warns, since starting takes time.",
+        causes: "It hangs or has ended: the check quotes the last relevant line of its own log on the volume; then no \
+                 video job is done, although the core still answers.",
         remedy: "Wait: bootstrap verify --wait 15m. If it stays: read that log below the mount point (edgeencoder.log), then \
                  docker restart edgelauncher.",
     },
     Meaning {
         name: "anycast",
-        means: "The node's third process, which answers nothing, still runs: a metrics tick has seen it in the container since its \
-                start. What it does is not documented, so this only warns.",
-        causes: "It has ended: the check quotes the last telling line of its own log on the volume.",
+        means: "The node's third process, which has no RPC, still runs: a metrics tick has seen it in the container since \
+                its start. What it does is not documented, so this only warns.",
+        causes: "It has ended: the check quotes the last relevant line of its own log on the volume.",
         remedy: "Read that log below the mount point (anycast.log), then docker restart edgelauncher.",
     },
     Meaning {
@@ -216,35 +217,35 @@ pub(super) const MEANINGS: &[Meaning] = &[
     },
     Meaning {
         name: "staking",
-        means: "The node reports its summary, which its owner needs for staking. It is no failure if it does not.",
-        causes: "A node that has just started, or an edge image that does not tell it.",
+        means: "The node reports its summary, which its owner needs for staking. If it does not, that is not a failure.",
+        causes: "A node that has just started, or an edge image that does not report it.",
         remedy: "Nothing; ask again once the node is in sync: bootstrap verify --only node -v",
     },
     Meaning {
         name: "pending-tfuel",
-        means: "The TFUEL that the node says to have earned and that is not paid yet. Nothing fails where it does not say.",
-        causes: "Payment comes in the first days of a month; an edge image that does not tell it.",
-        remedy: "Nothing. Nobody of Theta asks for your key or password to pay it out.",
+        means: "The TFUEL that the node reports as earned but not yet paid. If it reports none, nothing fails.",
+        causes: "Payment comes in the first days of a month; an edge image that does not report it.",
+        remedy: "Nothing. Nobody from Theta will ask for your key or password to pay it out.",
     },
     Meaning {
         name: "jobs",
-        means: "How many jobs were done and failed since yesterday, and when the last one ended. It warns where three \
-                fail one after another, and where none came for three days; it never fails.",
-        causes: "The GPU or its driver does not do what a job asks for; the disk is full; or the network has no job for \
-                 this machine, which is nothing that it can mend.",
+        means: "How many jobs were done and failed since yesterday, and when the last one ended. It warns if three \
+                fail in a row, or if none came for three days; it never fails.",
+        causes: "The GPU or its driver does not do what a job asks for; the disk is full; or the network has no jobs for \
+                 this machine, which nothing on it can change.",
         remedy: "docker logs --tail 100 edgelauncher; bootstrap verify --only gpu; bootstrap verify --only volume",
     },
     Meaning {
         name: "uptime-vote",
-        means: "The node's log tells of a vote for its uptime within the last hour; votes follow checkpoints, every ten \
-                minutes or so. It warns, and never fails; it is skipped where the log tells of none.",
-        causes: "The node is not staked, or no longer; it does not follow the chain; its log says it in other words.",
-        remedy: "bootstrap verify --only node; look whether the stake still stands.",
+        means: "The node's log shows an uptime vote within the last hour; votes follow checkpoints, about every ten \
+                minutes. It warns, and never fails; it is skipped if the log shows no votes at all.",
+        causes: "The node is not staked, or no longer; it does not follow the chain; its log uses other words.",
+        remedy: "bootstrap verify --only node; check that the stake is still in place.",
     },
     Meaning {
         name: "signal",
-        means: "The last phase: the node is healthy or syncing, and CloudFormation has heard of it.",
+        means: "The last phase: the node is healthy or syncing, and CloudFormation has been signalled.",
         causes: "The node did not become healthy before the phase's deadline; the wait handle or SignalResource cannot be reached.",
-        remedy: "bootstrap verify names the cause. Once that is mended: sudo bootstrap",
+        remedy: "bootstrap verify names the cause. Once that is fixed: sudo bootstrap",
     },
 ];

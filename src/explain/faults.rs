@@ -1,23 +1,23 @@
-//! The fault table, as its generated page has it: the page and `bootstrap explain` cannot tell different things.
+//! The fault table, as its generated page has it: so the page and `bootstrap explain` cannot disagree.
 
 /// Made from the rows of the fault table, each of which is a test (`tests/setup/faults/guide.rs`).
 const PAGE: &str = include_str!("../../tests/setup/faults/README.md");
 
-/// Stands before the check that tells.
+/// Precedes the name of the check that reports a fault.
 const VERIFY: &str = "`verify`, ";
 
 /// One fault.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Fault {
-    /// Under which headline it stands.
+    /// The heading that it is listed under.
     pub theme: String,
     /// What has happened.
     pub name: String,
-    /// The check or the phase that tells of it; empty where it is recovered from, or none is at work yet.
+    /// The check or the phase that reports it; empty if it is recovered from, or no phase runs yet.
     pub by: String,
-    /// Whether `verify` tells of it, on a node that was healthy.
+    /// Whether `verify` reports it, on a node that was healthy.
     pub on_a_node: bool,
-    /// What `bootstrap` says; empty where it is recovered from.
+    /// What `bootstrap` says; empty if it is recovered from.
     pub says: String,
     /// What to do.
     pub remedy: String,
@@ -47,7 +47,7 @@ pub(super) fn all() -> Vec<Fault> {
     faults
 }
 
-/// A row of a table, which is no headline.
+/// A row of a table, unless it is the heading.
 fn row(theme: &str, line: &str) -> Option<Fault> {
     let cells = line.strip_prefix("| ")?.strip_suffix(" |")?;
     let mut cells = cells.split(" | ").map(plain);
@@ -55,7 +55,7 @@ fn row(theme: &str, line: &str) -> Option<Fault> {
     if ["fault", "---"].contains(&name.as_str()) {
         return None;
     }
-    let (by, says) = teller(&said);
+    let (by, says) = reporter(&said);
     Some(Fault {
         theme: theme.to_owned(),
         name,
@@ -67,7 +67,7 @@ fn row(theme: &str, line: &str) -> Option<Fault> {
 }
 
 /// The check (`` `verify`, volume: … ``) or the phase (`volume: …`) that says it, and what it says.
-fn teller(said: &str) -> (&str, &str) {
+fn reporter(said: &str) -> (&str, &str) {
     let rest = said.strip_prefix(VERIFY).unwrap_or(said);
     let is_name = |name: &&str| name.bytes().all(|b| b.is_ascii_lowercase() || b == b'-');
     match rest.split_once(": ") {
@@ -76,7 +76,7 @@ fn teller(said: &str) -> (&str, &str) {
     }
 }
 
-/// A cell without what Markdown needs.
+/// A cell without Markdown's escapes.
 fn plain(cell: &str) -> String {
     cell.replace("\\|", "|")
         .replace("&lt;", "<")

@@ -16,10 +16,10 @@ use crate::paragraph::paragraph;
 
 const BOLD: Style = Style::new().bold();
 
-/// No more faults are named at once.
+/// At most so many faults are listed at once.
 const NAMED: usize = 12;
 
-/// All that can be explained: the checks by name, the faults by theme.
+/// Everything that can be explained: the checks by name, the faults by theme.
 pub fn index() -> String {
     let mut text = format!("{BOLD}Checks{BOLD:#} (and the phases of the same name)\n");
     for meaning in MEANINGS {
@@ -38,8 +38,8 @@ pub fn index() -> String {
         let count = all.iter().filter(|fault| fault.theme == theme).count();
         let _ = writeln!(text, "  {theme} ({count})");
     }
-    text + "\nbootstrap explain NAME takes a check, a phase, a theme, the words of a fault, or\n\
-            words of what bootstrap has said.\n"
+    text + "\nNAME in bootstrap explain NAME is a check, a phase, a theme, or words from a\n\
+            fault or from a message of bootstrap.\n"
 }
 
 /// The checks, as a shell completes them.
@@ -47,7 +47,7 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     MEANINGS.iter().map(|meaning| meaning.name)
 }
 
-/// What is known of `name`: a check, a phase, a theme, a fault, or words that only one fault has.
+/// Explains `name`: a check, a phase, a theme, a fault, or words that occur in one fault only.
 pub fn explain(name: &str) -> Result<String> {
     let wanted = slug(name);
     let named = |meaning: &&Meaning| meaning.name == wanted;
@@ -63,7 +63,7 @@ pub fn explain(name: &str) -> Result<String> {
     if !of_phase.is_empty() {
         return Ok(of_phase.join("\n"));
     }
-    // More than one theme may have it, each on a machine of its own.
+    // More than one theme may have it, each on another machine.
     let same = all.iter().filter(|fault| slug(&fault.name) == wanted);
     let same: Vec<String> = same.map(of_fault).collect();
     if !same.is_empty() {
@@ -87,7 +87,7 @@ pub fn explain(name: &str) -> Result<String> {
     }
 }
 
-/// The faults that have all the words, in their name or in what is said of them.
+/// The faults with all these words in their name or message.
 fn having<'a>(all: &'a [Fault], wanted: &str) -> Vec<&'a Fault> {
     let words: Vec<&str> = wanted.split('-').filter(|word| !word.is_empty()).collect();
     let has = |fault: &&Fault| {
@@ -111,14 +111,14 @@ fn of_check(meaning: &Meaning, all: &[Fault]) -> String {
     paragraph(&mut text, "Remedy  ", meaning.remedy);
     if let needs @ [_, ..] = needs(meaning.name) {
         let needs = format!(
-            "{}: it is skipped because of what fails there",
+            "{}: if one of them fails, this check is skipped",
             needs.join(", ")
         );
         paragraph(&mut text, "Needs   ", &needs);
     }
-    let is_told =
+    let is_reported =
         |fault: &&Fault| fault.by == meaning.name || checks_of(&fault.by).contains(&meaning.name);
-    let mut tested: Vec<&Fault> = all.iter().filter(is_told).collect();
+    let mut tested: Vec<&Fault> = all.iter().filter(is_reported).collect();
     tested.sort_by_key(|fault| !fault.on_a_node);
     if tested.is_empty() {
         paragraph(
@@ -194,7 +194,7 @@ fn list(text: &mut String, faults: &[&Fault], most: usize) {
     }
 }
 
-/// Says what comes near.
+/// Suggests what is spelt alike.
 fn unknown(name: &str, near: &[&str]) -> Error {
     let hint = if near.is_empty() {
         "bootstrap explain lists what can be explained".to_owned()
@@ -225,7 +225,7 @@ fn ambiguous(name: &str, found: &[&Fault]) -> Error {
     )
 }
 
-/// The checks that begin so.
+/// The checks that begin like this.
 fn beginning(wanted: &str) -> Vec<&'static str> {
     let names = names();
     names
@@ -233,7 +233,7 @@ fn beginning(wanted: &str) -> Vec<&'static str> {
         .collect()
 }
 
-/// The check that is spelt nearly so.
+/// The check with the most similar name.
 fn nearest(wanted: &str) -> Vec<&'static str> {
     let nearest = names()
         .map(|name| (strsim::damerau_levenshtein(wanted, name), name))
@@ -242,7 +242,7 @@ fn nearest(wanted: &str) -> Vec<&'static str> {
     nearest.into_iter().map(|(_, name)| name).collect()
 }
 
-/// Lower-case words with hyphens between them, whatever stood there.
+/// Lower-case words with hyphens in between.
 fn slug(text: &str) -> String {
     let lower = text.to_lowercase();
     let words = lower.split(|c: char| !c.is_alphanumeric());
@@ -292,7 +292,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_unknown_is_told_with_what_comes_near() {
+    fn what_is_unknown_is_reported_with_what_comes_near() {
         let none = "nothing that can be explained is named";
         let all = "bootstrap explain lists them all";
         for (name, reason, hint) in [

@@ -693,7 +693,7 @@ fn jobs(facts: &Facts) -> Finding {
         Some(idle) if idle >= IDLE_SECONDS && runs.is_some_and(|runs| runs >= IDLE_SECONDS) => {
             warn(
                 format!("none for {}", ago(idle)),
-                "nothing here fails; whether the network has jobs for this machine, its operators tell",
+                "nothing fails on this machine; whether the network has jobs for it, only its operators know",
             )
         }
         _ => pass(match idle {
@@ -708,7 +708,7 @@ fn uptime_vote(facts: &Facts) -> Finding {
     let mut known = facts.progress.clone();
     known.observe_vote(facts.edge.earnings.last_vote);
     match known.vote_age(now) {
-        None => skip("the node's log tells of none; one that is not staked does not vote"),
+        None => skip("the node's log shows none; a node that is not staked does not vote"),
         Some(age) if age >= VOTE_SECONDS => warn(
             format!("the last {} ago; one is due every ten minutes", ago(age)),
             "see whether it follows the chain: bootstrap verify --only node; and whether its stake still stands",
@@ -1059,7 +1059,7 @@ mod tests {
             ("jobs", |f| f.edge.earnings.jobs.as_mut().unwrap().last = Some(NOW - 4 * 86_400), Healthy, "pass: 4 done and 1 failed since yesterday, the last 96 h ago"),
             ("uptime-vote", |_| {}, Healthy, "pass: the last 5 min ago"),
             ("uptime-vote", |f| { f.edge.earnings.last_vote = None; f.progress.last_vote = Some(NOW - 7200); }, Healthy, "warn: the last 2 h ago; one is due every ten minutes"),
-            ("uptime-vote", |f| f.edge.earnings.last_vote = None, Healthy, "skip: the node's log tells of none; one that is not staked does not vote"),
+            ("uptime-vote", |f| f.edge.earnings.last_vote = None, Healthy, "skip: the node's log shows none; a node that is not staked does not vote"),
             ("uptime-vote", |f| f.edge.live.status = Err(Fault::Refused), Unhealthy, "pass: the last 5 min ago"),
             ("jobs", |f| {
                 dies(f, Process::Encoder);

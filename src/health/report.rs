@@ -11,6 +11,9 @@ use crate::paragraph::{WIDTH, paragraph};
 /// What a check that fails says to do where a whole run mends it.
 pub(super) const RUN: &str = "run: sudo bootstrap";
 
+/// More of the root cause, a log's end for example, stands below: its remedy is to be among the first five lines.
+const CAUSE_LINES: usize = 2;
+
 /// How one check went.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, JsonSchema)]
 #[serde(rename_all = "lowercase")]
@@ -212,9 +215,13 @@ impl Report {
             paragraph(&mut text, "", note);
         }
         let worst = self.worst();
+        let mut is_whole = true;
         if let Some(worst) = worst {
-            let cause = format!("{}: {}", worst.name, worst.detail);
-            paragraph(&mut text, "Cause:  ", &cause);
+            let mut cause = String::new();
+            let what = format!("{}: {}", worst.name, worst.detail);
+            paragraph(&mut cause, "Cause:  ", &what);
+            is_whole = cut(&mut cause, CAUSE_LINES);
+            text += &cause;
             match worst.hint.as_deref() {
                 Some(RUN) => text += "Repair: sudo bootstrap\n",
                 Some(hint) => paragraph(&mut text, "Help:   ", hint),
@@ -223,7 +230,8 @@ impl Report {
         }
         let is_told = |check: &&Check| {
             let is_wrong = matches!(check.status, Status::Fail | Status::Warn);
-            all || (is_wrong && Some(check.name) != worst.map(|worst| worst.name))
+            let is_above = is_whole && Some(check.name) == worst.map(|worst| worst.name);
+            all || (is_wrong && !is_above)
         };
         let told: Vec<&Check> = self.by_severity().into_iter().filter(is_told).collect();
         if !told.is_empty() {
@@ -265,6 +273,21 @@ impl Report {
         });
         checks
     }
+}
+
+/// Whether that many lines were enough; an ellipsis stands for the rest.
+fn cut(text: &mut String, lines: usize) -> bool {
+    let Some((end, _)) = text.match_indices('\n').nth(lines - 1) else {
+        return true;
+    };
+    if end + 1 == text.len() {
+        return true;
+    }
+    // Without the last word there is room for the ellipsis.
+    let kept = text.get(..end).and_then(|kept| kept.rfind(' '));
+    text.truncate(kept.unwrap_or(end));
+    text.push_str(" …\n");
+    false
 }
 
 /// One check, and below it what to do.
@@ -409,6 +432,38 @@ mod tests {
     }
 
     #[test]
+    fn a_long_cause_leaves_the_repair_among_the_first_five_lines() {
+        let log = format!(
+            "exited, exit code 1; its log ends: {}end",
+            "line | ".repeat(40)
+        );
+        let address = "0x2e833968e5bb786ae419c4d13189fb081cc43bab";
+        let container = check(Status::Fail, "container", &log, Some(RUN));
+        let os = check(Status::Pass, "os", "Debian 12", None);
+        let rpc = check(Status::Skip, "rpc", "because of container", None);
+        let report = Report::of(vec![os, container, rpc], Some(address.into()));
+        let text = anstream::adapter::strip_str(&report.text(false, &[])).to_string();
+        let lines: Vec<&str> = text.lines().collect();
+        assert!(
+            lines[2].starts_with("Cause:  container: exited, exit code 1;"),
+            "{text}"
+        );
+        assert!(
+            lines[3].ends_with(" …") && lines[3].chars().count() <= WIDTH,
+            "{text}"
+        );
+        assert_eq!(lines[4], "Repair: sudo bootstrap");
+        assert!(
+            lines[5].is_empty() && lines[6].starts_with("FAIL  container"),
+            "{text}"
+        );
+        assert!(
+            text.trim_end().ends_with("run: sudo bootstrap") && text.contains("| end\n"),
+            "{text}"
+        );
+    }
+
+    #[test]
     fn people_read_the_cause_and_the_repair_first_in_80_columns() {
         let long = "vol-0123456789abcdef0 (/dev/nvme1n1) holds ext4 UUID=5ca1ab1e-0000-4000-8000-00000000da7a and \
                     is not mounted at /data";
@@ -425,14 +480,14 @@ mod tests {
             ],
             Some("0x2e833968e5bb786ae419c4d13189fb081cc43bab".into()),
         );
-        let note = ["A run is at work".to_owned()];
+        let note = ["A run is in progress".to_owned()];
         let text = report.text(false, &note);
         assert!(text.contains("\u{1b}["));
         assert_eq!(
             anstream::adapter::strip_str(&text).to_string(),
             "unhealthy: 1 passed, 1 failed, 1 warned\n\
              Node:   0x2e833968e5bb786ae419c4d13189fb081cc43bab\n\
-             A run is at work\n\
+             A run is in progress\n\
              Cause:  volume: vol-0123456789abcdef0 (/dev/nvme1n1) holds ext4\n\
              \x20       UUID=5ca1ab1e-0000-4000-8000-00000000da7a and is not mounted at /data\n\
              Repair: sudo bootstrap\n\

@@ -33,7 +33,7 @@ RestartPreventExitStatus=2
 WantedBy=multi-user.target
 ";
 
-/// Ends with 3 where a run is at work. systemd's own words of each start would fill its journal.
+/// Ends with 3 where a run is in progress. systemd's own words of each start would fill its journal.
 const REPAIR: &str = "\
 [Unit]
 Description=Repair what is down of the Theta edge node

@@ -30,6 +30,7 @@ mod machine;
 mod metrics;
 mod output;
 mod packages;
+mod pictures;
 mod processes;
 mod repair;
 mod rights;
@@ -75,6 +76,7 @@ const THEMES: &[&[Test]] = &[
     rights::TESTS,
     hostile::TESTS,
     output::TESTS,
+    pictures::TESTS,
     doctor::TESTS,
     soak::TESTS,
 ];

@@ -176,7 +176,7 @@ fn a_second_run_at_the_same_time_is_refused() {
     let verdict = machine.run(&["verify"]).expect(1).stdout;
     let told = verdict
         .lines()
-        .find(|line| line.starts_with("A run is at work"));
+        .find(|line| line.starts_with("A run is in progress"));
     assert!(
         told.is_some_and(|line| line.contains("user for ")),
         "{verdict}"
@@ -184,6 +184,6 @@ fn a_second_run_at_the_same_time_is_refused() {
     drop(waiting);
     first.wait().expect(0);
     let verdict = machine.run(&["verify", "-v"]).expect(0).stdout;
-    assert!(!verdict.contains("at work"), "{verdict}");
+    assert!(!verdict.contains("in progress"), "{verdict}");
     assert_eq!(machine.signals().len(), 2);
 }
