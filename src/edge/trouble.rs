@@ -154,9 +154,10 @@ fn escaped(character: char, is_to_be: impl Fn(char) -> bool) -> String {
         .fold(String::new(), |text, unit| format!("{text}\\u{unit:04x}"))
 }
 
-/// The password as it lies in memory-backed storage, or `None` where it is not there.
+/// The password as it lies in memory-backed storage, or `None` where it is not there; an empty file is no password.
 pub fn password(host: &Host) -> Option<Secret> {
-    host.read(PASSWORD).ok().flatten().map(Secret::new)
+    let bytes = host.read(PASSWORD).ok().flatten()?;
+    (!bytes.is_empty()).then(|| Secret::new(bytes))
 }
 
 #[cfg(test)]

@@ -214,7 +214,6 @@ async fn edge(host: &Host, config: &Config, spec: &Result<Spec>, progress: &Prog
             .map(|error| (error.reason().to_owned(), error.hint().to_owned())),
         log_end: log.map(|log| trouble::last_lines(&log, password.as_ref())),
         exposed: password
-            .filter(|password| !password.expose().is_empty())
             .zip(found)
             .map(|(password, found)| shows(&found.document, &password)),
         live,

@@ -293,11 +293,7 @@ impl Work<'_> {
     /// Says what keys there are.
     fn guard(&self) -> Result<Keys> {
         self.require_volume()?;
-        if self
-            .host
-            .read(PASSWORD)?
-            .is_none_or(|secret| secret.is_empty())
-        {
+        if trouble::password(self.host).is_none() {
             return Err(Error::new(
                 format!("{PASSWORD} is missing or empty; the container is not started"),
                 "run: bootstrap --phase secret --phase container",
