@@ -258,12 +258,6 @@ fn explain(error: ureq::Error, timeout: Duration) -> Failure {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
     use standins::scripted::{Reply, serve};
 

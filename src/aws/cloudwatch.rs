@@ -64,12 +64,6 @@ fn datum(metric: Metric) -> MetricDatum {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
     use crate::aws::tests::config;
     use standins::scripted::{Reply, script, serve};

@@ -138,12 +138,6 @@ fn read(document: &str) -> Result<Credentials> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
     use crate::retry::Policy;
     use standins::scripted::{Reply, Server, serve};

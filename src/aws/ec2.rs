@@ -213,12 +213,6 @@ pub fn volume(answer: &Element) -> Option<VolumeInfo> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
     use crate::aws::tests::config;
     use standins::scripted::script;

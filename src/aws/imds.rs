@@ -297,12 +297,6 @@ pub fn is_instance_type(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
     use standins::scripted::{Received, Reply, Server, serve};
 

@@ -155,12 +155,6 @@ fn status<E>(error: &SdkError<E, HttpResponse>) -> Option<u16> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
     use crate::aws::tests::config;
     use standins::scripted::{Reply, Server, script, serve};

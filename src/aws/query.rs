@@ -221,12 +221,6 @@ fn start_of(response: &Response) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
     use crate::aws::tests::config;
     use standins::scripted::script;

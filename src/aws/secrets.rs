@@ -168,12 +168,6 @@ fn told(refusal: Refusal, arn: &str) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
     use crate::aws::tests::config;
     use standins::scripted::{Reply, script, serve};

@@ -152,12 +152,6 @@ fn suggestion(key: &str, fields: &[Field]) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use serde_json::json;
 
     use super::super::problem::render;

@@ -307,12 +307,6 @@ fn annotate(schema: &mut Value, fields: &[Field]) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
 
     /// A path, what it takes, what it refuses.

@@ -1,12 +1,5 @@
 //! The engine with made-up phases on a made-up machine. Time is tokio's paused clock: pauses and deadlines pass at
 //! once when nothing else can happen, so a test that hangs fails by its deadline instead.
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};

@@ -381,13 +381,6 @@ fn failure(verb: &str, path: &str, error: io::Error) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use std::os::unix::fs::symlink;
 
     use super::*;

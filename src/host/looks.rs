@@ -60,7 +60,6 @@ impl Looks {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
 
     use crate::host::testing::Tree;
 

@@ -88,7 +88,6 @@ fn packet(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used, clippy::indexing_slicing)]
     use super::*;
 
     /// Made with `gpg --quick-generate-key`, and what gpg calls it.

@@ -363,12 +363,6 @@ fn quietly(command: Command) -> Command {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::APT;
     use crate::host::testing::Tree;
 

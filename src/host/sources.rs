@@ -138,7 +138,6 @@ fn line(text: &str, number: usize, components: &[&str]) -> Option<String> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
 
     use super::*;
     use crate::host::testing::Tree;

@@ -241,13 +241,6 @@ fn not_started(unit: &str, output: &Output, journal: Option<&Output>) -> Error {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use crate::host::testing::Tree;
 
     fn saying(word: &str, code: u8) -> Tree {

@@ -211,13 +211,6 @@ fn account_missing(accounts: &[Account], wanted: &Account) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use super::*;
     use crate::host::testing::Tree;
 

@@ -342,12 +342,6 @@ fn swap(fresh: &Path, target: &Path, old: &Path) -> io::Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use std::io::Write as _;
 
     use flate2::Compression;

@@ -267,12 +267,6 @@ fn fill(value: &mut Value, config: &Config) {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use serde_json::json;
 
     use super::*;

@@ -265,12 +265,6 @@ fn has_nvidia_runtime(current: Option<&str>) -> Result<bool> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
     use crate::host::testing::Tree;
     use crate::phases::testing::{AMAZON, config, node};

@@ -105,7 +105,6 @@ pub fn table(node: &Arc<Node>) -> Vec<Entry> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
     use super::*;
     use crate::host::testing::Tree;
     use crate::phases::testing::{DEBIAN, config, node_in_cloud};

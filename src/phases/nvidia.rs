@@ -301,12 +301,6 @@ fn judge(devices: usize, cards: &[Card], is_refused: bool) -> State {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
     use crate::host::testing::Tree;
     use crate::phases::testing::{DEBIAN, UBUNTU, config, node};

@@ -322,12 +322,6 @@ fn writable(flags: StatVfsMountFlags) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
     use crate::host::testing::Tree;
     use crate::phases::testing::{DEBIAN, config, node_in_cloud};

@@ -289,12 +289,6 @@ fn store(host: &Host, user: &User, secret: &Secret) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use std::fs;
     use std::os::unix::fs::PermissionsExt as _;
 

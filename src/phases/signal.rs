@@ -188,12 +188,6 @@ fn is_summary(text: &str) -> bool {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use std::future::ready;
 
     use super::*;

@@ -60,12 +60,6 @@ impl Phase for SsmAgent {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
     use super::*;
     use crate::host::testing::Tree;
     use crate::phases::testing::{AMAZON, DEBIAN, UBUNTU, config, node};

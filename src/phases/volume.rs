@@ -127,13 +127,6 @@ fn require_encryption(id: &VolumeId, known: &VolumeInfo) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use super::*;
 
     fn known(encrypted: bool, snapshot: Option<&str>) -> VolumeInfo {

@@ -1,13 +1,6 @@
 //! Checks every command in the program's messages: a shell must split it into the intended words, whatever the guest
 //! has called its files.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
 use std::fs;
 use std::io::Write;
 use std::path::{Path, PathBuf};

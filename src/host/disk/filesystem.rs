@@ -292,13 +292,6 @@ fn xfs_size(text: &str) -> Option<u64> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use super::*;
     use crate::host::testing::Tree;
 

@@ -1,12 +1,5 @@
 //! What real versions of the tools print, and what is read from it.
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::panic,
-    clippy::indexing_slicing
-)]
-
 use super::*;
 
 /// Tool and version; its standard error; the reason; whether it passes; a part of the hint.

@@ -199,13 +199,6 @@ async fn attach(node: &Node, id: &VolumeId, identity: &Identity) -> Result<()> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use super::*;
     use crate::aws::ec2::Attachment;
 

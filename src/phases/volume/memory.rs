@@ -244,7 +244,6 @@ fn note(id: &VolumeId, known: &VolumeInfo, instance: &str) -> String {
 
 #[cfg(test)]
 mod tests {
-    #![allow(clippy::unwrap_used)]
 
     use super::*;
     use crate::aws::ec2::Attachment;

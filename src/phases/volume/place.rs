@@ -494,13 +494,6 @@ impl Place<'_> {
 
 #[cfg(test)]
 mod tests {
-    #![allow(
-        clippy::unwrap_used,
-        clippy::expect_used,
-        clippy::panic,
-        clippy::indexing_slicing
-    )]
-
     use std::os::unix::fs::FileExt;
 
     use super::*;
