@@ -126,7 +126,7 @@ pub async fn attach_volume(
         "InvalidParameterValue" if refusal.message.contains("already in use") => {
             Ok(Attached::NameTaken)
         }
-        "IncorrectState" | "IncorrectInstanceState" => Err(Error::new(
+        "IncorrectState" | "IncorrectInstanceState" | "InvalidInstanceID.NotFound" => Err(Error::new(
             format!("{what} is not possible now ({})", refusal.text()),
             "wait until the volume is available and the instance is running, then run `bootstrap` again",
         )

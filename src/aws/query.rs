@@ -190,13 +190,18 @@ fn read(action: &str, response: &Response) -> std::result::Result<Element, Troub
     let root = xml::parse(&String::from_utf8_lossy(&response.body));
     match (response.status, root) {
         (200, Some(root)) => Ok(root),
-        (200, None) => Err(Trouble::Silent(Error::new(
-            format!(
-                "{action} was answered with something that is not XML: {}",
-                start_of(response)
-            ),
-            "something other than AWS answers; look for a proxy or a wrong AWS_ENDPOINT_URL",
-        ))),
+        (200, None) => {
+            let error = Error::new(
+                format!(
+                    "{action} was answered with something that is not XML: {}",
+                    start_of(response)
+                ),
+                "something other than AWS answers; look for a proxy or a wrong AWS_ENDPOINT_URL",
+            );
+            // What begins as XML was cut off.
+            let is_cut = response.body.starts_with(b"<?xml");
+            Err(Trouble::Silent(error.transient_if(is_cut)))
+        }
         (status, root) => Err(Trouble::Refused(refusal(status, root.as_ref(), response))),
     }
 }

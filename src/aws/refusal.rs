@@ -57,13 +57,27 @@ impl Refusal {
 
     /// Whether it is transient: throttling, or a fault of the service.
     pub(super) fn is_transient(&self) -> bool {
-        const PASSING: [&str; 4] = [
+        const PASSING: [&str; 13] = [
             "ServiceUnavailable",
             "Unavailable",
             "InternalError",
             "InternalFailure",
+            // Of EC2 and Secrets Manager, with status 400.
+            "ServerInternal",
+            "InternalServiceError",
+            "InternalServiceErrorException",
+            "RequestTimeout",
+            "RequestTimeoutException",
+            // Of S3: a bucket that is new, or an object at which others work as well.
+            "TemporaryRedirect",
+            "OperationAborted",
+            "ConditionalRequestConflict",
+            "ConcurrentModification",
         ];
-        self.status >= 500 || self.is_throttled() || PASSING.contains(&self.code.as_str())
+        self.status >= 500
+            || self.status == 408
+            || self.is_throttled()
+            || PASSING.contains(&self.code.as_str())
     }
 
     /// Whether the same call may be answered otherwise some seconds later: what was made moments ago (a role's policy, a
@@ -111,6 +125,36 @@ impl Refusal {
             "Forbidden",
         ];
         DENIED.contains(&self.code.as_str()) || (self.status == 403 && self.code.is_empty())
+    }
+
+    /// What to do about a denial: AWS says so where it is not the role's own policy that denies, or does not allow.
+    pub(super) fn denied_hint(&self, otherwise: &str) -> String {
+        const OTHERS: [(&str, &str); 5] = [
+            (
+                "vpc endpoint policy",
+                "allow it in the policy of the VPC endpoint that the instance's calls go through; the role's own policy is not what \
+                 denies it",
+            ),
+            (
+                "service control policy",
+                "a service control policy of the organization denies it: ask whoever manages the organization, or use another account",
+            ),
+            (
+                "resource control policy",
+                "a resource control policy of the organization denies it: ask whoever manages the organization, or use another account",
+            ),
+            (
+                "permissions boundary",
+                "allow it in the permissions boundary of the instance's role as well",
+            ),
+            (
+                "explicit deny in a resource-based policy",
+                "take the deny out of the policy of the bucket, secret or key itself; the role's own policy is not what denies it",
+            ),
+        ];
+        let message = self.message.to_lowercase();
+        let other = OTHERS.iter().find(|(words, _)| message.contains(words));
+        other.map_or(otherwise, |(_, hint)| hint).into()
     }
 
     /// Whether a KMS key stands in the way, whatever service was asked: `CustomerKeyHasBeenRevoked` (EC2), `KMS.Disabled…`
@@ -166,7 +210,9 @@ impl Refusal {
         if self.is_denied() {
             return Error::new(
                 reason,
-                format!("allow {permission} in the policy of the instance's role"),
+                self.denied_hint(&format!(
+                    "allow {permission} in the policy of the instance's role"
+                )),
             );
         }
         let hint = match self.code.as_str() {
@@ -174,6 +220,20 @@ impl Refusal {
                 "check the instance's clock (`timedatectl`) and its credentials"
             }
             _ if self.is_about_credentials() => CREDENTIALS_HINT,
+            _ if self.status == 407 => {
+                "the proxy that HTTPS_PROXY names wants a name and a password: write both into its address"
+            }
+            "AccountProblem"
+            | "AllAccessDisabled"
+            | "NotSignedUp"
+            | "OptInRequired"
+            | "Blocked"
+            | "PendingVerification" => {
+                "AWS keeps this account from using the service: see the account's mails and the console, or ask AWS Support"
+            }
+            "InvalidObjectState" => {
+                "the object is archived: restore it (`aws s3api restore-object`), or upload it anew"
+            }
             _ => "correct what AWS reports here, then run `bootstrap` again",
         };
         Error::new(reason, hint)

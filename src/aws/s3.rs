@@ -333,8 +333,10 @@ impl Source<'_> {
             _ if refusal.is_about_key() => refusal.key_error(&format!("the download of {name}")),
             _ if refusal.is_denied() => Error::new(
                 format!("{name} may not be read ({})", refusal.text()),
-                "allow s3:GetObject on it in the policy of the instance's role; without s3:ListBucket a missing object \
-                 is answered like this too, so also check assets.key",
+                refusal.denied_hint(
+                    "allow s3:GetObject on it in the policy of the instance's role; without s3:ListBucket a missing object \
+                     is answered like this too, so also check assets.key",
+                ),
             ),
             _ => refusal.into_error(&format!("the download of {name}"), "s3:GetObject"),
         }

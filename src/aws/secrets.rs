@@ -156,8 +156,10 @@ fn told(refusal: Refusal, arn: &str) -> Error {
         _ if refusal.is_about_key() => refusal.key_error(&format!("reading the secret {name}")),
         _ if refusal.is_denied() => Error::new(
             format!("the secret {name} may not be read ({})", refusal.text()),
-            "allow secretsmanager:GetSecretValue on it (and kms:Decrypt, if it has its own key) in the policy of the \
-             instance's role",
+            refusal.denied_hint(
+                "allow secretsmanager:GetSecretValue on it (and kms:Decrypt, if it has its own key) in the policy of the \
+                 instance's role",
+            ),
         ),
         _ => refusal.into_error(
             &format!("reading the secret {name}"),

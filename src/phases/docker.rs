@@ -241,8 +241,15 @@ pub fn merged(current: Option<&str>) -> Result<Option<String>> {
     let driver = config
         .entry("log-driver")
         .or_insert_with(|| json!("json-file"));
+    // The engine takes null for what is not there.
+    if driver.is_null() {
+        *driver = json!("json-file");
+    }
     if *driver == json!("json-file") {
         let options = config.entry("log-opts").or_insert_with(|| json!({}));
+        if options.is_null() {
+            *options = json!({});
+        }
         let Value::Object(options) = options else {
             return Err(Error::new(
                 format!("\"log-opts\" in {CONFIG} is not a JSON object"),

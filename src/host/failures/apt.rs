@@ -1,6 +1,6 @@
 //! apt 2.4 to 3, dpkg, and what unattended-upgrade says through them.
 
-use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
+use super::{BY_HAND, Fact, Meaning, PROXY_LOGIN, QUOTED_LINES, TLS, Tool};
 use Meaning::{Lasts, Passes};
 
 pub(super) const LOCKED: &str =
@@ -30,6 +30,7 @@ pub(super) const APT: Tool = Tool {
         "Get:*",
         "Ign:*",
         "Fetched *",
+        "Waiting for cache lock: *",
         "N: *",
         "Notice: *",
         "Note: removing the lock file *",
@@ -40,6 +41,7 @@ pub(super) const APT: Tool = Tool {
         "E: Sub-process * returned an error code*",
         "Error: Sub-process * returned an error code*",
         "E: dpkg returned an error code*",
+        "E*: The list of sources could not be read.",
     ],
     marks: &["E: *", "Error: *", "dpkg: error*", "dpkg-deb: error*"],
     lines: QUOTED_LINES,
@@ -53,29 +55,105 @@ pub(super) const APT: Tool = Tool {
             source: "Debian/apt",
         },
         Fact {
-            words: &["failed to open package info file '/var/lib/dpkg/status'"],
+            words: &[
+                "failed to open package info file '/var/lib/dpkg/status'",
+                "parsing file '/var/lib/dpkg/status' near line",
+            ],
             meaning: Lasts,
             hint: "dpkg's list of packages is gone or damaged: put the copy of the day before in its place (cp /var/lib/dpkg/status-old \
                    /var/lib/dpkg/status), then run `bootstrap` again",
             source: "Debian/dpkg, dpkg(1) FILES",
         },
         Fact {
-            words: &["NO_PUBKEY"],
+            words: &[
+                "files list file for package",
+                "parsing file '/var/lib/dpkg/",
+            ],
+            meaning: Lasts,
+            hint: "a file of dpkg's own is damaged, as after a power cut: move the one that is named away (of a package's list: \
+                   /var/lib/dpkg/info/PACKAGE.list), install that package anew (apt-get install --reinstall), then run `bootstrap` again",
+            source: "Debian/dpkg",
+        },
+        Fact {
+            words: &[
+                "malformed entry ",
+                "malformed stanza ",
+                "is not known on line ",
+                "the method driver ",
+            ],
+            meaning: Lasts,
+            hint: "correct the file that is named, or the source that needs that method, in /etc/apt/sources.list or \
+                   /etc/apt/sources.list.d, then run `bootstrap` again",
+            source: "Debian/apt",
+        },
+        Fact {
+            words: &["syntax error /etc/apt/"],
+            meaning: Lasts,
+            hint: "correct the line that is named in /etc/apt/apt.conf.d, then run `bootstrap` again",
+            source: "Debian/apt",
+        },
+        // What cannot be checked is called unsigned, too.
+        Fact {
+            words: &[
+                "couldn't create temporary file /tmp/",
+                "couldn't create tempfiles",
+                "could not execute 'apt-key'",
+            ],
+            meaning: Lasts,
+            hint: "apt cannot write into /tmp, and so checks no signature: see `ls -ld /tmp` and `df /tmp` (chmod 1777 /tmp), and whether gnupg is \
+                   there, then run `bootstrap` again",
+            source: "microsoft/WSL#2856, Debian/apt",
+        },
+        Fact {
+            words: &["is not considered secure since"],
+            meaning: Lasts,
+            hint: "the repository is signed in a way that is too weak by now: install its newer key, or remove it in \
+                   /etc/apt/sources.list.d, then run `bootstrap` again",
+            source: "Sequoia's sqv (apt 3)",
+        },
+        Fact {
+            words: &["NO_PUBKEY", "error message is: missing key"],
             meaning: Lasts,
             source: "Debian/apt",
             hint: "the repository is signed with a key that this machine does not trust: restore the repository's key",
         },
         Fact {
-            words: &["EXPKEYSIG"],
+            words: &["EXPKEYSIG", "sqv *: expired on"],
             meaning: Lasts,
             source: "Debian/apt",
             hint: "the repository's key has expired: install its new key",
         },
         Fact {
-            words: &["BADSIG"],
+            words: &["BADSIG", "at least one invalid signature was encountered"],
             meaning: Lasts,
             source: "Debian/apt",
             hint: "the repository's signature is wrong: check which mirror or proxy answers",
+        },
+        Fact {
+            words: &["407  proxy"],
+            meaning: Lasts,
+            hint: PROXY_LOGIN,
+            source: "Debian/apt",
+        },
+        Fact {
+            words: &[
+                "certificate verification failed",
+                "no system certificates available",
+            ],
+            meaning: Lasts,
+            hint: TLS,
+            source: "Debian/apt",
+        },
+        // dpkg itself, in the middle of its work.
+        Fact {
+            words: &[
+                "/dpkg received ",
+                "/dpkg exited unexpectedly",
+                "dpkg was interrupted",
+            ],
+            meaning: Passes,
+            source: "Debian/apt",
+            hint: "run `dpkg --configure -a`, then run `bootstrap` again",
         },
         // What could not be fetched has no signature and no Release file either, and apt complains of that as well.
         Fact {
@@ -94,6 +172,8 @@ pub(super) const APT: Tool = Tool {
                 "has died unexpectedly",
                 "received a segmentation fault",
                 "exited unexpectedly",
+                "received signal ",
+                "method gave invalid ",
             ],
             meaning: Passes,
             hint: NETWORK,
@@ -168,12 +248,6 @@ pub(super) const APT: Tool = Tool {
             source: "Debian/dpkg",
         },
         Fact {
-            words: &["dpkg was interrupted"],
-            meaning: Passes,
-            source: "Debian/apt",
-            hint: "run `dpkg --configure -a`, then run `bootstrap` again",
-        },
-        Fact {
             words: &["is expired (invalid since"],
             meaning: Passes,
             source: "Debian/apt",
@@ -205,7 +279,11 @@ pub(super) const APT: Tool = Tool {
             source: "Debian/apt",
         },
         Fact {
-            words: &["unable to locate package", "has no installation candidate"],
+            words: &[
+                "unable to locate package",
+                "has no installation candidate",
+                "version '*' for '*' was not found",
+            ],
             meaning: Lasts,
             hint: MISSING,
             source: "Debian/apt",
@@ -223,6 +301,20 @@ pub(super) const APT: Tool = Tool {
             hint: "two files in /etc/apt/sources.list.d name this repository with different keys: remove the one that this machine's image \
                    brought, then run `bootstrap` again",
             source: "Debian/apt",
+        },
+        Fact {
+            words: &["trying to overwrite "],
+            meaning: Lasts,
+            source: "Debian/dpkg",
+            hint: "another package has the same file: see which is wanted (`dpkg -S`, foreign repositories), remove the other one, then run \
+                   `bootstrap` again",
+        },
+        Fact {
+            words: &["bad return status for module build"],
+            meaning: Lasts,
+            source: "dkms-project/dkms",
+            hint: "see why the module cannot be built for this kernel (/var/lib/dkms/*/*/build/make.log): the headers, the compiler or the \
+                   driver are of another time; use a newer AMI, or name another branch in gpu_driver of /etc/bootstrap/config.json",
         },
         Fact {
             words: &["dpkg: error processing "],

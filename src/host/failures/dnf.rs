@@ -1,7 +1,7 @@
 //! dnf 4 and 5, and rpm through them.
 
 use super::apt::{LOCKED, MISSING, NETWORK, ROOM, UNSIGNED};
-use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
+use super::{BY_HAND, Fact, Meaning, PROXY_LOGIN, QUOTED_LINES, TLS, Tool};
 use Meaning::{Lasts, Passes};
 
 /// The reason stands on standard error or in the middle of standard output; a summary follows.
@@ -28,6 +28,16 @@ pub(super) const DNF: Tool = Tool {
         "Complete!",
         "Warning: *",
         "Ignoring repositories: *",
+        "Failed to set locale, defaulting to *",
+        // Amazon Linux's notice of a newer release (amazonlinux/amazon-linux-2023, deterministic upgrades).
+        "WARNING:",
+        "A newer release of *",
+        "Available Versions:",
+        "Version 20*:",
+        "Run the following command to upgrade to *",
+        "dnf *upgrade --releasever=*",
+        "Release notes:",
+        "https://docs.aws.amazon.com/linux/al2023/*",
     ],
     marks: &[],
     lines: QUOTED_LINES,
@@ -77,6 +87,39 @@ pub(super) const DNF: Tool = Tool {
             hint: LOCKED,
             source: "amazonlinux/amazon-linux-2023#397",
         },
+        Fact {
+            words: &["http code 407 from proxy"],
+            meaning: Lasts,
+            hint: PROXY_LOGIN,
+            source: "curl/curl",
+        },
+        Fact {
+            words: &[
+                "ssl certificate problem: ",
+                "peer certificate cannot be authenticated",
+                "no alternative certificate subject name",
+            ],
+            meaning: Lasts,
+            hint: TLS,
+            source: "curl/curl",
+        },
+        Fact {
+            words: &[
+                "no module named 'dnf",
+                "no module named 'libdnf",
+                "no module named 'rpm",
+            ],
+            meaning: Lasts,
+            hint: "/usr/bin/python3 is another Python than the system's, which dnf needs: see `ls -l /usr/bin/python3`, put it back \
+                   (update-alternatives --config python3), then run `bootstrap` again",
+            source: "amazonlinux/amazon-linux-2023#821, amazonlinux/amazon-linux-2023#459",
+        },
+        Fact {
+            words: &["config error: "],
+            meaning: Lasts,
+            hint: "correct the file that is named (/etc/dnf/dnf.conf, /etc/yum.repos.d), then run `bootstrap` again",
+            source: "rpm-software-management/dnf",
+        },
         // Another dnf has cleaned the cache between download and transaction.
         Fact {
             words: &[
@@ -100,7 +143,6 @@ pub(super) const DNF: Tool = Tool {
         Fact {
             words: &[
                 "could not resolve",
-                "failed to download",
                 "cannot download",
                 "all mirrors were tried",
                 "no more mirrors to try",
@@ -116,11 +158,19 @@ pub(super) const DNF: Tool = Tool {
             hint: NETWORK,
             source: "rpm-software-management/librepo",
         },
+        // Where no line says why.
+        Fact {
+            words: &["failed to download"],
+            meaning: Passes,
+            hint: NETWORK,
+            source: "rpm-software-management/dnf5",
+        },
         Fact {
             words: &[
                 "failed loading rpmdb",
                 "rpmdb open failed",
                 "cannot open packages *database",
+                "cannot open packages index",
                 "database disk image is malformed",
                 "db_runrecovery",
             ],
@@ -147,6 +197,15 @@ pub(super) const DNF: Tool = Tool {
             meaning: Lasts,
             hint: MISSING,
             source: "amazonlinux/amazon-linux-2023#272",
+        },
+        Fact {
+            words: &[
+                "problem: package * requires ",
+                "problem: cannot install both ",
+            ],
+            meaning: Lasts,
+            source: "rpm-software-management/libdnf, libsolv",
+            hint: "see which packages are in each other's way (`dnf versionlock list`, foreign repositories), then run `bootstrap` again",
         },
         Fact {
             words: &[

@@ -48,6 +48,17 @@ const UNREACHABLE: Fact = Fact {
     source: "docker/cli (\"Cannot connect\" up to 28, \"failed to connect to the docker API\" from 29 on)",
 };
 
+const NO_PERMISSION: Fact = Fact {
+    words: &[
+        "permission denied while trying to connect to the docker",
+        "docker.sock: connect: permission denied",
+    ],
+    meaning: Lasts,
+    hint: "something keeps root from the engine's socket: see `ls -lZ /var/run/docker.sock` and `dmesg`, then run: bootstrap --phase \
+           docker",
+    source: "docker/cli",
+};
+
 /// All subcommands but `pull`.
 pub const DOCKER: Tool = Tool {
     programs: &["docker"],
@@ -57,7 +68,33 @@ pub const DOCKER: Tool = Tool {
     otherwise: Lasts,
     hint: READ_ARGV,
     facts: &[
+        NO_PERMISSION,
         UNREACHABLE,
+        // A shim that ended, or could not begin.
+        Fact {
+            words: &[
+                "ttrpc: closed",
+                "can't get final child's pid from pipe",
+                "containerd.sock: connect:",
+                "containerd.sock: timeout",
+                "fork/exec *: resource temporarily unavailable",
+            ],
+            meaning: Passes,
+            hint: "see whether containerd runs and what the machine lacks (`systemctl status containerd.service`, `free -m`, `dmesg`), then \
+                   run: bootstrap --phase container",
+            source: "containerd/ttrpc, opencontainers/runc",
+        },
+        Fact {
+            words: &[
+                "cannot stop container: *permission denied",
+                "cannot kill container: *permission denied",
+                "signaling init process caused *permission denied",
+            ],
+            meaning: Lasts,
+            hint: "a profile of AppArmor keeps the engine from ending the container, as where another Docker (a snap) has left its profile: see `dmesg`, take \
+                   away profiles that no package has (aa-remove-unknown), then run `bootstrap` again",
+            source: "moby/moby#36809, canonical/docker-snap#272",
+        },
         Fact {
             words: &[
                 "bad response from docker engine",
@@ -83,13 +120,6 @@ pub const DOCKER: Tool = Tool {
             hint: "see what systemd is busy with (`systemctl list-jobs`), then run: bootstrap --phase container",
             source: "opencontainers/runc, libcontainer/cgroups/systemd",
         },
-        Fact {
-            words: &["permission denied while trying to connect to the docker"],
-            meaning: Lasts,
-            hint: "something keeps root from the engine's socket: see `ls -lZ /var/run/docker.sock` and `dmesg`, then run: bootstrap --phase \
-                   docker",
-            source: "docker/cli",
-        },
         // A socket of containerd's, not a port.
         Fact {
             words: &["create new shim socket"],
@@ -110,6 +140,13 @@ pub const DOCKER: Tool = Tool {
             meaning: Lasts,
             hint: PORT,
             source: "moby/moby, libnetwork",
+        },
+        Fact {
+            words: &["cannot assign requested address"],
+            meaning: Lasts,
+            hint: "this machine does not have the address (`ip -brief address`): correct edge.rpc_bind in /etc/bootstrap/config.json, \
+                   then run `bootstrap` again",
+            source: "errno(3), moby/moby, libnetwork/portmapper",
         },
         Fact {
             words: &["unsatisfied condition: "],
@@ -176,6 +213,35 @@ pub const DOCKER: Tool = Tool {
             hint: "the image is for another processor: name one for linux/amd64 in edge.image and edge.tag",
             source: "errno(3)",
         },
+        // After a power cut, or when someone has cleaned up in there.
+        Fact {
+            words: &[
+                "layer does not exist",
+                "error creating overlay mount",
+                "/overlay2/*: no such file or directory",
+            ],
+            meaning: Lasts,
+            hint: "the image on the disk is damaged: remove it (docker image rm --force, with the name that `docker image ls` gives it), \
+                   then run: bootstrap --phase image --phase container",
+            source: "docker/for-linux#791, moby/moby#41190",
+        },
+        Fact {
+            words: &["docker-default profile could not be loaded"],
+            meaning: Lasts,
+            hint: "the files of AppArmor are damaged: install its package anew (apt-get install --reinstall apparmor), then run: bootstrap \
+                   --phase docker --phase container",
+            source: "moby/moby, profiles/apparmor",
+        },
+        Fact {
+            words: &[
+                "could not find bridge",
+                "network bridge not found",
+                "no such network interface",
+            ],
+            meaning: Lasts,
+            hint: "the engine's network bridge is gone: systemctl restart docker.service, then run: bootstrap --phase container",
+            source: "moby/moby, libnetwork/drivers/bridge",
+        },
         Fact {
             // Whoever reloads the firewall takes the engine's chains away.
             words: &["no chain/target/match by that name", "iptables failed"],
@@ -207,6 +273,7 @@ pub const PULL: Tool = Tool {
     otherwise: Passes,
     hint: REGISTRY,
     facts: &[
+        NO_PERMISSION,
         UNREACHABLE,
         Fact {
             words: &[
@@ -241,6 +308,9 @@ pub const PULL: Tool = Tool {
             words: &[
                 "certificate signed by unknown authority",
                 "certificate is not trusted",
+                "certificate is valid for ",
+                "certificate is not valid for ",
+                "cannot validate certificate",
             ],
             meaning: Lasts,
             hint: "something ends TLS between the engine and the registry: see its proxy (systemctl show docker -p \
@@ -252,6 +322,7 @@ pub const PULL: Tool = Tool {
                 "no matching manifest",
                 "invalid reference format",
                 "does not match the specified platform",
+                "cannot be used on this platform",
             ],
             meaning: Lasts,
             hint: "check edge.image, edge.tag and edge.digest in /etc/bootstrap/config.json: the image must exist for linux/amd64",
@@ -311,6 +382,13 @@ pub const PULL: Tool = Tool {
             meaning: Lasts,
             hint: "the image is in a form that this engine no longer reads: name a newer one in edge.tag",
             source: "moby/moby (from 26 on)",
+        },
+        Fact {
+            words: &["proxyconnect *: tls: first record does not look like"],
+            meaning: Lasts,
+            hint: "the engine asks its proxy by HTTPS, which does not speak it: write the proxy's address with http:// (systemctl show docker \
+                   -p Environment), then run: bootstrap --phase docker --phase image",
+            source: "Go's net/http",
         },
         Fact {
             words: &["server gave http response to https client"],

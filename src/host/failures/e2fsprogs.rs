@@ -23,6 +23,8 @@ pub(super) const E2FSPROGS: Tool = Tool {
         "Couldn't find valid filesystem superblock.",
         "Filesystem at * is mounted on *",
         "old_desc_blocks = *",
+        "Proceed anyway? (y,N)*",
+        "mkfs.xfs: Use the -f option to force overwrite.",
     ],
     marks: &[],
     lines: QUOTED_LINES,
@@ -39,11 +41,29 @@ pub(super) const E2FSPROGS: Tool = Tool {
         Fact {
             words: &[
                 "device or resource busy while trying to add",
+                "device or resource busy while trying to open",
+                ": mmp: ",
                 "xfsctl failed: device or resource busy",
             ],
             meaning: Passes,
             source: "tytso/e2fsprogs, xfsprogs",
             hint: "something else changes the filesystem's size: see `dmesg`, then run `bootstrap` again",
+        },
+        Fact {
+            words: &["no such device or address", "no such device"],
+            meaning: Passes,
+            source: "tytso/e2fsprogs",
+            hint: super::GONE,
+        },
+        // 1.47 makes filesystems that 1.46 cannot read (orphan_file, metadata_csum_seed).
+        Fact {
+            words: &[
+                "has unsupported *feature(s)",
+                "get a newer version of e2fsck",
+            ],
+            meaning: Lasts,
+            source: "tytso/e2fsprogs (1.47.0, RELEASE-NOTES)",
+            hint: "the filesystem was made by newer tools than this system's: use an AMI as new as the one that it comes from",
         },
         // The kernel's reason is in its log alone: "There are errors in the filesystem, so online resizing is not allowed".
         Fact {
@@ -52,6 +72,8 @@ pub(super) const E2FSPROGS: Tool = Tool {
                 "bad magic number in super-block",
                 "structure needs cleaning",
                 "resulted in short read",
+                "can't read a block bitmap",
+                "can't read an inode bitmap",
             ],
             meaning: Lasts,
             source: "democratic-csi/democratic-csi#392, piraeusdatastore/piraeus-operator#335",
@@ -70,6 +92,8 @@ pub(super) const E2FSPROGS: Tool = Tool {
                 "contains a mounted filesystem",
                 "is mounted; will not make a filesystem",
                 "cannot open *: device or resource busy",
+                "appears to contain an existing filesystem",
+                "contains a * file system",
             ],
             meaning: Lasts,
             source: "tytso/e2fsprogs",

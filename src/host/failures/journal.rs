@@ -61,17 +61,48 @@ pub(super) const DOCKERD: Tool = Tool {
             words: &[
                 "unable to configure the docker daemon with file",
                 "don't match any configuration option",
+                "configuration validation ",
+                "failed to set log opts",
             ],
             meaning: Lasts,
             hint: "correct /etc/docker/daemon.json where it says (dockerd --validate), then run: bootstrap --phase docker",
             source: "moby/moby#22339",
         },
         Fact {
-            words: &["pid file found"],
+            words: &[
+                "pid file found",
+                "ensure docker is not running or delete",
+                "metadata database (*): timeout",
+            ],
             meaning: Lasts,
             hint: "see whether another engine runs (pgrep -a dockerd); where none does, remove /var/run/docker.pid; then run: bootstrap \
                    --phase docker",
             source: "moby/moby, daemon/pidfile",
+        },
+        // After a power cut.
+        Fact {
+            words: &[
+                "local-kv.db",
+                "invalid database",
+                "panic: freepages",
+                "panic: assertion failed",
+                "panic: page ",
+            ],
+            meaning: Lasts,
+            hint: "one of the engine's own databases is damaged: move the one that is named out of the way (where none is: \
+                   /var/lib/docker/network/files/local-kv.db), which the engine makes anew, then run: bootstrap --phase docker",
+            source: "moby/moby#43072, moby/moby#34840",
+        },
+        Fact {
+            words: &[
+                "no available network",
+                "predefined address pools have been",
+                "non-overlapping ipv4 address pool",
+            ],
+            meaning: Lasts,
+            hint: "every range that the engine would take for its network is used by a route already (`ip route`): name a free one as \
+                   default-address-pools in /etc/docker/daemon.json, then run: bootstrap --phase docker",
+            source: "moby/moby, libnetwork/ipamutils",
         },
         Fact {
             words: &["no sockets found via socket activation"],

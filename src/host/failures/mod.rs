@@ -110,7 +110,12 @@ const UNKNOWN: Tool = Tool {
 const MEMORY: &str =
     "see what takes the memory (`free -m`, `dmesg`), or use a larger instance type";
 const DISK: &str = "see `dmesg` for a disk error; reboot, which checks the disk; if it stays so, replace the instance";
+const GONE: &str = "the volume's device is gone: see whether it is still attached (`lsblk`), then run `bootstrap` again";
 const ROOM: &str = "make room on the disk (`df -h`), or give the instance a larger one, then run `bootstrap` again";
+const TLS: &str = "something between the instance and the server answers with a certificate of its own, or the machine's CA certificates are \
+    missing (package ca-certificates) or old: see the proxy and the clock (`timedatectl`), then run `bootstrap` again";
+const PROXY_LOGIN: &str = "the proxy on the way wants a name and a password: see which proxy is set (`env`, the package manager's config) and \
+    give it both, then run `bootstrap` again";
 const CLOCK: &str = "see whether the clock is right (`timedatectl`, `chronyc tracking`), put it right, then run `bootstrap` again";
 
 /// A machine's clock can be wrong until its time service has asked for the first time: said of signatures and
@@ -181,26 +186,26 @@ pub fn read(output: &Output) -> Failure {
 /// Whether the tool's own words say better than its caller what to do.
 pub fn is_known(output: &Output) -> bool {
     let tool = tool(&output.program, &output.verb);
-    let lines = [&output.stderr, &output.stdout].map(|text| text.lines());
+    let lines = [&output.stderr, &output.stdout].map(|text| said(text));
     let mut lines = lines.into_iter().flatten();
-    lines.any(|line| tool.facts.iter().any(|fact| fact.fits(line)))
+    lines.any(|line| !tool.is_chatter(line) && tool.facts.iter().any(|fact| fact.fits(line)))
 }
 
 /// Reads text that comes by another way than a call of the tool.
 pub fn read_as(tool: &Tool, stderr: &str, stdout: &str) -> Failure {
-    let lines = || {
-        [stderr, stdout]
-            .into_iter()
-            .flat_map(str::lines)
-            .map(str::trim)
-            .filter(|line| !line.is_empty())
-    };
+    let all: Vec<&str> = [stderr, stdout].into_iter().flat_map(said).collect();
+    // A step that is told ("Waiting for cache lock: …"), or a warning, decides only where nothing else is said.
+    let mut lines = all.clone();
+    lines.retain(|line| !tool.is_chatter(line));
+    if lines.is_empty() {
+        lines = all;
+    }
     for fact in [&WRONG_CLOCK].into_iter().chain(tool.facts).chain(COMMON) {
-        let mut from = lines().skip_while(|line| !fact.fits(line));
+        let mut from = lines.iter().skip_while(|line| !fact.fits(line));
         let Some(line) = from.next() else { continue };
         // "The following packages have unmet dependencies:" says nothing without the next line.
         let more = from.next().filter(|_| line.ends_with(':'));
-        let reason = more.map_or_else(|| line.to_owned(), |more| format!("{line} {more}"));
+        let reason = more.map_or_else(|| (*line).to_owned(), |more| format!("{line} {more}"));
         return Failure {
             reason: printable(&reason),
             passes: fact.meaning == Meaning::Passes,
@@ -229,6 +234,22 @@ pub fn tool(program: &str, verb: &str) -> &'static Tool {
         .map_or(&UNKNOWN, |tool| *tool)
 }
 
+/// The lines that say something: without blank ones, and without where a program was when it broke off.
+fn said(text: &str) -> impl Iterator<Item = &str> {
+    let mut is_in_trace = false;
+    let lines = text.lines().filter(move |line| {
+        // Python's, whose reason comes behind the lines that are indented; Go's, whose reason comes before.
+        let begins = line.starts_with("Traceback (most recent call last):");
+        is_in_trace = begins || (is_in_trace && line.starts_with(' '));
+        !is_in_trace
+    });
+    let is_go_s = |line: &&str| line.starts_with("goroutine ") && line.ends_with("]:");
+    lines
+        .take_while(move |line| !is_go_s(line))
+        .map(str::trim)
+        .filter(|line| !line.is_empty())
+}
+
 /// The last lines of a text that are not empty, at most so many.
 pub fn last_lines(text: &str, count: usize) -> Vec<&str> {
     last(
@@ -244,18 +265,21 @@ fn last<'a>(lines: impl Iterator<Item = &'a str>, count: usize) -> Vec<&'a str> 
 }
 
 impl Tool {
+    fn is_chatter(&self, line: &str) -> bool {
+        self.chatter.iter().any(|pattern| like(pattern, line))
+    }
+
     /// The last lines that say something: marked ones, else any; all chatter is better than nothing.
     fn reason(&self, text: &str) -> String {
-        let is_one = |line: &str, of: &[&str]| of.iter().any(|pattern| like(pattern, line));
-        let all = last_lines(text, usize::MAX);
+        let all: Vec<&str> = said(text).collect();
         let mut says = all.clone();
         // How the tool is used comes after what was wrong.
         if let Some(usage) = says.iter().position(|line| line.starts_with("Usage:")) {
             says.truncate(usage);
         }
-        says.retain(|line| !is_one(line, self.chatter));
+        says.retain(|line| !self.is_chatter(line));
         let mut marked = says.clone();
-        marked.retain(|line| is_one(line, self.marks));
+        marked.retain(|line| self.marks.iter().any(|pattern| like(pattern, line)));
         let found = [marked, says, all]
             .into_iter()
             .find(|lines| !lines.is_empty());
@@ -265,9 +289,7 @@ impl Tool {
 
 impl Fact {
     fn fits(&self, line: &str) -> bool {
-        self.words
-            .iter()
-            .any(|words| like(&format!("*{words}*"), line))
+        self.words.iter().any(|words| contains(words, line))
     }
 }
 
@@ -281,6 +303,10 @@ impl Failure {
         );
         Error::new(reason, self.hint).transient_if(self.passes)
     }
+}
+
+fn contains(words: &str, line: &str) -> bool {
+    like(&format!("*{words}*"), line)
 }
 
 /// Whether the line is like the pattern, in which each `*` stands for any text; upper and lower case are the same.

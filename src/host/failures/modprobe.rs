@@ -19,6 +19,17 @@ pub(super) const MODPROBE: Tool = Tool {
             source: "Witko/nvidia-xrun#148",
         },
         SECURE_BOOT,
+        // A hardened image's way to switch a module off; what modprobe says behind it is another thing.
+        Fact {
+            words: &[
+                "install command '*/false' for module",
+                "install command '*/true' for module",
+            ],
+            meaning: Lasts,
+            hint: "a file in /etc/modprobe.d keeps the module from being loaded (grep -r nvidia /etc/modprobe.d): remove that line, then \
+                   run: bootstrap --phase nvidia",
+            source: "kmod, modprobe.d(5)",
+        },
         LOCKDOWN,
         Fact {
             words: &[

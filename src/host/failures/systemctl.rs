@@ -11,6 +11,8 @@ pub(super) const SYSTEMCTL: Tool = Tool {
         "See system logs and 'systemctl status *' for details.",
         "Warning: The unit file, source configuration file or drop-ins of *",
         "Created symlink *",
+        "Synchronizing state of * with SysV service script *",
+        "Executing: */systemd-sysv-install *",
         "To force a start use \"systemctl reset-failed *",
         "followed by \"systemctl start *",
     ],
@@ -36,6 +38,26 @@ pub(super) const SYSTEMCTL: Tool = Tool {
             hint: "the service has failed again and again: see why (`journalctl -xe`), let it be started again (systemctl reset-failed), \
                    then run `bootstrap` again",
         },
+        Fact {
+            words: &["has not been booted with systemd"],
+            meaning: Lasts,
+            source: "systemd/systemd",
+            hint: "this machine was started by something other than systemd, as a container is: a node needs an instance of an AMI with systemd",
+        },
+        Fact {
+            words: &["a dependency job for"],
+            meaning: Lasts,
+            source: "systemd/systemd",
+            hint: "another unit that it needs has failed: see which (`systemctl --failed`) and why (`journalctl -xe`), put that right, \
+                   then run `bootstrap` again",
+        },
+        Fact {
+            words: &["has a bad unit file setting"],
+            meaning: Lasts,
+            source: "systemd/systemd",
+            hint: "correct the unit, or what was added to it (`systemctl cat` and `systemd-analyze verify`, with the unit's name), then \
+                   run `bootstrap` again",
+        },
         // At boot, or while the bus restarts.
         Fact {
             words: &[
@@ -53,6 +75,7 @@ pub(super) const SYSTEMCTL: Tool = Tool {
                 "because a timeout was exceeded",
                 "connection timed out",
                 "transport endpoint is not connected",
+                "reload service manager: device or resource busy",
             ],
             meaning: Passes,
             source: "systemd/systemd",

@@ -22,12 +22,19 @@ pub(super) const MOUNT: Tool = Tool {
         Fact {
             words: &[
                 "already mounted or mount point busy",
+                "already mounted on ",
                 "target is busy",
                 "can't open blockdev",
             ],
             meaning: Lasts,
             hint: "see what is mounted there and what uses it (`findmnt`, `fuser -vm`), then run `bootstrap` again",
             source: "util-linux/util-linux (\"Can't open blockdev\": from 2.39 on, of the kernel)",
+        },
+        Fact {
+            words: &["probing initialization failed: device or resource busy"],
+            meaning: Passes,
+            hint: "see what uses the device (`lsblk`, `fuser -v`), then run `bootstrap` again",
+            source: "util-linux/util-linux",
         },
         Fact {
             words: &["unknown filesystem type"],
@@ -37,9 +44,12 @@ pub(super) const MOUNT: Tool = Tool {
             source: "util-linux/util-linux",
         },
         Fact {
-            words: &["special device * does not exist"],
+            words: &[
+                "special device * does not exist",
+                "probing initialization failed: no such",
+            ],
             meaning: Passes,
-            hint: "the volume's device is gone: see whether it is still attached (`lsblk`), then run `bootstrap` again",
+            hint: super::GONE,
             source: "util-linux/util-linux",
         },
     ],
