@@ -3,30 +3,48 @@
 use crate::launch::{Instance, PASSWORD, Place, aws};
 use crate::shared::shared;
 
+/// The first lines of `verify`: of whatever it prints, these are what a person reads in any case.
+const FIRST: usize = 5;
+
 /// What stands in the first lines of `verify`.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Told {
     pub verdict: String,
+    /// How many checks failed; the others are skipped because of it.
+    pub failed: usize,
     /// The check, and what it found.
     pub cause: String,
     /// What to do about it.
     pub remedy: String,
 }
 
-pub fn told(instance: &Instance) -> Told {
+/// What `verify` says of a breakage, which stands in the test's output, too.
+pub fn told(instance: &Instance, of: &str) -> Told {
     let output = instance.try_run("bootstrap verify").output;
-    let first = || output.lines().take_while(|line| !line.is_empty());
+    let first: Vec<&str> = output.lines().take_while(|line| !line.is_empty()).collect();
+    show(of, &first);
+    let place = |name: &str| first.iter().position(|line| line.starts_with(name));
     let paragraph = |name: &str| {
-        let mut lines = first().skip_while(|line| !line.starts_with(name));
-        let begin = lines.next()?.strip_prefix(name)?.trim().to_owned();
-        let rest = lines.take_while(|line| line.starts_with(' '));
+        let (begin, rest) = first[place(name)?..].split_first()?;
+        let rest = rest.iter().take_while(|line| line.starts_with(' '));
+        let begin = begin.strip_prefix(name)?.trim().to_owned();
         Some(rest.fold(begin, |text, line| format!("{text} {}", line.trim())))
     };
+    let remedy = place("Repair:").or_else(|| place("Help:"));
+    assert!(remedy.is_none_or(|at| at < FIRST), "{of}: {output}");
+    let counts = first[0].split(", ");
+    let failed = counts.filter_map(|count| count.strip_suffix(" failed"));
     Told {
         verdict: output.split(':').next().unwrap_or_default().into(),
+        failed: failed.map(|count| count.parse::<usize>().unwrap()).sum(),
         cause: paragraph("Cause:").unwrap_or_default(),
         remedy: (paragraph("Repair:").or_else(|| paragraph("Help:"))).unwrap_or_default(),
     }
+}
+
+fn show(of: &str, lines: &[&str]) {
+    let first = &lines[..lines.len().min(FIRST)];
+    eprintln!("on call, {of}:\n    {}", first.join("\n    "));
 }
 
 /// The commands in a remedy: from the last "run: " on, without what is said about them.
@@ -138,7 +156,10 @@ const BREAKAGES: &[Breakage] = &[
 
 pub fn is_healthy(instance: &Instance, address: &str, after: &str) {
     let verify = instance.try_run("bootstrap verify --wait 3m");
+    let lines: Vec<&str> = verify.output.lines().collect();
+    show(&format!("after {after}"), &lines);
     assert_eq!(verify.code, 0, "{after}: {}", verify.output);
+    assert!(lines[0].starts_with("healthy: "), "{after}: {}", lines[0]);
     assert_eq!(instance.address(), address, "{after}");
 }
 
@@ -149,15 +170,20 @@ pub fn the_remedy_of_every_breakage_makes_the_node_healthy() {
     instance.run("systemctl stop bootstrap-repair.timer bootstrap-repair.service");
     for breakage in BREAKAGES {
         instance.run(breakage.broken_by);
-        let told = told(instance);
+        let told = told(instance, breakage.what);
         assert_eq!(
-            told.verdict, breakage.verdict,
+            (told.verdict.as_str(), told.failed),
+            (breakage.verdict, 1),
             "{}: {told:?}",
             breakage.what
         );
-        let begins =
-            told.cause.starts_with(breakage.cause) && told.remedy.starts_with(breakage.remedy);
-        assert!(begins, "{}: {told:?}", breakage.what);
+        // The whole command where there is nothing but one.
+        let is_remedy = match breakage.remedy {
+            WHOLE_RUN => told.remedy == WHOLE_RUN,
+            begin => told.remedy.starts_with(begin),
+        };
+        let is_cause = told.cause.starts_with(breakage.cause);
+        assert!(is_cause && is_remedy, "{}: {told:?}", breakage.what);
         let command = commands(&told.remedy);
         instance.run(&format!(
             "sudo() {{ \"$@\"; }}; {}\n{command}",
@@ -165,6 +191,14 @@ pub fn the_remedy_of_every_breakage_makes_the_node_healthy() {
         ));
         is_healthy(instance, &shared.address, breakage.what);
     }
+}
+
+/// With nothing there to repair it, since the timer is stopped: systemd starts the engine again, and that the container.
+pub fn a_killed_engine_needs_nobody() {
+    let shared = shared();
+    let instance = shared.instance();
+    instance.run("systemctl kill --kill-whom=main --signal=KILL docker.service");
+    is_healthy(instance, &shared.address, "a killed engine");
 }
 
 /// The new value does not open the key, so the old one is made the current one again, as the second remedy says.
@@ -181,8 +215,8 @@ pub fn a_changed_secret_is_told_before_the_next_boot_fails() {
         assert_eq!(told.code, 0, "{}", told.output);
     };
     set("another one");
-    let told = told(instance);
-    assert_eq!(told.verdict, "healthy");
+    let told = told(instance, "the secret was changed");
+    assert_eq!((told.verdict.as_str(), told.failed), ("healthy", 0));
     assert_eq!(
         told.cause,
         "secret: the secret was changed: the next boot takes another wallet password than the one in use"
@@ -216,6 +250,13 @@ pub fn a_broken_journal_and_a_killed_run_need_nobody_but_the_next_run() {
     is_healthy(instance, &shared.address, "a broken journal");
     let status = instance.try_run("bootstrap status");
     assert_eq!(status.code, 1, "{}", status.output);
+    let lines: Vec<&str> = status.output.lines().collect();
+    show("a broken journal, of which status says", &lines);
+    let (_, help) = status.output.split_once("help: ").unwrap();
+    assert_eq!(
+        help.trim(),
+        "the next run sets it aside and starts a new one"
+    );
     instance.run("bootstrap");
     instance.run("bootstrap status");
 
@@ -224,7 +265,7 @@ pub fn a_broken_journal_and_a_killed_run_need_nobody_but_the_next_run() {
         instance.kill_in("container"),
         "the run was over before the kill"
     );
-    let told = told(instance);
+    let told = told(instance, "a run was killed");
     assert_eq!(
         (told.verdict.as_str(), told.remedy.as_str()),
         ("unhealthy", WHOLE_RUN),

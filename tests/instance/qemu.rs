@@ -108,7 +108,7 @@ pub fn a_full_volume_is_made_larger() {
     let node = qemu_node();
     let instance = node.instance();
     instance.run("fallocate --length $(($(df --output=avail --block-size=1 /data | tail -n 1) - (8 << 20))) /data/filler");
-    let told = told(instance);
+    let told = told(instance, "the volume is full");
     assert!(
         told.cause.starts_with("disk-data: /data: 0 % free ("),
         "{told:?}"
