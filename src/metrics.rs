@@ -1,4 +1,4 @@
-//! One metrics tick: looks at the edge node and publishes one `PutMetricData`. Quiet where all is well.
+//! One metrics tick: looks at the edge node and publishes one `PutMetricData`. Silent if all is well.
 
 use std::time::Duration;
 
@@ -27,15 +27,15 @@ use crate::repair::Repairs;
 /// The next tick comes after 60 s.
 const TICK_LIMIT: Duration = Duration::from_secs(50);
 
-/// The group's name is worth little waiting: the metadata service has just named the instance.
+/// The group's name is not worth a long wait: the metadata service has just named the instance.
 const GROUP_PATIENCE: Duration = Duration::from_secs(5);
 
-/// What became of a tick.
+/// What a tick did.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Outcome {
     /// Published.
     Published,
-    /// Another tick still runs; this one did nothing.
+    /// Another tick is still running; this one did nothing.
     Busy,
     /// What would be published, as JSON; nothing was published or written.
     Shown(String),
@@ -61,8 +61,8 @@ pub async fn tick(node: &Node, dry_run: bool) -> Result<Outcome> {
                 "see what is slow: bootstrap metrics --verbose; bootstrap verify",
             ))
         });
-    // Beyond the limit, since stopping the node takes its time; the next ticks find the lock taken and pass by.
-    // What one tick alone has seen may have been a moment's.
+    // Not subject to the limit, since stopping the node takes time; later ticks find the lock taken and do nothing.
+    // Only if the previous tick saw it, too: what a single tick sees may be momentary.
     let given = if was_lost {
         give_gpu_back(node).await
     } else {
@@ -76,14 +76,14 @@ async fn give_gpu_back(node: &Node) -> Result<()> {
     let host = &node.host;
     let mut progress = Progress::load(host);
     let now = Timestamp::now().as_second();
-    // Since this boot it has to be known whose container that is.
+    // The instance's identity must be from this boot: it tells whose container this is.
     let boot = host.boot_id()?;
     let is_own =
         (progress.identity.as_ref()).is_some_and(|known| Some(&known.boot) == boot.as_ref());
     if !is_own || !progress.is_gpu_restart_due(now) {
         return Ok(());
     }
-    // A run sees to the container itself.
+    // A run takes care of the container itself.
     let Taken::Ours(_lock) = Lock::take(&host.path(RUN_LOCK))? else {
         return Ok(());
     };
@@ -147,7 +147,7 @@ async fn publish(node: &Node) -> Result<Outcome> {
     let published = async {
         let region = progress.identity.as_ref().map(|known| known.region.clone());
         let aws = match region {
-            // The cached region spares the metadata service; config and instance agree on it.
+            // With the cached region, the metadata service need not be asked; config and instance agree on it.
             Some(region) => crate::aws::sdk_config(region, &node.imds),
             None => node.aws().await?.clone(),
         };
@@ -157,12 +157,12 @@ async fn publish(node: &Node) -> Result<Outcome> {
     if published.is_ok() {
         progress.last_success = Some(Timestamp::now().as_second());
     }
-    // Also after a failure: the age of the height goes on.
+    // Even after a failure: the age of the height continues to count.
     let saved = progress.save(&node.host);
     published.and(saved).map(|()| Outcome::Published)
 }
 
-/// Looks at the node, takes note in `progress`, and says what is to be published.
+/// Looks at the node, records what it sees in `progress`, and returns what to publish.
 async fn look(node: &Node, spec: &Spec, progress: &mut Progress) -> Result<Vec<Metric>> {
     let Node { host, config, .. } = node;
     let live = live(host, config, spec).await;
@@ -213,7 +213,7 @@ async fn look(node: &Node, spec: &Spec, progress: &mut Progress) -> Result<Vec<M
     Ok(metrics)
 }
 
-/// Who the instance is: as known since boot, or as the metadata service says.
+/// The instance's identity: as known since boot, or as the metadata service says.
 async fn identify(node: &Node, progress: &Progress) -> Result<Identity> {
     let boot = node.host.boot_id()?.unwrap_or_default();
     let region = node.config.region.as_ref();
@@ -234,7 +234,7 @@ async fn identify(node: &Node, progress: &Progress) -> Result<Identity> {
     })
 }
 
-/// The values, for the instance, and once more for its Auto Scaling group. `is_own`: the wallet is the node's own;
+/// The values for the instance, and again for its Auto Scaling group. `is_own`: whether the wallet is the node's own;
 /// `repairs`: those of the last day.
 fn measure(
     live: &Live,
@@ -250,7 +250,7 @@ fn measure(
     let no_peers = Vec::new();
     let peers = live.peers.as_ref().unwrap_or(&no_peers);
     let age = progress.height_age(now).unwrap_or_default();
-    // Nothing where nothing in the container can look.
+    // `None` if the container has no nvidia-smi to ask.
     let gpu = match &live.gpus {
         Some(Ok(seen)) if seen.names.is_empty() => None,
         seen => seen.as_ref().map(Result::is_ok),
@@ -260,7 +260,7 @@ fn measure(
         live_process(Process::Launcher),
         live_process(Process::Encoder),
     );
-    // What it does, and whether a node earns without it, nobody here knows: it does not decide about the health.
+    // What it does, and whether a node earns without it, is not known here: it does not count for health.
     let anycast = processes::runs(ANYCAST, live.processes.as_ref(), &progress.processes);
     let healthy = height.is_some_and(|height| height > 0)
         && age < STALL_SECONDS
@@ -351,7 +351,7 @@ fn each_peer(peers: Vec<String>, identity: &Identity) -> impl Iterator<Item = Me
     })
 }
 
-/// A dimension's value may have 1,024 ASCII characters, no control characters, and not be blank.
+/// A dimension value may have 1,024 ASCII characters, no control characters, and must not be blank.
 fn dimension_value(text: &str) -> String {
     let value: String = text
         .chars()
@@ -365,7 +365,7 @@ fn dimension_value(text: &str) -> String {
     }
 }
 
-/// The lock of the tick, or `None` where another has it. It ends with the process, however that ends.
+/// The lock of the tick, or `None` if another has it. The kernel releases it when the process ends, however it does.
 fn lock(host: &Host) -> Result<Option<Lock>> {
     directories::RUN.make(host)?;
     Ok(match Lock::take(&host.path(TICK_LOCK))? {
@@ -414,7 +414,7 @@ mod tests {
         }
     }
 
-    /// The values for the instance, as `name=value`, with the height last moved `age` seconds ago.
+    /// The values for the instance, as `name=value`, with a height that last moved `age` seconds ago.
     fn values(live: &Live, age: i64) -> Vec<String> {
         let progress = Progress {
             height_moved_at: Some(1_000 - age),

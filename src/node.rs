@@ -16,21 +16,21 @@ use crate::secret::Secret;
 
 /// A file that documents the program: a manual page, a completion script.
 pub struct Document {
-    /// Where it belongs.
+    /// Where it is installed.
     pub path: String,
-    /// What it says.
+    /// Its content.
     pub text: Vec<u8>,
 }
 
 /// The node that is being set up.
 pub struct Node {
-    /// What is wanted.
+    /// The desired state.
     pub config: Config,
     /// The machine.
     pub host: Host,
     /// The metadata service.
     pub imds: Imds,
-    /// The program's manual pages and completions, if they are to be installed; the command line makes them.
+    /// Generates the program's manual pages and completions, if they are to be installed; provided by the command line.
     pub documents: Option<fn() -> Vec<Document>>,
     /// Whether the check of the wallet password tries it on the key, which takes about a second and 256 MB.
     pub prove_password: bool,
@@ -56,30 +56,30 @@ impl Node {
         }
     }
 
-    /// The same node, on which these are to be installed.
+    /// The same node, with these documents to be installed.
     pub fn with_documents(mut self, documents: fn() -> Vec<Document>) -> Self {
         self.documents = Some(documents);
         self
     }
 
-    /// The same node, whose wallet password is tried on its key.
+    /// The same node, with its wallet password to be tried on its key.
     pub fn proving_password(mut self, prove: bool) -> Self {
         self.prove_password = prove;
         self
     }
 
-    /// The same node with clients that are made from this.
+    /// The same node, with AWS clients made from this config.
     pub fn with_aws(mut self, aws: SdkConfig) -> Self {
         self.aws = OnceCell::new_with(Some(aws));
         self
     }
 
-    /// Who the instance is; asked of the metadata service once.
+    /// The instance's identity; queried from the metadata service once.
     pub async fn identity(&self) -> Result<&Identity> {
         self.identity.get_or_try_init(|| self.imds.identity()).await
     }
 
-    /// Its id alone: known also where something else about the instance is not.
+    /// Only its ID, which is known even if something else about the instance is not.
     pub async fn instance_id(&self) -> Result<String> {
         match self.identity.get() {
             Some(identity) => Ok(identity.instance_id.clone()),
@@ -87,7 +87,7 @@ impl Node {
         }
     }
 
-    /// Name of the disk that holds the wallet key: the volume's id, or the instance's where the disk is its own.
+    /// Name of the disk that holds the wallet key: the volume's ID, or the instance's if the disk is its own.
     pub async fn disk(&self) -> Result<String> {
         match self.config.volume.id() {
             Some(id) => Ok(id.to_string()),
@@ -105,7 +105,7 @@ impl Node {
             Some(region) => Ok(region),
             None => match self.identity().await {
                 Ok(identity) => Ok(identity.region.clone()),
-                // Something else about the instance cannot be told.
+                // Something else about the instance is unknown.
                 Err(error) => self.imds.region().await.map_err(|_| error),
             },
         }
@@ -121,7 +121,7 @@ impl Node {
             .await
     }
 
-    /// Whether the EBS volume `id`, the config's, is encrypted, which never changes; asked of EC2 once.
+    /// Whether the config's EBS volume `id` is encrypted, which never changes; queried from EC2 once.
     pub async fn is_encrypted(&self, id: &VolumeId) -> Result<bool> {
         let ask = async || {
             Ok(describe_volume(self.aws().await?, id.as_str())
@@ -131,7 +131,7 @@ impl Node {
         self.encrypted.get_or_try_init(ask).await.copied()
     }
 
-    /// The wallet password that the next boot would take; asked of Secrets Manager once.
+    /// The wallet password that the next boot would fetch; queried from Secrets Manager once.
     pub async fn current_password(&self) -> Result<&Secret> {
         let ask = async || wallet_password(self.aws().await?, &self.config.secret.arn).await;
         self.password.get_or_try_init(ask).await
@@ -167,7 +167,7 @@ mod tests {
         let node = Node::new(Config::load(&text).unwrap(), Host::at("/nowhere"), imds);
         let node = node.with_aws(config(&server.url).await);
         let id = node.config.volume.id().unwrap();
-        // A refusal is no answer that is kept.
+        // A refusal is not cached.
         assert!(node.is_encrypted(id).await.is_err());
         for _ in 0..3 {
             assert!(node.is_encrypted(id).await.unwrap());

@@ -22,7 +22,7 @@ use crate::owner::{self, Found};
 use crate::paths::SIGNALLED;
 use crate::retry::{Policy, retry};
 
-/// Success must arrive, and a resource that is about to wait may need a moment.
+/// Success must arrive, and the resource may not be waiting yet.
 const DELIVERY: Policy = Policy {
     attempts: 6,
     first_pause: Duration::from_secs(3),
@@ -36,17 +36,17 @@ const FAREWELL: Policy = Policy {
     longest_pause: Duration::from_secs(2),
 };
 
-/// Longest reason before a hint, in characters.
+/// Maximum length of a reason in front of a hint, in characters.
 const REASON: usize = 600;
 
-/// A wait handle that does not answer leaves the rest of the time to SignalResource.
+/// Time limit for the wait handle; if it does not answer, the remaining time is SignalResource's.
 const HANDLE: Duration = Duration::from_secs(8);
 
-/// CloudFormation looks at a wait handle only now and then, and what fails elsewhere in the stack cancels a wait
-/// condition that it has not looked at, and with it the reason.
+/// CloudFormation polls a wait handle only now and then; if something else in the stack fails first, a wait condition
+/// that it has not polled is cancelled, and the reason is lost.
 const HEAD_START: Duration = Duration::from_secs(20);
 
-/// Tells the stack that the node is up, with what it wants to know of it, and takes note.
+/// Tells the stack that the node is up, with the data that the stack wants, and records that.
 pub async fn success(node: &Node, stack: &Stack, data: &str) -> Result<()> {
     let instance = &node.identity().await?.instance_id;
     deliver_success(node.aws().await?, stack, instance, data, DELIVERY).await?;
@@ -55,8 +55,8 @@ pub async fn success(node: &Node, stack: &Stack, data: &str) -> Result<()> {
 
 /// Sends the failure of a run to the wait handle, with reason and hint, and to SignalResource, which takes neither.
 ///
-/// Not if the stack has accepted a signal before: a later repair does not concern it, and after a failure it rolls
-/// back, where a late success would count for the instance that replaces this one, so none is sent any more. Best
+/// Not sent if the stack has accepted a signal before: a later repair does not concern it; and after a failure it rolls
+/// back, where a late success would count for the instance that replaces this one, so none is sent after that. Best
 /// effort within 45 s; what happened is in the log.
 pub async fn failure(node: &Node, reason: &str, hint: &str) {
     let Some(stack) = waiting(node) else { return };
@@ -82,9 +82,9 @@ pub async fn failure(node: &Node, reason: &str, hint: &str) {
         );
         return;
     }
-    // A handle takes any unique id; without a name of its own the instance can still tell why.
+    // A handle takes any unique ID; without an ID of its own, the instance can still report why.
     let unique_id = instance.as_deref().unwrap_or("unknown-instance");
-    // The handle takes 1,000 bytes, and what to do must be among them.
+    // The handle takes 1,000 bytes, which must include what to do.
     let reason: String = reason.chars().take(REASON).collect();
     let told = async {
         let aws = match (&stack.resource, &instance) {
@@ -108,8 +108,8 @@ pub async fn failure(node: &Node, reason: &str, hint: &str) {
     }
 }
 
-/// Reports an unusable config file to its wait handle, where that can still be made out; no one else can be reached
-/// without a config.
+/// Reports an unusable config file to its wait handle, if that can still be read; without a config, nobody else can be
+/// reached.
 pub async fn broken_config(file: &Path, mistakes: &str) {
     let Some(handle) = wait_handle_in(file) else {
         return;
@@ -124,14 +124,14 @@ pub async fn broken_config(file: &Path, mistakes: &str) {
     }
 }
 
-/// The wait handle that a config file names, also where something else in it is wrong.
+/// The wait handle that a config file names, even if something else in it is wrong.
 pub fn wait_handle_in(file: &Path) -> Option<String> {
     let config: Value = serde_json::from_slice(&std::fs::read(file).ok()?).ok()?;
     let handle = config.pointer("/stack/wait_handle")?.as_str()?;
     (!handle.is_empty()).then(|| handle.to_owned())
 }
 
-/// The stack, where it has something to be told.
+/// The stack, if it has yet to be told something.
 pub fn waiting(node: &Node) -> Option<&Stack> {
     let stack = node.config.stack.as_ref()?;
     (stack.resource.is_some() || stack.wait_handle.is_some()).then_some(stack)
@@ -143,8 +143,8 @@ pub async fn accepted(node: &Node, stack: &Stack) -> Result<Option<Record>> {
     Ok(Record::read(&node.host).filter(|record| record.is_for(&wanted)))
 }
 
-/// SignalResource first: where it is refused, the handle can still take the failure and its reason, since a second
-/// signal with the same unique id would not count.
+/// SignalResource first: if it refuses, the handle can still take the failure and its reason, since a second
+/// signal with the same unique ID would not count.
 async fn deliver_success(
     aws: &SdkConfig,
     stack: &Stack,
@@ -171,8 +171,8 @@ async fn deliver_success(
     Ok(())
 }
 
-/// The handle first: it takes the reason, and FAILURE to SignalResource ends the stack operation without one. Says
-/// whether one of them has taken it.
+/// The handle first: it takes the reason, and FAILURE to SignalResource ends the stack operation without one. Returns
+/// whether one of them has accepted it.
 async fn deliver_failure(
     aws: Option<&SdkConfig>,
     stack: &Stack,
@@ -217,15 +217,15 @@ fn tell(what: &str, delivery: Delivery) {
     }
 }
 
-/// What CloudFormation has accepted, success or failure; written only then.
+/// A signal that CloudFormation has accepted, success or failure; written only then.
 #[derive(Debug, PartialEq, Eq, Deserialize, Serialize)]
 pub struct Record {
     stack: String,
     resource: Option<String>,
-    /// The handle itself is a credential.
+    /// Only its hash: the handle itself is a credential.
     wait_handle_sha256: Option<String>,
     instance: String,
-    /// When.
+    /// Time of the signal.
     pub at: String,
     /// Whether it was a failure.
     #[serde(default)]
@@ -251,7 +251,7 @@ impl Record {
             && self.instance == wanted.instance
     }
 
-    /// One that cannot be read counts as none: at worst the same is signalled once more.
+    /// One that cannot be read counts as none: at worst, the same is signalled again.
     fn read(host: &Host) -> Option<Self> {
         let bytes = host.read(SIGNALLED).ok().flatten()?;
         serde_json::from_slice(&bytes).ok()

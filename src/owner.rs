@@ -1,4 +1,4 @@
-//! Which instance the config and the state on the disk belong to: an image of a node carries both to other instances.
+//! Which instance the config and the state on the disk belong to: an image of a node copies both to other instances.
 
 use crate::aws::imds::is_instance_id;
 use crate::error::{Error, Result};
@@ -10,7 +10,7 @@ use crate::paths::{
     DOCKER_GROUP, DOCKER_RESTART_DUE, DRIVER_UNFINISHED, INSTANCE, PACKAGES_UNFINISHED,
 };
 
-/// What belongs to the disk, whoever runs on it: packages that are half installed, and what was done to its accounts.
+/// State that belongs to the disk, whichever instance has it: half-installed packages, and changes to its accounts.
 const OF_THE_DISK: [&str; 4] = [
     PACKAGES_UNFINISHED,
     DRIVER_UNFINISHED,
@@ -18,21 +18,21 @@ const OF_THE_DISK: [&str; 4] = [
     DOCKER_GROUP,
 ];
 
-/// How the names of what was set aside begin.
+/// How the names of what was set aside start.
 const ASIDE: &str = "of-i-";
 
-/// What lies on the disk, seen from the instance that has it.
+/// What is on the disk, from the point of view of its instance.
 #[derive(Debug)]
 pub enum Found {
-    /// Nobody else's.
+    /// Nothing of another instance.
     Own,
     /// Its own config, but the state of this other instance.
     State(String),
-    /// The config of another instance; this is what to say of it.
+    /// The config of another instance, and the error to report.
     Config(Error),
 }
 
-/// What lies on the disk of this instance. Where the metadata service does not answer, phase `preflight` says so.
+/// What is on the disk of this instance. If the metadata service does not answer, phase `preflight` says so.
 pub async fn look(node: &Node) -> Found {
     if node.config.instance.is_none() && noted(&node.host).is_none() {
         return Found::Own;
@@ -43,10 +43,10 @@ pub async fn look(node: &Node) -> Found {
     }
 }
 
-/// What lies on the disk of the instance `id`.
+/// What is on the disk of the instance `id`.
 pub fn compare(node: &Node, id: &str) -> Found {
     let noted = noted(&node.host);
-    // Of a config that does not tell it can only be known who has used it so far.
+    // If the config does not say, all that can be known is who has used it so far.
     let owner = node.config.instance.as_ref().or(noted.as_ref());
     if let Some(owner) = owner.filter(|owner| *owner != id) {
         return Found::Config(Error::new(
@@ -63,7 +63,7 @@ pub fn compare(node: &Node, id: &str) -> Found {
     }
 }
 
-/// Refuses what is not the instance's own.
+/// Refuses what belongs to another instance.
 pub fn require(node: &Node, id: &str) -> Result<()> {
     match compare(node, id) {
         Found::Own => Ok(()),
@@ -80,16 +80,16 @@ pub fn is_noted(host: &Host, id: &str) -> bool {
     noted(host).as_deref() == Some(id)
 }
 
-/// Takes note that the state is that of the instance `id`.
+/// Records that the state is that of the instance `id`.
 pub fn note(host: &Host, id: &str) -> Result<()> {
     host.write_if_changed(INSTANCE, format!("{id}\n").as_bytes(), Access::mode(0o600))
         .map(drop)
 }
 
-/// Sets the state of the instance `other` aside, all of it that does not belong to the disk: the runs, the repairs, which
-/// wallet was on which volume. Killed at any instant, it is gone on with.
+/// Sets aside the state of the instance `other`, except what belongs to the disk: the runs, the repairs, which wallet
+/// was on which volume. It can be killed at any instant and continued.
 pub fn set_aside(host: &Host, other: &str) -> Result<()> {
-    // Another run may have done it meanwhile.
+    // Another run may have done it in the meantime.
     if !is_noted(host, other) {
         return Ok(());
     }
@@ -102,16 +102,16 @@ pub fn set_aside(host: &Host, other: &str) -> Result<()> {
             host.rename(&own, &format!("{aside}/{name}"))?;
         }
     }
-    // Last: without it, nobody would know that something is left.
+    // Last: without this file, nobody would know that something is left.
     host.remove(INSTANCE)?;
     tracing::warn!("this disk was that of instance {other}, whose state is in {aside} now");
     Ok(())
 }
 
-/// What cannot be read is as if it were not there: the journal beside it says why.
+/// What cannot be read counts as absent: the journal, next to it, reports why.
 fn noted(host: &Host) -> Option<String> {
     let text = host.read_others(INSTANCE).ok().flatten();
     let id = text.map(|text| text.trim().to_owned());
-    // It becomes a part of a name.
+    // It becomes part of a file name.
     id.filter(|id| is_instance_id(id))
 }

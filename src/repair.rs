@@ -1,5 +1,5 @@
-//! What has gone wrong with a node that was set up, and whether it may be repaired now. Looks are cheap: they come every
-//! 20 seconds, and ask none of the phases.
+//! What has gone wrong with a node that was set up, and whether it may be repaired now. Looks are cheap: there is one
+//! every 20 seconds, and it runs none of the phases' checks.
 
 mod limits;
 
@@ -21,16 +21,16 @@ use crate::node::Node;
 
 const DOCKER: &str = "docker.service";
 
-/// A run that failed is left to whoever watches it for so long, in seconds.
+/// For how long, in seconds, a failed run is left to whoever watches it.
 const REST: i64 = 3600;
 
-/// What kind of repair it takes.
+/// The kind of repair that is needed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 #[serde(rename_all = "kebab-case")]
 pub enum Kind {
     /// Something that should be there is not.
     Down,
-    /// It is up and shows no life.
+    /// It is up but hangs.
     Hung,
     /// A run has left something undone.
     Unfinished,
@@ -39,14 +39,14 @@ pub enum Kind {
 /// What is wrong.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Fault {
-    /// Which of the limits counts.
+    /// Determines which limits apply.
     pub kind: Kind,
-    /// In one line, for a person.
+    /// One line for people.
     pub reason: String,
 }
 
-/// Looks for a fault, by what the runs so far have made of the machine. One that is being set up for the first time, or
-/// never was, has none: whoever started that sees to it.
+/// Looks for a fault, given what the runs so far have done. A machine that is being set up for the first time, or never
+/// was, has none: whoever started that takes care of it.
 pub async fn look(node: &Node, journal: &Journal, now: i64) -> Result<Option<Fault>> {
     let fault = |kind, reason| Ok(Some(Fault { kind, reason }));
     if was_set_up(journal) {
@@ -59,7 +59,7 @@ pub async fn look(node: &Node, journal: &Journal, now: i64) -> Result<Option<Fau
         }
     }
     match unfinished(journal, now) {
-        // It tries again by itself, more often.
+        // The boot service retries by itself, more often.
         Some(reason) if !is_at_work(&node.host, "bootstrap.service").await? => {
             fault(Kind::Unfinished, reason)
         }
@@ -67,7 +67,7 @@ pub async fn look(node: &Node, journal: &Journal, now: i64) -> Result<Option<Fau
     }
 }
 
-/// Whether one of the runs that are known found the container as it should be.
+/// Whether any recorded run found the container as it should be.
 fn was_set_up(journal: &Journal) -> bool {
     let last = journal.phases.iter();
     let earlier = journal.earlier.iter().flat_map(|past| &past.phases);
@@ -75,7 +75,7 @@ fn was_set_up(journal: &Journal) -> bool {
         .any(|record| record.name == "container" && record.status == Status::Ok)
 }
 
-/// What the last run has left undone, an hour after it.
+/// What the last run left undone, from an hour after it.
 fn unfinished(journal: &Journal, now: i64) -> Option<String> {
     let run = journal.run.as_ref()?;
     if run.result == RunResult::Rebooting
@@ -99,7 +99,7 @@ async fn is_at_work(host: &Host, unit: &str) -> Result<bool> {
         .all(|state| state != "inactive" && state != "failed"))
 }
 
-/// What is down of the node.
+/// Which parts of the node are down.
 async fn down(node: &Node) -> Result<Vec<String>> {
     let Node { host, config, .. } = node;
     let os = host.os()?;
@@ -114,7 +114,7 @@ async fn down(node: &Node) -> Result<Vec<String>> {
     let mut down = Vec::new();
     let mut docker_runs = false;
     for (unit, state) in units.iter().zip(states) {
-        // What is on its way up or down is left alone.
+        // A unit that is starting or stopping is left alone.
         if state == "inactive" || state == "failed" {
             down.push(format!("{unit} is {state}"));
         }
@@ -132,11 +132,11 @@ async fn down(node: &Node) -> Result<Vec<String>> {
     Ok(down)
 }
 
-/// How the running container hangs: by what the ticks have seen, and, where that is silence, by a look of its own.
+/// How the running container hangs, according to the ticks; if they saw no answer, confirmed by asking again.
 async fn hung(node: &Node, now: i64) -> Result<Option<String>> {
     let Node { host, config, .. } = node;
     let progress = Progress::load(host);
-    // Most often none of it: whether it has run for that long need not be asked then.
+    // Usually not, however long it has run: then Docker need not be asked.
     if progress.hangs(i64::MAX, now).is_none() {
         return Ok(None);
     }
@@ -160,8 +160,8 @@ async fn hung(node: &Node, now: i64) -> Result<Option<String>> {
     Ok(Some(reason))
 }
 
-/// What is wrong with the container. One that Docker starts again by itself is left to it, as is an engine that does not
-/// answer.
+/// What is wrong with the container. One that Docker is restarting is left to Docker; if the engine does not answer,
+/// nothing is reported.
 async fn container_down(host: &Host, name: &str) -> Option<String> {
     match find(host, name).await {
         Ok(None) => Some(format!("there is no container {name}")),

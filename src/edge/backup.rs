@@ -1,6 +1,6 @@
-//! The copy of the wallet key outside the volume: how its object is named, and what this machine knows of it.
+//! The copy of the wallet key outside the volume: how its S3 object is named, and what this machine knows about it.
 //!
-//! An object is `PREFIX/ADDRESS/FILE`: the node finds a key by its file's name, in which the case of letters counts.
+//! An object is `PREFIX/ADDRESS/FILE`: the node finds a key by its file name, which is case-sensitive.
 
 use serde::{Deserialize, Serialize};
 
@@ -10,7 +10,7 @@ use crate::host::Host;
 use crate::host::files::Access;
 use crate::paths::WALLET_BACKUP;
 
-/// A wallet key that is a backup.
+/// A backup of a wallet key.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Backup {
     /// `0x` and 40 lower-case hex digits.
@@ -20,7 +20,7 @@ pub struct Backup {
 }
 
 impl Backup {
-    /// That of the key file of this name, which has to be an address.
+    /// The backup of the key file with this name, which must be an address.
     pub fn of(file: &str) -> Option<Self> {
         Some(Self {
             address: address(file)?,
@@ -28,13 +28,13 @@ impl Backup {
         })
     }
 
-    /// That of the object with this key, where it is one.
+    /// The backup that the object with this key is, if it is one.
     fn at(key: &str, prefix: &str) -> Option<Self> {
         let (_, file) = key.rsplit_once('/')?;
         Self::of(file).filter(|backup| backup.key(prefix) == key)
     }
 
-    /// Where all of this address lie; there is one at most.
+    /// The folder of this address's backups; there is at most one.
     pub fn folder(&self, prefix: &str) -> String {
         format!("{prefix}/{}/", self.address)
     }
@@ -45,8 +45,8 @@ impl Backup {
     }
 }
 
-/// Which of the backups with these keys belongs onto a volume that is new: the one of the address that somebody has
-/// `named`, or that is `remembered`; without either the only one. None where there is none at all.
+/// Which of the backups with these keys to restore onto a new volume: the one of the address that is `named` in the
+/// config or `remembered`; with neither, the only one. `None` if there are no backups at all.
 pub fn choose(
     keys: &[String],
     prefix: &str,
@@ -68,7 +68,7 @@ pub fn choose(
     match (fitting.as_slice(), wanted) {
         ([one], _) => Ok(Some((*one).clone())),
         ([], None) => Ok(None),
-        // There is nothing to compare it with, and phase `container` says that it is gone.
+        // Nothing to compare with; phase `container` reports that the key is gone.
         ([], Some(_)) if found.is_empty() && named.is_none() => Ok(None),
         ([], Some(wanted)) => Err(Error::new(
             format!(
@@ -91,7 +91,7 @@ pub fn choose(
     }
 }
 
-/// So many addresses are named.
+/// How many addresses an error lists.
 const LISTED: usize = 8;
 
 const NAME_ONE: &str = "name the right one's address in wallet_backup.address of /etc/bootstrap/config.json, then run: sudo \
@@ -102,12 +102,12 @@ const NAME_ONE: &str = "name the right one's address in wallet_backup.address of
 struct Record {
     /// `s3://BUCKET/KEY`
     object: Option<String>,
-    /// Of its bytes.
+    /// SHA-256 of its content.
     sha256: Option<String>,
     trouble: Option<Trouble>,
 }
 
-/// Why the key was not backed up when that was tried last.
+/// Why the last attempt to back up the key failed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Trouble {
     /// What went wrong.
@@ -116,7 +116,7 @@ pub struct Trouble {
     pub hint: String,
 }
 
-/// Whether a key of this SHA-256 was read back from `object`; a damaged record is as none.
+/// Whether a key with this SHA-256 was read back from `object`; a damaged record counts as none.
 pub fn is_made(host: &Host, object: &str, sha256: &str) -> bool {
     let Record {
         object: made,
@@ -126,12 +126,12 @@ pub fn is_made(host: &Host, object: &str, sha256: &str) -> bool {
     trouble.is_none() && made.as_deref() == Some(object) && of.as_deref() == Some(sha256)
 }
 
-/// What went wrong last, where no backup was made since.
+/// What went wrong last, if no backup has been made since.
 pub fn trouble(host: &Host) -> Option<Trouble> {
     load(host).trouble
 }
 
-/// It was read back, and is what is on the volume.
+/// Records that the backup was read back and matches the key on the volume.
 pub fn made(host: &Host, object: &str, sha256: &str) -> Result<()> {
     let record = Record {
         object: Some(object.to_owned()),
@@ -141,7 +141,7 @@ pub fn made(host: &Host, object: &str, sha256: &str) -> Result<()> {
     store(host, &record)
 }
 
-/// It could not be made.
+/// Records that the backup could not be made.
 pub fn failed(host: &Host, error: &Error) -> Result<()> {
     let record = Record {
         trouble: Some(Trouble {
@@ -216,7 +216,7 @@ mod tests {
             refused(&none, Some(two), None),
             format!("the wallet of this node is {two}, but its backups are of none")
         );
-        // The same wallet under two names: which of them the node finds, nobody knows.
+        // The same wallet under two names: which one the node finds is unknown.
         let twice = [key(one), key(one).replace("/2e83", "/2E83")];
         assert!(refused(&twice, Some(one), None).contains(one));
     }

@@ -1,6 +1,6 @@
-//! What is assumed about the real image, compared with what it is: nobody in this project has run it.
+//! Compares what is assumed about the real image with the image itself: nobody in this project has run it.
 //!
-//! The beliefs come from what a dozen users have published (scripts, start9's package, AWS's first blueprint).
+//! The assumptions come from what a dozen users have published (scripts, start9's package, AWS's first blueprint).
 
 use std::fmt::Write;
 use std::path::Path;
@@ -17,11 +17,11 @@ use crate::error::{Error, Result};
 use crate::host::Host;
 use crate::log::printable;
 
-/// One question.
+/// One assumption.
 pub struct Row {
     about: &'static str,
     found: String,
-    /// Nothing is believed where it is empty.
+    /// Empty if nothing is assumed.
     believed: &'static str,
 }
 
@@ -34,7 +34,7 @@ impl Row {
 const ANSWERS: &str = "answers";
 const ALL: &str = "can use all";
 
-/// Asks everything: the image, both ways to run it, and the node where it runs.
+/// Checks everything: the image, both ways to run it, and the node if it runs.
 pub async fn compare(host: &Host, config: &Config) -> Result<Vec<Row>> {
     let spec = Spec::require(host, config)?;
     let image = image::facts(host, &config.edge).await?.ok_or_else(|| {
@@ -51,7 +51,7 @@ pub async fn compare(host: &Host, config: &Config) -> Result<Vec<Row>> {
     rows.push(running(host, container.as_ref()));
     let core = Client::at(config.edge.rpc_bind, spec.rpc.core);
     let answers = processes::ask(config, &spec).await;
-    // One question that is not understood is news.
+    // A single question that is not understood is worth reporting.
     let of = |process| {
         let mut faults = answers.iter().filter(|a| a.question.process == process);
         let fault = faults.find_map(|answer| answer.said.as_ref().err());
@@ -108,7 +108,7 @@ fn usable(seen: &Seen) -> String {
     }
 }
 
-/// The logs that the data folder holds.
+/// The logs in the data folder.
 fn logs(host: &Host, folder: &str) -> Result<Row> {
     let mut names = host.names_in(folder)?;
     names.retain(|name| Path::new(name).extension() == Some("log".as_ref()));
@@ -123,7 +123,7 @@ fn logs(host: &Host, folder: &str) -> Result<Row> {
     })
 }
 
-/// What the kernel calls the processes in the container: `verify` knows one of them by nothing else.
+/// The kernel's names of the processes in the container: `verify` can recognize one of them only by its name.
 fn running(host: &Host, container: Option<&Container>) -> Row {
     const BELIEVED: [&str; 3] = ["anycast", "edgecore", "edgeencoder"];
     let process = container.and_then(Container::process);
@@ -147,7 +147,7 @@ fn answer<T>(answer: &Result<T, Fault>) -> String {
     }
 }
 
-/// Whether all is as believed, and the report.
+/// Whether everything is as assumed, and the report.
 pub fn told(rows: &[Row]) -> (bool, String) {
     let different = rows.iter().filter(|row| !row.agrees()).count();
     let mut text = match different {

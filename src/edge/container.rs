@@ -13,24 +13,24 @@ use crate::log::printable;
 /// A container, as `docker inspect` describes it.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Container {
-    /// Hash of the spec that it was made from; `None` where it is a stranger's.
+    /// Hash of the spec that it was made from; `None` if this program did not make it.
     pub spec: Option<String>,
     /// `created`, `running`, `paused`, `restarting`, `removing`, `exited` or `dead`.
     pub status: String,
     /// Exit code of the last run.
     pub exit_code: i64,
-    /// How often the restart policy has started it again.
+    /// How often the restart policy has restarted it.
     pub restarts: u64,
     /// When it was last started.
     pub started: Option<Timestamp>,
     /// Published TCP ports: host address and host port.
     pub ports: Vec<(String, u16)>,
-    /// All that Docker says, searched for the password by the health check.
+    /// Docker's whole answer, which the health check searches for the password.
     pub document: Value,
 }
 
 impl Container {
-    /// Whether it runs, and not just between two crashes.
+    /// Whether it is running, and not just between two crashes.
     pub fn is_up(&self) -> bool {
         self.status == "running"
     }
@@ -40,7 +40,7 @@ impl Container {
         !self.is_up() && self.exit_code == 137
     }
 
-    /// Exit code of its last run, and what one that looks like a number among others means.
+    /// Exit code of its last run, with the meaning of those that need explaining.
     pub fn end(&self) -> String {
         let out_of_memory = self.document.pointer("/State/OOMKilled") == Some(&Value::Bool(true));
         let meaning = match self.exit_code {
@@ -51,7 +51,7 @@ impl Container {
         format!("{}{meaning}", self.exit_code)
     }
 
-    /// The kernel's number for its first process, where it runs.
+    /// Process ID of its first process on the host, if it is running.
     pub fn process(&self) -> Option<u32> {
         let number = self.document.pointer("/State/Pid")?.as_u64()?;
         let number = u32::try_from(number).ok()?;
@@ -63,7 +63,7 @@ impl Container {
         Some(now.as_second() - self.started?.as_second())
     }
 
-    /// Reads what `docker container inspect` says about one container.
+    /// Reads the answer of `docker container inspect` for one container.
     pub fn from_inspect(document: Value) -> Self {
         let text = |path: &str| document.pointer(path).and_then(Value::as_str);
         let labels = document.pointer("/Config/Labels");
@@ -83,7 +83,7 @@ impl Container {
                 .get("RestartCount")
                 .and_then(Value::as_u64)
                 .unwrap_or_default(),
-            // One that was never started says year 1.
+            // For one that was never started, this is in year 1.
             started: text("/State/StartedAt")
                 .and_then(|time| time.parse::<Timestamp>().ok())
                 .filter(|time| time.as_second() > 0),
@@ -101,7 +101,7 @@ impl Container {
     }
 }
 
-/// The container of that name, or `None` where there is none.
+/// The container with that name, if there is one.
 pub async fn find(host: &Host, name: &str) -> Result<Option<Container>> {
     let document = host.docker().container(name).await?;
     Ok(document.map(Container::from_inspect))
@@ -115,9 +115,9 @@ const NO_UTILITY: &str = "the image's NVIDIA_DRIVER_CAPABILITIES leaves out `uti
 /// What a program inside the container sees of the GPUs.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Sight {
-    /// Their names; empty where nothing in the image can look.
+    /// Their names; empty if the image has no nvidia-smi to ask.
     pub names: String,
-    /// What is not quite right, and what to do about it.
+    /// A warning, and what to do about it.
     pub doubt: Option<(String, &'static str)>,
 }
 
@@ -130,16 +130,16 @@ impl From<&str> for Sight {
     }
 }
 
-/// The GPUs that a program inside the container sees, or what it says instead.
+/// The GPUs that a program inside the container sees, or the error that it gets.
 ///
-/// Only inside counts: `systemctl daemon-reload` can cut a running container off its GPU while the host still has it
-/// ("Failed to initialize NVML: Unknown Error", NVIDIA/nvidia-container-toolkit#48).
+/// Only the view from inside counts: `systemctl daemon-reload` can cut a running container off from its GPU while the
+/// host still has it ("Failed to initialize NVML: Unknown Error", NVIDIA/nvidia-container-toolkit#48).
 pub async fn gpus(host: &Host, name: &str) -> Result<Sight, String> {
     match host.docker().exec(name, &["nvidia-smi", "-L"]).await {
         Err(error) => Err(error.to_string()),
         Ok(output) if nvidia::works(&output) && output.stdout.contains("GPU ") => {
-            // "GPU 0: Tesla T4 (UUID: GPU-…)", and below it "  MIG 1g.5gb     Device  0: (UUID: MIG-…)" for each part of
-            // one that is shared out.
+            // "GPU 0: Tesla T4 (UUID: GPU-…)", followed by "  MIG 1g.5gb     Device  0: (UUID: MIG-…)" for each
+            // instance of a GPU that is partitioned with MIG.
             let lines = output.stdout.lines();
             let lines = lines.filter(|line| !line.starts_with("WARNING:"));
             let names = lines.filter_map(|line| {
@@ -152,7 +152,7 @@ pub async fn gpus(host: &Host, name: &str) -> Result<Sight, String> {
                 doubt: nvidia::warning(&output).map(|said| (said, WARNED)),
             })
         }
-        // No word about the GPU: the toolkit brings nvidia-smi only where the image asks for the capability `utility`.
+        // Says nothing about the GPU: the toolkit adds nvidia-smi only if the image asks for the capability `utility`.
         Ok(output) if is_program_missing(&format!("{}\n{}", output.stdout, output.stderr)) => {
             Ok(Sight {
                 names: String::new(),

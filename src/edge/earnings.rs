@@ -1,4 +1,4 @@
-//! What the node earns, as far as its processes tell; what they do not tell stays unknown, and is never zero.
+//! What the node earns, as far as its processes report it; what they do not report is unknown, never zero.
 
 use serde::Deserialize;
 use serde_json::Value;
@@ -8,31 +8,31 @@ use super::spec::Spec;
 use crate::config::Config;
 use crate::host::Host;
 
-/// Jobs are counted for so long, in seconds.
+/// The period over which jobs are counted, in seconds.
 pub const DAY: i64 = 24 * 3600;
 
-/// A clock may be so far ahead of ours, in seconds; what is later is no time.
+/// How far a clock may be ahead of ours, in seconds; a later time is not taken for one.
 const AHEAD: i64 = 300;
 
-/// No honest list is longer.
+/// No genuine list is longer.
 const MOST_JOBS: usize = 1_000;
 
-/// Bytes at the end of a log in which the last vote is looked for: hours of it.
+/// Bytes at the end of a log that are searched for the last vote: hours of log.
 const END: u64 = 256 << 10;
 
-/// Where an answer lists jobs, and how they are read; all paths are JSON pointers.
+/// Where an answer lists jobs, and how to read them; all paths are JSON pointers.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct JobList {
     /// The list, in the result.
     pub list: String,
-    /// When a job ended, in the job: the first that is a time. One that has none is still at work.
+    /// Where a job has its end time: the first of these that is a time. A job without one is still running.
     pub ended: Vec<String>,
-    /// What is there in a job that failed.
+    /// How to recognize a failed job.
     pub failed: Mark,
 }
 
-/// A value at a place.
+/// A value at a given place.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Mark {
@@ -42,43 +42,43 @@ pub struct Mark {
     pub is: Value,
 }
 
-/// Where the last uptime vote is told.
+/// Where to find the last uptime vote.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Vote {
-    /// The log, by its process.
+    /// The process whose log it is in.
     pub log: String,
-    /// What its line has in it.
+    /// Text that its line contains.
     pub line: String,
-    /// What comes before the Unix seconds.
+    /// The text before the Unix seconds.
     pub time: String,
 }
 
-/// What is known of it.
+/// What is known about earnings.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Earnings {
-    /// TFUEL that was earned and is not paid yet.
+    /// TFUEL earned and not yet paid out.
     pub pending_tfuel: Option<f64>,
-    /// Jobs.
+    /// Jobs that ended recently.
     pub jobs: Option<Jobs>,
     /// When the node last voted for its uptime (Unix seconds).
     pub last_vote: Option<i64>,
 }
 
-/// Jobs that have ended within a day.
+/// Jobs that ended within the last day.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Jobs {
     /// Those that did not fail.
     pub done: u64,
     /// Those that did.
     pub failed: u64,
-    /// How many have failed since the last that did not.
+    /// How many have failed since the last success.
     pub failed_in_a_row: u64,
-    /// When the last one ended (Unix seconds), and be it longer ago.
+    /// When the last one ended (Unix seconds), even if more than a day ago.
     pub last: Option<i64>,
 }
 
-/// What the answers and the log tell at the time `now`.
+/// What the answers and the log say at the time `now`.
 pub fn look(host: &Host, config: &Config, spec: &Spec, answers: &[Answer], now: i64) -> Earnings {
     Earnings {
         last_vote: last_vote(host, config, spec, now),
@@ -86,7 +86,7 @@ pub fn look(host: &Host, config: &Config, spec: &Spec, answers: &[Answer], now: 
     }
 }
 
-/// What the answers tell.
+/// What the answers say.
 pub fn told(answers: &[Answer], now: i64) -> Earnings {
     let mut earnings = Earnings::default();
     let mut lists = Vec::new();
@@ -105,7 +105,7 @@ pub fn told(answers: &[Answer], now: i64) -> Earnings {
     earnings
 }
 
-/// When each job of the list ended, and whether it failed; `None` where there is no such list.
+/// When each job of the list ended, and whether it failed; `None` if there is no such list.
 fn ended_jobs(list: &JobList, result: &Value, now: i64) -> Option<Vec<(i64, bool)>> {
     let jobs = result.pointer(&list.list)?.as_array()?;
     let ended = |job: &Value| {
@@ -129,8 +129,8 @@ fn count(mut ended: Vec<(i64, bool)>, now: i64) -> Jobs {
     }
 }
 
-/// A time in Unix seconds: given in seconds, milliseconds, or as RFC 3339 writes it. Not one that is still to come: a
-/// published example of an answer has a digit too many.
+/// A time in Unix seconds, from seconds, milliseconds or RFC 3339. `None` if it is in the future: a published example
+/// of an answer has one digit too many.
 fn time(value: &Value, now: i64) -> Option<i64> {
     let seconds = match value {
         Value::Number(number) => number.as_i64()?,
@@ -150,7 +150,7 @@ fn time(value: &Value, now: i64) -> Option<i64> {
         .then_some(seconds)
 }
 
-/// An amount that can be one, given as a number or as text.
+/// A plausible amount, given as a number or as text.
 fn amount(value: &Value) -> Option<f64> {
     let amount = match value {
         Value::Number(number) => number.as_f64()?,
@@ -195,7 +195,7 @@ mod tests {
         Spec::parse(text.as_bytes(), "mainnet").unwrap()
     }
 
-    /// What the questions of the shipped spec are answered, in their order; `None` is no answer.
+    /// What is made of these answers to the shipped spec's questions, in order; `None` is no answer.
     fn told_by(said: [Option<Value>; 3]) -> Earnings {
         let questions: [Question; 3] = shipped().questions.try_into().unwrap();
         let answer = |(question, said): (Question, Option<Value>)| Answer {
@@ -215,7 +215,7 @@ mod tests {
         json!({"status": "success", "body": jobs})
     }
 
-    /// As users have published what the encoder says.
+    /// The encoder's answer as published by users.
     fn encoder(pending: &Value, jobs: &[(i64, bool)]) -> Value {
         let job = |(ended, failed): &(i64, bool)| {
             let at = jiff::Timestamp::from_second(*ended).unwrap().to_string();
@@ -303,7 +303,7 @@ mod tests {
     #[test]
     fn the_last_vote_is_read_from_the_log() {
         let vote = shipped().vote.unwrap();
-        // As users have published it.
+        // As published by users.
         let line = |time: &str| {
             format!(
                 "[2023-11-14 22:00:26]  INFO [uptime miner] Broadcasted vote: EENVote{{Block: 0x6d0a, Height: 11759001, \

@@ -1,6 +1,6 @@
-//! The container's entrypoint: gives the image's own program the password and becomes it, or its init (see `init`).
+//! The container's entrypoint: execs the image's own program with the password, or runs as its init (see `init`).
 //!
-//! So the password is in no `docker inspect`: it goes from the mounted memory-backed file into the environment of
+//! This keeps the password out of `docker inspect`: it goes from the mounted memory-backed file into the environment of
 //! the one process that needs it.
 
 use std::ffi::{OsStr, OsString};
@@ -19,24 +19,24 @@ use crate::error::{Error, Result};
 use crate::log::printable;
 use crate::paths::CONFIG;
 
-/// No password is longer than this (the longest secret that Secrets Manager keeps).
+/// No password is longer than this (the largest secret that Secrets Manager stores).
 const LONGEST: u64 = 65_536;
 
-/// Said when the password file is there but holds nothing.
+/// Logged if the password file is empty.
 pub const EMPTY: &str = "the wallet password is empty";
-/// Said when the password file is not there.
+/// Logged if there is no password file.
 pub const MISSING: &str = "there is no wallet password";
-/// Said when the data folder would be on the root disk.
+/// Logged if the data folder would be on the root disk.
 pub const NOT_MOUNTED: &str = "the data volume is not mounted";
 
 const FETCH: &str = "run on the host: bootstrap --phase secret --phase container --force";
 
-/// Becomes `argv` with the password in its environment; a script, which would be deaf to signals as a container's first
-/// process, is run to its end instead, and its exit code returned.
+/// Execs `argv` with the password in its environment. A script, which as a container's first process would ignore
+/// signals, is run as a child until it ends instead, and its exit code returned.
 ///
-/// `secret` is `VARIABLE=FILE`. `data` must be on another device than this program, which lies on the root disk: else
-/// the volume is not mounted and the node would make itself a new key there. Print the error as one line: it is read
-/// back from the container's log.
+/// `secret` is `VARIABLE=FILE`. `data` must be on another device than this program, which is on the root disk:
+/// otherwise the volume is not mounted and the node would create a new key there. Print the error as one line: it is
+/// read back from the container's log.
 pub fn exec(secret: &str, data: &Path, argv: &[OsString]) -> Result<u8> {
     let (variable, password, program, arguments) =
         prepare(secret, data, argv, Path::new("/proc/self/exe"))?;
@@ -108,7 +108,7 @@ fn read_password(file: &Path) -> Result<Zeroizing<Vec<u8>>> {
             FETCH,
         )
     };
-    // Room for all of it from the start: a buffer that grows leaves copies behind.
+    // Allocated in full at the start: a buffer that grows leaves copies behind.
     let mut password = Zeroizing::new(Vec::with_capacity(65_537));
     File::open(file)
         .map_err(missing)?
@@ -134,7 +134,7 @@ fn read_password(file: &Path) -> Result<Zeroizing<Vec<u8>>> {
 mod tests {
     use super::*;
 
-    /// The reason why the shim refuses, with the password file's `content` and the data folder on `device`.
+    /// Why the entrypoint refuses, with the password file's `content` and the data folder on `device`.
     fn refusal(content: Option<&[u8]>, data: &str) -> String {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("password");

@@ -1,4 +1,4 @@
-//! The edge image: its reference, and having it on this machine.
+//! The edge image: its reference, and pulling it.
 
 use std::time::Duration;
 
@@ -9,22 +9,22 @@ use crate::log::printable;
 use crate::paths::CONFIG;
 use crate::retry::{Policy, retry};
 
-/// One pull may take this long; the image has several GB.
+/// Timeout of one pull; the image is several GB.
 const PULL_TIMEOUT: Duration = Duration::from_mins(20);
 
-/// Docker Hub's answers to too many pulls ask for patience.
+/// Docker Hub's rate limit (too many pulls) calls for long pauses.
 const PULL_POLICY: Policy = Policy {
     attempts: 6,
     first_pause: Duration::from_secs(5),
     longest_pause: Duration::from_secs(90),
 };
 
-/// What of the image shapes the container.
+/// What the container takes from the image.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ImageFacts {
     /// `sha256:…` of the image's configuration.
     pub id: String,
-    /// `sha256:…` of its manifest, by which the registry knows it; an image that was built here has none.
+    /// `sha256:…` of its manifest, as in the registry; an image built locally has none.
     pub digest: Option<String>,
     /// The image's own entrypoint and command, joined.
     pub argv: Vec<String>,
@@ -40,7 +40,7 @@ impl ImageFacts {
         matches!(self.user.as_str(), "root" | "0")
     }
 
-    /// Reads what `docker image inspect` says about one image.
+    /// Reads the answer of `docker image inspect` for one image.
     pub fn from_inspect(image: &serde_json::Value) -> Result<Self> {
         let words = |key: &str| -> Vec<String> {
             let list = image.pointer(&format!("/Config/{key}"));
@@ -57,7 +57,7 @@ impl ImageFacts {
                 .to_owned()
         };
         let working_dir = Some(text("WorkingDir")).filter(|path| path.starts_with('/'));
-        // Perhaps with a group.
+        // May include a group.
         let user = text("User");
         let user = user.split(':').next().filter(|user| !user.is_empty());
         let id = image.get("Id").and_then(serde_json::Value::as_str);
@@ -84,7 +84,7 @@ fn digest(image: &serde_json::Value) -> Option<String> {
     pulled.split_once('@').map(|(_, digest)| printable(digest))
 }
 
-/// The image as Docker names it; a digest wins over a tag.
+/// The image reference for Docker; a digest takes precedence over a tag.
 pub fn reference(edge: &Edge) -> String {
     let repository = edge
         .image
@@ -96,13 +96,13 @@ pub fn reference(edge: &Edge) -> String {
     }
 }
 
-/// What is known about the image here, or `None` where it is not pulled.
+/// What is known about the image on this machine, or `None` if it is not pulled.
 pub async fn facts(host: &Host, edge: &Edge) -> Result<Option<ImageFacts>> {
     let image = host.docker().image(&reference(edge)).await?;
     image.as_ref().map(ImageFacts::from_inspect).transpose()
 }
 
-/// Pulls the image, also where it is here: a tag may name another one by now.
+/// Pulls the image even if it is here: a tag may have moved.
 pub async fn pull(host: &Host, edge: &Edge) -> Result<ImageFacts> {
     let name = reference(edge);
     tracing::info!("pulling {name}");

@@ -1,9 +1,9 @@
 //! The first process of a container whose own program is a shell script.
 //!
-//! The kernel gives the first process only the signals that it handles, and a shell neither handles SIGTERM nor passes
-//! it on: a stop would take its whole grace period and end with SIGKILL. Docker's `--init` does not help: it ends with
-//! the script, which takes everything else with it. So this process stays first, passes a signal on to every process
-//! inside, and ends when the last of them has ended.
+//! The kernel delivers to the first process only signals that it handles, and a shell neither handles SIGTERM nor
+//! forwards it: a stop would take its whole grace period and end with SIGKILL. Docker's `--init` does not help: it
+//! exits with the script, which kills everything else. So this process stays PID 1, forwards a signal to every process
+//! in the container, and exits after the last of them.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -16,7 +16,7 @@ use tokio::signal::unix::{SignalKind, signal};
 
 const SHELLS: &[&str] = &["sh", "bash", "dash", "ash"];
 
-/// Whether the program is a shell or a script. What cannot be read is left to fail by itself.
+/// Whether the program is a shell or a script. If it cannot be read, starting it fails with its own error.
 pub(super) fn is_script(program: &OsStr) -> bool {
     let Ok(program) = which::which(program) else {
         return false;
@@ -29,7 +29,7 @@ pub(super) fn is_script(program: &OsStr) -> bool {
     is_shell || (read.is_ok() && start == *b"#!")
 }
 
-/// Runs the program and is its init; says the exit code that it ends with. Fails only where it cannot be started.
+/// Runs the program as its init and returns its exit code. Fails only if it cannot be started.
 pub(super) fn supervise(program: Command) -> io::Result<u8> {
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -43,7 +43,7 @@ async fn run(mut program: Command) -> io::Result<u8> {
     let mut quit = signal(SignalKind::quit())?;
     let mut children = signal(SignalKind::child())?;
     let main = program.spawn()?.id();
-    // With the password that was in its environment.
+    // Its environment has the password.
     drop(program);
     let mut stopping = false;
     let mut end = None;
@@ -66,7 +66,7 @@ async fn run(mut program: Command) -> io::Result<u8> {
     }
 }
 
-/// Reaps every process that has ended, among them perhaps the program itself; returns whether none is left.
+/// Reaps every process that has ended, which may include the program itself; returns whether none is left.
 fn reap(main: u32, end: &mut Option<u8>) -> bool {
     loop {
         match wait(WaitOptions::NOHANG) {
@@ -81,7 +81,7 @@ fn reap(main: u32, end: &mut Option<u8>) -> bool {
     }
 }
 
-/// As a shell counts.
+/// The exit code by the shell's convention.
 fn exit_code(status: WaitStatus) -> u8 {
     let code = match (status.exit_status(), status.terminating_signal()) {
         (Some(code), _) => code,
@@ -91,7 +91,7 @@ fn exit_code(status: WaitStatus) -> u8 {
     u8::try_from(code).unwrap_or(u8::MAX)
 }
 
-/// All but this process, which is the first.
+/// Sends the signal to all processes but this one, which is PID 1.
 fn tell_everyone(asked: Signal) {
     let processes = fs::read_dir(Path::new("/proc")).into_iter().flatten();
     for process in processes.flatten() {
@@ -100,7 +100,7 @@ fn tell_everyone(asked: Signal) {
             .to_str()
             .and_then(|name| name.parse().ok());
         if let Some(pid) = number.filter(|number| *number != 1).and_then(Pid::from_raw) {
-            // A process that has ended meanwhile needs no signal.
+            // A process that has ended in the meantime needs no signal.
             let _ = kill_process(pid, asked);
         }
     }

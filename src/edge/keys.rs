@@ -1,4 +1,4 @@
-//! The key folder on the volume: what is there. Only reads; never writes, moves or copies a key.
+//! What the key folder on the volume holds. Read-only: never writes, moves or copies a key.
 
 use std::fs;
 use std::io::ErrorKind;
@@ -9,7 +9,7 @@ use crate::host::Host;
 use crate::log::printable;
 use crate::shell::word;
 
-/// Enough names to show that there are several: the container can make any number.
+/// Enough names to show that there are several: the container could create any number.
 const NAMES: usize = 4;
 
 /// What the key folder holds.
@@ -19,10 +19,10 @@ pub enum Keys {
     None,
     /// One key, of this address (`0x` and 40 lower-case hex digits).
     One(String),
-    /// One file whose name is no address.
+    /// One file whose name is not an address.
     Unknown(String),
-    /// Several files, the first few of them. The node refuses to start ("Multiple encrypted keys detected"), whatever
-    /// they are.
+    /// Several files, of which the first few are named. The node refuses to start ("Multiple encrypted keys detected"),
+    /// whatever they are.
     Several(Vec<String>),
 }
 
@@ -33,18 +33,18 @@ pub struct KeyFolder {
     pub path: String,
     /// What it holds.
     pub keys: Keys,
-    /// Path of the file, where there is exactly one.
+    /// Path of the file, if there is exactly one.
     pub file: Option<String>,
     /// Permissions that let others read the key, each with the command that fixes it.
     pub unsafe_modes: Vec<(String, String)>,
-    /// Permissions that keep the owner itself out, each with the command that fixes it.
+    /// Permissions that lock the owner out, each with the command that fixes it.
     pub closed: Vec<(String, String)>,
     /// Files and folders that the node's user does not own.
     pub foreign: Vec<String>,
 }
 
-/// Looks into the key folder at `path`; a folder that does not exist holds no key. The owner is checked where given. The
-/// container owns the folder, so no link on the way there is followed.
+/// Looks into the key folder at `path`; a folder that does not exist holds no key. Checks the owner if one is given.
+/// The container owns the folder, so no symbolic link on the way there is followed.
 pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
     let hint = format!("look at it yourself: ls -la {}", word(path));
     let cannot = || format!("cannot read the key folder {path}");

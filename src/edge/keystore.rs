@@ -1,9 +1,9 @@
-//! The key file on the volume, and whether a password opens it: proven by its MAC, without decrypting the key.
+//! The key file on the volume, and whether a password opens it: verified by its MAC, without decrypting the key.
 //!
-//! The ledger keeps Ethereum's "Web3 Secret Storage", version 3 (theta-protocol-ledger
+//! The ledger uses Ethereum's "Web3 Secret Storage", version 3 (theta-protocol-ledger
 //! `wallet/softwallet/keystore/ks_encrypted.go`): a key is derived from the password by scrypt or PBKDF2, and
-//! `keccak256(derived[16..32] ‖ ciphertext)` must be the file's `mac`. The first half of the derived key would decrypt; it
-//! is not used.
+//! `keccak256(derived[16..32] ‖ ciphertext)` must equal the file's `mac`. The first half of the derived key, which
+//! would decrypt, is not used.
 
 use serde::Deserialize;
 use sha3::{Digest as _, Keccak256};
@@ -13,18 +13,18 @@ use crate::error::{Error, Result};
 use crate::log::printable;
 use crate::secret::Secret;
 
-/// No key file is larger; the ledger's has some 500 bytes.
+/// No key file is larger; the ledger's are about 500 bytes.
 pub const LARGEST_FILE: usize = 64 << 10;
-/// Memory that a key file may ask for (bytes): twice what geth's and the ledger's standard parameters take.
+/// Most memory that a key file may demand (bytes): twice what the standard parameters of geth and the ledger take.
 const MOST_MEMORY: u64 = 512 << 20;
-/// Work that a key file may ask for, as N·r·p: four times the standard parameters, some seconds.
+/// Most work that a key file may demand, as N·r·p: four times the standard parameters, a few seconds.
 const MOST_WORK: u64 = 8 << 20;
-/// Rounds that a key file may ask of PBKDF2: 40 times what Ethereum's clients write, some seconds.
+/// Most PBKDF2 iterations that a key file may demand: 40 times what Ethereum's clients write, a few seconds.
 const MOST_ROUNDS: u32 = 10_000_000;
 
 const HINT: &str = "put the key back from a copy (scripts/backup-key --restore), then run: bootstrap --phase secret --phase container";
 
-/// What a key file says, as far as the proof needs it.
+/// What the verification needs of a key file.
 #[derive(Debug)]
 pub struct Keystore {
     kdf: Kdf,
@@ -38,12 +38,12 @@ enum Kdf {
     Pbkdf2(u32, Vec<u8>),
 }
 
-/// What looking at a key file led to.
+/// The result of reading a key file.
 #[derive(Debug)]
 pub enum Read {
-    /// It can be proven.
+    /// Its password can be verified.
     Known(Keystore),
-    /// A kind of file that the proof knows nothing of; the text says what.
+    /// A kind of file that cannot be verified; the text says what it is.
     Unknown(String),
 }
 
@@ -78,8 +78,8 @@ struct Pbkdf2Params {
 }
 
 impl Keystore {
-    /// Reads the key file at `path` (for errors). A damaged file, and one that asks for more memory or work than any
-    /// wallet writes, is an error; a version or a derivation that nobody here knows is not, since the node may know it.
+    /// Reads the key file at `path` (for errors). A damaged file, or one that demands more memory or work than any
+    /// wallet writes, is an error; an unknown version or key derivation function is not, since the node may know it.
     pub fn read(bytes: &[u8], path: &str) -> Result<Read> {
         let damaged = |what: &str| {
             Error::new(
@@ -138,13 +138,13 @@ impl Keystore {
         }))
     }
 
-    /// Whether `password` opens it. With the standard parameters this takes about a second and 256 MiB, which are wiped.
+    /// Whether `password` opens it. With the standard parameters this takes about a second, and 256 MiB that are wiped.
     pub fn opens(&self, password: &Secret) -> bool {
         let mut derived = Zeroizing::new([0; 32]);
         let password = password.expose();
         match &self.kdf {
             Kdf::Scrypt(params, salt) => {
-                // Fails only for an output of impossible length.
+                // Fails only for an invalid output length.
                 let _ = scrypt::scrypt(password, salt, params, derived.as_mut());
             }
             Kdf::Pbkdf2(rounds, salt) => {
@@ -160,7 +160,7 @@ impl Keystore {
     }
 }
 
-/// The parameters, where they ask for no more than a wallet's may.
+/// The parameters, unless they demand more than any wallet's.
 fn bounded(wanted: &ScryptParams, path: &str) -> Result<scrypt::Params> {
     let ScryptParams { n, r, p, .. } = *wanted;
     let block = u64::from(r).saturating_mul(128);
@@ -245,7 +245,7 @@ mod tests {
         ));
     }
 
-    /// A key of n=262144, r=8, p=1, made by another implementation (PyCryptodome); the benchmark measures it.
+    /// A key with n=262144, r=8, p=1, made by another implementation (PyCryptodome); the benchmark measures it.
     #[test]
     fn a_key_with_the_ledger_s_parameters_opens_with_its_password_only() {
         let key = include_str!("../../tests/bench/wallet-key.json");

@@ -1,4 +1,4 @@
-//! What a user can use of an image: this program, started in a throw-away container of it, looks from the inside.
+//! What a user can access in an image: this program looks from inside, in a throw-away container.
 
 use std::fs::{self, File};
 use std::io::{ErrorKind, Read};
@@ -7,41 +7,41 @@ use std::path::Path;
 use rustix::fs::{Access, access};
 use serde::{Deserialize, Serialize};
 
-/// No more of the image's /etc/passwd is read.
+/// How much of the image's /etc/passwd is read, in bytes.
 const PASSWD: u64 = 65_536;
 
-/// Paths inside the image, by what has to be done with them.
+/// Paths inside the image, by the access that is needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Needs {
     /// Programs: read (they may be scripts) and executed.
     pub run: Vec<String>,
     /// Files that are read, and folders that are entered and listed.
     pub read: Vec<String>,
-    /// The same, and written.
+    /// The same, and writable.
     pub write: Vec<String>,
 }
 
 /// What was found.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Seen {
-    /// Home of the image's own user, where it has one.
+    /// Home of the image's own user, if it has one.
     pub home: Option<String>,
-    /// Each path that was asked for, and the home, which programs write to.
+    /// Each path that was asked about, and the home, to which programs write.
     pub uses: Vec<Use>,
 }
 
-/// A path, and what came of it.
+/// A path, and whether it can be accessed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Use {
     /// Absolute.
     pub path: String,
-    /// What has to be done with it.
+    /// The access that is needed.
     pub wants: Wants,
-    /// Whether it can be.
+    /// Whether it is possible.
     pub found: Found,
 }
 
-/// What has to be done with a path.
+/// The access that a path needs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Wants {
@@ -59,9 +59,9 @@ pub enum Wants {
 pub enum Found {
     /// It can.
     Usable,
-    /// The image has none, so nothing needs it.
+    /// The image does not have it, so nothing needs it.
     Absent,
-    /// It can not, or a folder on the way cannot be entered.
+    /// It cannot, or a folder on the way cannot be entered.
     Denied,
 }
 
@@ -73,7 +73,7 @@ impl Seen {
     }
 }
 
-/// Looks, as whoever this process is. `user` is the image's own, by name or number.
+/// Looks, as the user of this process. `user` is the image's own, by name or number.
 pub fn look(user: &str, needs: &Needs) -> Seen {
     look_below(Path::new("/"), user, needs)
 }
@@ -97,7 +97,7 @@ fn look_below(root: &Path, whose: &str, needs: &Needs) -> Seen {
     Seen { home, uses }
 }
 
-/// `name:password:uid:gid:comment:home:shell`; the root directory is nobody's home.
+/// From `name:password:uid:gid:comment:home:shell`; the root directory does not count as a home.
 fn home(root: &Path, whose: &str) -> Option<String> {
     let mut text = String::new();
     let passwd = File::open(root.join("etc/passwd")).ok()?;
@@ -190,7 +190,7 @@ mod tests {
             found,
             [
                 ("/bin/start.sh", Found::Usable),
-                // No right helps against a missing x, not even root's.
+                // Nothing makes up for a missing x, not even being root.
                 ("/bin/data", Found::Denied),
                 ("/", Found::Usable),
                 ("/opt/none", Found::Absent),

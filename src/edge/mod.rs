@@ -1,5 +1,5 @@
-//! The edge node itself: container spec, image, whom it runs as, JSON-RPC client, processes and their logs, earnings,
-//! key folder, log, entrypoint.
+//! The edge node itself: container spec, image, the user it runs as, JSON-RPC client, processes and their logs,
+//! earnings, key folder, log, entrypoint.
 
 pub mod backup;
 pub mod belief;

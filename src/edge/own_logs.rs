@@ -1,5 +1,5 @@
-//! What the node's processes write into logs of their own, copied line by line into a log of this machine's, which the
-//! CloudWatch agent ships. The agent itself is root and would follow a link that the container lays into its folder.
+//! Copies what the node's processes write into their own logs, line by line, into a log outside the container's reach,
+//! which the CloudWatch agent ships. The agent is root and would follow a link that the container puts in its folder.
 
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -16,8 +16,8 @@ use crate::log;
 use crate::paths::EDGE_LOG;
 use crate::secret::Secret;
 
-/// Bytes of each log that one call copies, so that a process that writes without end neither costs more nor fills the
-/// disk: with a call a minute, 94 MB a day. What is more is left out, and that is said.
+/// Most bytes of each log that one call copies, so that a runaway process neither runs up costs nor fills the disk: at
+/// one call a minute, 94 MB a day. The copy says how much was left out.
 const MOST: u64 = 64 << 10;
 
 /// How far a log was copied.
@@ -27,8 +27,8 @@ pub struct Place {
     offset: u64,
 }
 
-/// Copies what has come since; `places` says by log how far it was copied, and is brought up to date once the lines are
-/// written. What cannot be read is passed over: the health check tells of it.
+/// Copies what has been appended since; `places` holds how far each log was copied, and is updated once the lines are
+/// written. What cannot be read is skipped: the health check reports it.
 pub fn copy(
     host: &Host,
     config: &Config,
@@ -58,7 +58,7 @@ pub fn copy(
     }
 }
 
-/// The whole lines that have come since `before`, and how far that is now.
+/// The whole lines appended since `before`, and how far that is now.
 fn news(host: &Host, path: &str, before: Option<Place>) -> Option<(String, Place)> {
     let mut file = host.open_foreign(path).ok()??;
     let found = file.metadata().ok()?;
@@ -68,7 +68,7 @@ fn news(host: &Host, path: &str, before: Option<Place>) -> Option<(String, Place
         Some(place) if place.inode == found.ino() && place.offset <= found.len() => {
             from = place.offset;
         }
-        // It was rotated by copying and cutting; what it had since then is at the end of the copy.
+        // Rotated by copy and truncate; what was appended before that is at the end of the copy.
         Some(place) if place.inode == found.ino() => {
             let rotated = host.open_foreign(&format!("{path}.1")).ok().flatten();
             if let Some(mut rotated) = rotated {
@@ -83,8 +83,8 @@ fn news(host: &Host, path: &str, before: Option<Place>) -> Option<(String, Place
     Some((text, Place { inode, offset }))
 }
 
-/// The lines from there on, and where the next begins; of what is too much, the end. The last one counts without its end
-/// where nothing more can come.
+/// The lines from there on, and where the next begins; if they are too long, the end of them. If `is_final`, nothing
+/// more can come and an unterminated last line counts.
 fn lines(file: &mut File, from: u64, is_final: bool) -> io::Result<(String, u64)> {
     let length = file.metadata()?.len();
     let left_out = length.saturating_sub(from).saturating_sub(MOST);
@@ -96,7 +96,7 @@ fn lines(file: &mut File, from: u64, is_final: bool) -> io::Result<(String, u64)
     let end = match bytes.iter().rposition(|byte| *byte == b'\n') {
         _ if is_final => bytes.len(),
         Some(end) => end + 1,
-        // A line without an end.
+        // One unterminated line.
         None if is_full => bytes.len(),
         None => 0,
     };
@@ -208,7 +208,7 @@ mod tests {
             node.copied(),
             "edgecore.log: two\nedgecore.log: three\nedgecore.log: 4\n"
         );
-        // By renaming, as the process itself may do it.
+        // By renaming, as the process itself might.
         fs::rename(&path, path.with_extension("log.2")).unwrap();
         node.append(CORE, "five, in a longer file than before\n");
         assert_eq!(
@@ -239,7 +239,7 @@ mod tests {
         assert_eq!(node.copied(), "");
     }
 
-    /// Of whoever owns that folder.
+    /// The file must belong to the folder's owner.
     #[test]
     fn nothing_but_a_file_of_the_folder_s_own_is_copied() {
         let mut node = Node::new();
@@ -257,7 +257,7 @@ mod tests {
         .unwrap();
         fs::create_dir(node.tree.host.path("/data/edgelauncher/edgeencoder.log")).unwrap();
         assert_eq!(node.copied(), "");
-        // Nor is written through a link.
+        // Nor is the copy written through a link.
         fs::remove_file(node.tree.host.path(CORE)).unwrap();
         node.append(CORE, "one\n");
         symlink(&secret, node.tree.host.path(EDGE_LOG)).unwrap();

@@ -1,4 +1,4 @@
-//! The node's processes beside the core: which of them answers, and what the log of one that is silent last said.
+//! The node's processes besides the core: which of them answer, and the last log line of one that is silent.
 
 use std::collections::BTreeSet;
 use std::fmt;
@@ -15,17 +15,17 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::secret::Secret;
 
-/// Bytes at the end of a log that are looked at, and lines of these.
+/// Bytes at the end of a log that are searched, and how many of their last lines.
 const END: u64 = 64 << 10;
 const LINES: usize = 200;
 
-/// What tells most of how a process ended, the best first.
+/// What best tells how a process ended, the most telling first.
 const TELLING: [&[&str]; 2] = [
     &["panic:", "fatal", "SIGSEGV", "SIGILL", "SIGABRT", "SIGBUS"],
     &["error", "exit status"],
 ];
 
-/// The process that answers no RPC: nothing but the list of processes tells of it.
+/// The process that answers no RPC and shows only in the process list.
 pub const ANYCAST: &str = "anycast";
 
 /// A process that answers JSON-RPC.
@@ -54,17 +54,17 @@ impl fmt::Display for Process {
     }
 }
 
-/// What a process is asked.
+/// A question to a process.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Question {
-    /// Who.
+    /// Which process.
     pub process: Process,
     /// The RPC's method.
     pub method: String,
     /// Its parameters.
     pub params: Value,
-    /// Where the answer tells the TFUEL that is not paid yet (a JSON pointer).
+    /// Where the answer has the TFUEL that is not yet paid out (a JSON pointer).
     #[serde(default)]
     pub pending_tfuel: Option<String>,
     /// Where it lists jobs.
@@ -72,7 +72,7 @@ pub struct Question {
     pub jobs: Option<JobList>,
 }
 
-/// What it said.
+/// A process's answer.
 #[derive(Clone, Debug)]
 pub struct Answer {
     /// Which question it is the answer to.
@@ -81,7 +81,7 @@ pub struct Answer {
     pub said: Result<Value, Fault>,
 }
 
-/// Asks everything, side by side.
+/// Asks all questions concurrently.
 pub async fn ask(config: &Config, spec: &Spec) -> Vec<Answer> {
     let ask = |question: &Question| {
         let port = match question.process {
@@ -102,8 +102,8 @@ pub async fn ask(config: &Config, spec: &Spec) -> Vec<Answer> {
     answers
 }
 
-/// Whether the process lives: it answers something, and be it that it cannot; or why it seems not to. `None` where it is
-/// asked nothing.
+/// Whether the process is alive: it answers something, even an error; or why it seems not to be. `None` if it is asked
+/// nothing.
 pub fn lives(process: Process, answers: &[Answer]) -> Option<Result<(), Fault>> {
     let mut fault = None;
     for answer in answers.iter().filter(|a| a.question.process == process) {
@@ -115,7 +115,7 @@ pub fn lives(process: Process, answers: &[Answer]) -> Option<Result<(), Fault>> 
     fault.map(|fault| Err(fault.clone()))
 }
 
-/// Which of the processes that answer no RPC run in the container; `None` where that cannot be seen.
+/// Which of the processes that answer no RPC run in the container; `None` if that cannot be seen.
 pub fn running(host: &Host, spec: &Spec, container: &Container) -> Option<BTreeSet<String>> {
     if spec.processes.is_empty() {
         return None;
@@ -128,8 +128,8 @@ pub fn running(host: &Host, spec: &Spec, container: &Container) -> Option<BTreeS
     Some(runs.map(|(process, _)| process.clone()).collect())
 }
 
-/// Whether such a process runs. Nobody here knows by what name the kernel knows it in another image, nor when it is
-/// started: only one that was seen `before`, in the same run of the container, has ended.
+/// Whether such a process runs. Its name in another image is unknown, and so is when it starts: only one that was seen
+/// `before`, in the same run of the container, has ended.
 pub fn runs(
     process: &str,
     now: Option<&BTreeSet<String>>,
@@ -141,7 +141,7 @@ pub fn runs(
     before.contains(process).then_some(false)
 }
 
-/// The line of this process's own log that tells most of its end; `None` where it has no such log, or an empty one.
+/// The line of this process's own log that best tells how it ended; `None` if it has no such log, or an empty one.
 pub fn last_word(
     host: &Host,
     config: &Config,
@@ -161,7 +161,7 @@ pub fn last_word(
     }
 }
 
-/// The last line that tells most.
+/// The last of the most telling lines.
 fn telling(text: &str) -> Option<&str> {
     let lines = text.lines().rev().filter(|line| !line.trim().is_empty());
     let lines: Vec<&str> = lines.take(LINES).collect();
@@ -180,7 +180,7 @@ fn telling(text: &str) -> Option<&str> {
 pub(crate) mod tests {
     use super::*;
 
-    /// What the process says to some question.
+    /// The process's answer to some question.
     pub(crate) fn answer(process: Process, said: Result<Value, Fault>) -> Answer {
         let question = Question {
             process,

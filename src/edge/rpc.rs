@@ -1,8 +1,8 @@
-//! The edge node's JSON-RPC: asked over loopback, trusted in nothing.
+//! The edge node's JSON-RPC: called over loopback; its answers are not trusted.
 //!
-//! Shapes and traps as in the ledger's server (thetatoken/theta-protocol-ledger `rpc/`), which the edge core shares:
-//! POST to `/rpc` with exactly `application/json` (else 415), 204 where there is no reply, connections closed after
-//! one idle second (so none is kept).
+//! Formats and pitfalls are those of the ledger's server (thetatoken/theta-protocol-ledger `rpc/`), which the edge core
+//! shares: POST to `/rpc` with exactly `application/json` (else 415), 204 if there is no reply, connections closed
+//! after one idle second (so none is kept).
 
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -14,25 +14,25 @@ use super::keys;
 use crate::http::{Kind, Request, Response};
 use crate::log::printable;
 
-/// One question may take this long; a healthy node answers within milliseconds.
+/// Timeout of one request; a healthy node answers within milliseconds.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// No honest answer is longer, in bytes.
+/// No genuine answer is longer, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// No node has more peers than this (96 are its own maximum).
+/// No node has more peers than this (its own maximum is 96).
 const MOST_PEERS: usize = 1_000;
 
 /// Why there is no answer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Fault {
-    /// Nothing listens there: the node is starting, or not running.
+    /// Nothing listens: the node is starting, or not running.
     Refused,
     /// It listens, but does not answer in time.
     TimedOut,
-    /// It answers that it cannot; the text is fit to be quoted.
+    /// It answers with an error; the text is safe to quote.
     Error(String),
-    /// It answers something else; the text is fit to be quoted.
+    /// It answers something else; the text is safe to quote.
     Broken(String),
 }
 
@@ -78,14 +78,14 @@ impl Client {
         }
     }
 
-    /// Who the node is and how far it has come.
+    /// The node's identity and how far it has synced.
     pub async fn status(&self) -> Result<Status, Fault> {
         self.call("edgecore.GetStatus")
             .await
             .and_then(|found| status(&found))
     }
 
-    /// Addresses or ids of the peers.
+    /// Addresses or IDs of the peers.
     pub async fn peers(&self) -> Result<Vec<String>, Fault> {
         self.call("edgecore.GetPeers")
             .await
@@ -98,7 +98,7 @@ impl Client {
         Ok(text(&result, "version"))
     }
 
-    /// What the owner pastes into the wallet to stake to this node.
+    /// The summary that the owner pastes into the wallet to stake to this node.
     pub async fn summary(&self) -> Result<Option<String>, Fault> {
         let result = self.call("edgecore.GetEdgeNodeSummary").await?;
         Ok(text(&result, "Summary"))
@@ -183,13 +183,13 @@ pub fn peers(result: &Value) -> Result<Vec<String>, Fault> {
     }
 }
 
-/// A text member; absent, empty and of another type are the same.
+/// A string member; absent, empty and of another type are the same.
 fn text(object: &Value, key: &str) -> Option<String> {
     let text = object.get(key)?.as_str().map(printable)?;
     (!text.is_empty()).then_some(text)
 }
 
-/// A whole number, given as a number or as text.
+/// A whole number, given as a number or as a string.
 fn number(object: &Value, key: &str) -> Option<u64> {
     match object.get(key)? {
         Value::Number(number) => number.as_u64(),

@@ -1,7 +1,7 @@
-//! Which user the container runs as: the config's if the image lets it work, else the image's own root with few
+//! Which user the container runs as: the config's if the image works for it, else the image's own root with few
 //! privileges.
 //!
-//! Nobody has published whether the image works as a user other than root: its jobs are in `/root/fedml-miniconda`
+//! Nothing published says whether the image works as a user other than root: its jobs are in `/root/fedml-miniconda`
 //! (users' scripts, 2023). So each image is inspected once, and the result is kept.
 
 use serde::{Deserialize, Serialize};
@@ -17,10 +17,10 @@ use crate::host::files::Access;
 use crate::log::printable;
 use crate::paths::{CONFIG, RUN_AS};
 
-/// So many paths are named.
+/// How many paths an explanation names.
 const NAMED: usize = 3;
 
-/// Whom the container runs as.
+/// The user that the container runs as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "lowercase")]
 pub enum RunAs {
@@ -33,21 +33,21 @@ pub enum RunAs {
 /// What was decided.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Decision {
-    /// Whom.
+    /// The user.
     pub run_as: RunAs,
-    /// For people.
+    /// The reason, for people.
     pub why: String,
-    /// The image that it was decided for, by its id and, where it was pulled, its digest.
+    /// The image that it was decided for, by ID and, if it was pulled, digest.
     image: String,
     digest: Option<String>,
-    /// What was asked: if that changes, the answer is no longer valid.
+    /// What was looked for: if that changes, the decision is no longer valid.
     asked: Vec<String>,
-    /// The evidence; none where nothing had to be looked at.
+    /// The evidence; `None` if no look was needed.
     seen: Option<Seen>,
 }
 
 impl Decision {
-    /// As `verify` says it.
+    /// The wording in `verify`.
     pub fn told(&self, config: &Config, image: &ImageFacts) -> String {
         let whom = match self.run_as {
             RunAs::User => config.user.name.clone(),
@@ -57,7 +57,7 @@ impl Decision {
     }
 }
 
-/// What is decided already for this image, by the config or by an earlier look; `None` where it has to be looked at.
+/// The decision already made for this image, by the config or an earlier look; `None` if it has yet to be looked at.
 pub fn known(
     host: &Host,
     config: &Config,
@@ -90,7 +90,7 @@ pub fn known(
     }
 }
 
-/// Whom the container is made to run as, where that was ever decided.
+/// The user last decided on for the container, if any.
 pub fn last(host: &Host, config: &Config) -> Option<RunAs> {
     match config.edge.run_as {
         config::RunAs::User => Some(RunAs::User),
@@ -99,7 +99,7 @@ pub fn last(host: &Host, config: &Config) -> Option<RunAs> {
     }
 }
 
-/// Decides, looking at the image where it has not been looked at.
+/// Decides, looking at the image if that has not been done.
 pub async fn decide(
     host: &Host,
     config: &Config,
@@ -118,7 +118,7 @@ pub async fn decide(
             let why = format!("uid {uid} can use all that the image needs");
             (RunAs::User, why)
         }
-        // An earlier node ran as root, and its other files are root's, too.
+        // An earlier node ran as root, so its other files are root's, too.
         ([], Some(foreign)) => (RunAs::Image, foreign.clone()),
         (denied, _) => {
             let named = denied.iter().take(NAMED).cloned().collect::<Vec<_>>();
@@ -140,7 +140,7 @@ pub async fn decide(
     Ok(decision)
 }
 
-/// Looks at the image from within a throw-away container, which has no network, no volume, no secret and no rights.
+/// Looks at the image from inside a throw-away container that has no network, volume, secret or privileges.
 pub async fn look(
     host: &Host,
     config: &Config,
@@ -163,7 +163,7 @@ pub async fn look(
     )
 }
 
-/// The last look; a damaged file is as none.
+/// The last look; a damaged file counts as none.
 fn recorded(host: &Host) -> Result<Option<Decision>> {
     let bytes = host.read(RUN_AS)?;
     Ok(bytes.and_then(|bytes| serde_json::from_slice(&bytes).ok()))
@@ -193,7 +193,7 @@ mod tests {
         ImageFacts::from_inspect(&document).unwrap()
     }
 
-    /// A machine on which looking ends with this.
+    /// A machine on which the look finds this.
     fn machine(found: &str) -> Tree {
         let tree = Tree::new();
         tree.tool(

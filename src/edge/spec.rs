@@ -1,4 +1,4 @@
-//! The container spec (`edge.json`): its shape, its rules, and the `docker run` that it leads to.
+//! The container spec (`edge.json`): its format, its rules, and the `docker run` that it results in.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
@@ -18,18 +18,18 @@ use crate::host::Host;
 use crate::log::printable;
 use crate::paths::{PASSWORD, PROGRAM, SECRETS, SPEC};
 
-/// Where this program lies inside the container.
+/// Path of this program inside the container.
 const SHIM: &str = "/bootstrap";
 
 /// How the edge container is run: data, so that another image needs no new binary.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Spec {
-    /// Version of this shape; 1.
+    /// Version of this format; 1.
     pub version: u32,
     /// Container name.
     pub name: String,
-    /// Its environment, without the password.
+    /// Its environment, except the password.
     pub environment: BTreeMap<String, String>,
     /// The variable that the shim sets to the password.
     pub secret_variable: String,
@@ -39,28 +39,28 @@ pub struct Spec {
     pub keys: String,
     /// TCP ports, the same inside and outside.
     pub ports: Vec<u16>,
-    /// Which of the ports answers which JSON-RPC.
+    /// Which port serves which JSON-RPC.
     pub rpc: Rpc,
-    /// What the processes beside the core are asked, to see whether they live; nothing where the image has none.
+    /// What the other processes than the core are asked, to see whether they are alive; empty if the image has none.
     #[serde(default)]
     pub questions: Vec<Question>,
-    /// Processes that answer no RPC, and the name under which the kernel knows each.
+    /// Processes that answer no RPC, each with its process name in the kernel.
     #[serde(default)]
     pub processes: BTreeMap<String, String>,
-    /// The log that a process writes of its own, by the process: a file in the data folder.
+    /// Logs that processes write themselves, by process: files in the data folder.
     #[serde(default)]
     pub logs: BTreeMap<String, String>,
-    /// Where the last uptime vote is told.
+    /// Where to find the last uptime vote.
     #[serde(default)]
     pub vote: Option<Vote>,
-    /// Whether it gets a terminal.
+    /// Whether to allocate a terminal.
     pub tty: bool,
-    /// Seconds to stop in before it is killed.
+    /// Seconds that it has to stop before it is killed.
     pub stop_seconds: u32,
-    /// What it must be able to use inside.
+    /// Paths inside that it must be able to use.
     pub uses: Uses,
-    /// The capabilities that root keeps in the container, where it runs as root; all others are dropped. They give it the
-    /// files of the data folder, which belong to the config's user, and the users inside.
+    /// The capabilities that root keeps if the container runs as root; all others are dropped. They let it use the
+    /// files of the data folder, which belong to the config's user, and switch to the users inside.
     pub capabilities: Vec<String>,
     /// How many processes and threads it may have.
     pub pids: u32,
@@ -68,13 +68,13 @@ pub struct Spec {
     pub log: Log,
 }
 
-/// Paths of the image that the node uses: whoever cannot is not whom it runs as. What an image lacks, it does not need.
+/// Paths of the image that the node uses: it does not run as a user who cannot. Paths that an image lacks are ignored.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Uses {
     /// Files that are read, folders that are entered and listed.
     pub read: Vec<String>,
-    /// The same, and written.
+    /// The same, and writable.
     pub write: Vec<String>,
 }
 
@@ -110,24 +110,24 @@ pub struct Log {
     pub max_files: u32,
 }
 
-/// The container that there should be.
+/// The wanted container.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
-    /// Hash of everything wanted; the value of [`SPEC_LABEL`].
+    /// Hash of everything that makes it up; the value of [`SPEC_LABEL`].
     pub hash: String,
-    /// Arguments of `docker` that make and start it.
+    /// Arguments of `docker` that create and start it.
     pub argv: Vec<String>,
 }
 
 impl Spec {
-    /// The spec that the assets hold, or `None` where they are not unpacked yet.
+    /// The spec in the assets, or `None` if they are not unpacked yet.
     pub fn load(host: &Host, config: &Config) -> Result<Option<Self>> {
         host.read(SPEC)?
             .map(|bytes| Self::parse(&bytes, &config.edge.network))
             .transpose()
     }
 
-    /// The spec that the assets must hold by now.
+    /// The spec, which must be in the assets by now.
     pub fn require(host: &Host, config: &Config) -> Result<Self> {
         Self::load(host, config)?.ok_or_else(|| {
             Error::new(
@@ -137,7 +137,7 @@ impl Spec {
         })
     }
 
-    /// Reads a spec and replaces `{network}`; any breach of its rules is an error that names the key.
+    /// Reads a spec and replaces `{network}`; a broken rule is an error that names the key.
     pub fn parse(bytes: &[u8], network: &str) -> Result<Self> {
         let hint = "correct edge.json in the assets archive and deploy it, then run: bootstrap --phase assets --phase container";
         let mut spec: Self = serde_json::from_slice(bytes).map_err(|error| {
@@ -211,9 +211,9 @@ impl Spec {
         format!("{}/{}", self.data_folder(config), self.keys)
     }
 
-    /// Arguments of `docker` that have this program look at the image from the inside, as one of the two.
+    /// Arguments of `docker` that make this program look at the image from inside, as one of the two users.
     pub fn look(&self, config: &Config, image: &ImageFacts, run_as: RunAs) -> Vec<String> {
-        // Not in the working directory: where it cannot be entered, Docker starts nothing.
+        // Not in the image's working directory: if the user cannot enter it, Docker starts nothing.
         let mut argv: Vec<String> = ["run", "--rm", "--network", "none", "--workdir", "/"]
             .map(String::from)
             .into();
@@ -270,9 +270,9 @@ impl Spec {
         Wanted { hash, argv }
     }
 
-    /// Who it is, and what it may do: a job that breaks out of its program gains nothing by it. Memory has no limit, as no
-    /// number is right for every job; but when the machine has none left, the kernel ends the largest process in here
-    /// before Docker, the agents and whoever is logged in. Without privileges, nothing in here can undo that.
+    /// User and privileges: a job that escapes from its program gains nothing. Memory is not limited, as no number is
+    /// right for every job; but when the machine runs out, the kernel kills the largest process in here before Docker,
+    /// the agents and login sessions. Without privileges, nothing in here can undo that.
     fn confinement(&self, config: &Config, run_as: RunAs) -> Vec<String> {
         let mut argv = Vec::new();
         let mut flag = |name: &str, value: String| argv.extend([name.into(), value]);
@@ -313,7 +313,7 @@ impl Spec {
         for port in &self.ports {
             flag("--publish", format!("{bind}:{port}:{port}/tcp"));
         }
-        // --mount, never --volume: a source that is missing must fail, not be made as root's.
+        // --mount, never --volume: a missing source must fail, not be created and owned by root.
         let data = self.data_folder(config);
         flag(
             "--mount",
@@ -352,7 +352,7 @@ fn is_capability(name: &str) -> bool {
     name != "ALL" && !name.is_empty() && name.chars().all(|c| c.is_ascii_uppercase() || c == '_')
 }
 
-/// A relative path of plain names; no comma or quote, which mean something in `--mount`.
+/// A relative path of plain names; no comma or quote, which have a meaning in `--mount`.
 fn is_inner_path(path: &str) -> bool {
     !path.is_empty()
         && path
@@ -455,7 +455,7 @@ mod tests {
         assert!(argv.contains(&"[::1]:17888:17888/tcp".to_owned()));
     }
 
-    /// Both the node and the look at its image, as either user.
+    /// Commands that run the image: the node and the look at the image, as either user.
     fn all_that_run_the_image() -> Vec<(RunAs, String)> {
         let (spec, config, image) = (shipped(), config(&serde_json::json!({})), image());
         let both = [RunAs::User, RunAs::Image].into_iter();

@@ -1,4 +1,4 @@
-//! What the container's log says when the node cannot start, with its remedy; the password is never quoted.
+//! What the container's log says if the node cannot start, with the remedy; the password is never quoted.
 
 use serde_json::Value;
 use zeroize::Zeroizing;
@@ -10,14 +10,14 @@ use crate::log::printable;
 use crate::paths::PASSWORD;
 use crate::secret::Secret;
 
-/// Lines of the log that are quoted where no known one is found.
+/// How many lines of the log are quoted if none of them is known.
 const QUOTED_LINES: usize = 5;
 
-// By force: a password that is there is not asked for again, and a container that is up not started again.
+// With --force: a password that is there is not fetched again, nor a running container restarted.
 const RESTORE: &str = "put the password with which the key was created back into the secret, then run: bootstrap --phase secret --phase container --force";
 const CORRECT: &str = "correct the secret in Secrets Manager, then run: bootstrap --phase secret --phase container --force";
 
-/// Known fatal texts of the edge node (keystore of thetatoken/theta-protocol-ledger) and of our own entrypoint,
+/// Known fatal messages of the edge node (keystore of thetatoken/theta-protocol-ledger) and of our own entrypoint,
 /// what they mean, and what to do.
 const KNOWN: &[(&str, &str, &str)] = &[
     (
@@ -53,7 +53,7 @@ const KNOWN: &[(&str, &str, &str)] = &[
     ),
 ];
 
-/// The known fatal line that came last in the log, as an error with its remedy.
+/// The last known fatal line in the log, as an error with its remedy.
 pub fn known(log: &str) -> Option<Error> {
     log.lines().rev().find_map(|line| {
         let (_, reason, hint) = KNOWN.iter().find(|(text, _, _)| line.contains(text))?;
@@ -61,7 +61,7 @@ pub fn known(log: &str) -> Option<Error> {
     })
 }
 
-/// The last lines of the log, fit to be quoted: the password replaced, control characters escaped.
+/// The last lines of the log, safe to quote: the password replaced, control characters escaped.
 pub fn last_lines(log: &str, password: Option<&Secret>) -> String {
     let log = redact(log, password);
     let tail = failures::last_lines(&log, QUOTED_LINES).join(" | ");
@@ -72,12 +72,12 @@ pub fn last_lines(log: &str, password: Option<&Secret>) -> String {
     }
 }
 
-/// One line of a log, fit to be quoted in the same way.
+/// One line of a log, made safe to quote in the same way.
 pub fn quoted(line: &str, password: Option<&Secret>) -> String {
     printable(&redact(line, password))
 }
 
-/// Replaces the password wherever it stands in the text, in every form that a logger or a URL gives it.
+/// Replaces the password wherever it occurs in the text, in every form that a logger or a URL gives it.
 pub fn redact(text: &str, password: Option<&Secret>) -> String {
     let password = password.map(|password| String::from_utf8_lossy(password.expose()));
     let Some(password) = password.as_deref().map(str::trim).filter(|p| !p.is_empty()) else {
@@ -94,7 +94,7 @@ pub fn redact(text: &str, password: Option<&Secret>) -> String {
 /// JSON, in a URL's path and query; the longest first, so that none leaves a part of another.
 fn forms(password: &str) -> Vec<Zeroizing<String>> {
     let json = inside(&Value::from(password).to_string());
-    // Go's encoding/json keeps HTML in mind.
+    // Go's encoding/json escapes HTML characters.
     let go: String = json
         .chars()
         .map(|c| escaped(c, |c| "<>&\u{2028}\u{2029}".contains(c)))
@@ -142,7 +142,7 @@ fn inside(quoted: &str) -> String {
     inner.unwrap_or(quoted).to_owned()
 }
 
-/// The character as `\uXXXX`, in UTF-16, where it is to be.
+/// The character, as `\uXXXX` in UTF-16 if `is_to_be` says so.
 fn escaped(character: char, is_to_be: impl Fn(char) -> bool) -> String {
     if !is_to_be(character) {
         return character.to_string();
@@ -154,7 +154,7 @@ fn escaped(character: char, is_to_be: impl Fn(char) -> bool) -> String {
         .fold(String::new(), |text, unit| format!("{text}\\u{unit:04x}"))
 }
 
-/// The password as it lies in memory-backed storage, or `None` where it is not there; an empty file is no password.
+/// The password in memory-backed storage, or `None` if it is not there; an empty file is no password.
 pub fn password(host: &Host) -> Option<Secret> {
     let bytes = host.read(PASSWORD).ok().flatten()?;
     (!bytes.is_empty()).then(|| Secret::new(bytes))

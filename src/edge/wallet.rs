@@ -1,7 +1,7 @@
-//! Which wallet the node on this disk has (`wallet.json`, on the root disk). A node that finds no key makes a new one,
-//! and code in the container could put another in its place: without a memory the old wallet would be gone without a word.
+//! Which wallet the node on this disk has (`wallet.json`, on the root disk). A node that finds no key creates a new
+//! one, and code in the container could replace it: without this record, the old wallet would vanish unnoticed.
 //!
-//! What is remembered stays so. Only a restore (`scripts/backup-key --restore`) puts another address there.
+//! The record is permanent: only a restore (`scripts/backup-key --restore`) changes the address.
 
 use serde::{Deserialize, Serialize};
 
@@ -14,19 +14,19 @@ use crate::paths::WALLET;
 
 #[derive(Debug, PartialEq, Eq, Serialize, Deserialize)]
 struct Wallet {
-    /// `vol-…`, or the id of the instance whose own disk it is.
+    /// `vol-…`, or the ID of the instance if it is its own disk.
     disk: String,
     /// `0x…`
     address: String,
-    /// Whether a restore has put it here, in the place of another (`scripts/key-on-node.py`).
+    /// Whether a restore has put it in place of another (`scripts/key-on-node.py`).
     #[serde(default)]
     restored: bool,
-    /// Whether EC2 remembers it, too.
+    /// Whether it is recorded in EC2, too.
     #[serde(default)]
     told: bool,
 }
 
-/// Address of the wallet that the node on this disk had when it was last looked at; a damaged file is as none.
+/// Address of the wallet that the node on this disk was last seen with; a damaged file counts as none.
 pub fn remembered(host: &Host, disk: &str) -> Option<String> {
     load(host, disk).map(|wallet| wallet.address)
 }
@@ -43,7 +43,7 @@ fn store(host: &Host, wallet: &Wallet) -> Result<()> {
         .map(drop)
 }
 
-/// Remembers it; where another is remembered, that is the failure. `folder` is where its key was seen.
+/// Records it; fails if another one is recorded. `folder` is where its key was seen.
 pub fn remember(host: &Host, disk: &str, address: &str, folder: &str) -> Result<()> {
     match remembered(host, disk) {
         Some(known) if known == address => Ok(()),
@@ -60,8 +60,8 @@ pub fn remember(host: &Host, disk: &str, address: &str, folder: &str) -> Result<
     }
 }
 
-/// Remembers the wallet whose key was put back onto this disk; where another was remembered, somebody has named this one
-/// in its place.
+/// Records the wallet whose key was restored onto this disk; if another was recorded, somebody has named this one in
+/// its place.
 pub fn put_back(host: &Host, disk: &str, address: &str) -> Result<()> {
     match remembered(host, disk) {
         Some(known) if known == address => Ok(()),
@@ -77,16 +77,16 @@ pub fn put_back(host: &Host, disk: &str, address: &str) -> Result<()> {
     }
 }
 
-/// What is to become of a wallet that EC2 may not remember yet; see [`tell`].
+/// What to do about a wallet that may not be recorded in EC2 yet; see [`tell`].
 pub enum Telling {
-    /// EC2 knows.
+    /// EC2 has it.
     Known,
-    /// EC2 is to remember this address from now on.
+    /// Record this address in EC2 from now on.
     Tell(String),
 }
 
-/// Compares what is remembered here with what EC2 remembers, `ec2`. Only a restore overrides EC2: otherwise, if EC2 has
-/// another address, that is remembered here too from now on, and the failure names both.
+/// Compares the wallet recorded here with the one in EC2, `ec2`. Only a restore overrides EC2: otherwise, if EC2 has
+/// another address, that is recorded here too from now on, and the error names both.
 pub fn tell(host: &Host, disk: &str, ec2: Option<&str>) -> Result<Telling> {
     let Some(wallet) = load(host, disk) else {
         return Ok(Telling::Known);
@@ -112,12 +112,12 @@ pub fn tell(host: &Host, disk: &str, ec2: Option<&str>) -> Result<Telling> {
     }
 }
 
-/// Whether EC2 has yet to be asked.
+/// Whether it has yet to be compared with EC2's record.
 pub fn is_untold(host: &Host, disk: &str) -> bool {
     load(host, disk).is_some_and(|wallet| !wallet.told)
 }
 
-/// EC2 remembers it from now on.
+/// Notes that EC2 has it.
 pub fn told(host: &Host, disk: &str) -> Result<()> {
     match load(host, disk) {
         Some(wallet) if !wallet.told => store(
@@ -132,8 +132,7 @@ pub fn told(host: &Host, disk: &str) -> Result<()> {
     }
 }
 
-/// Another wallet has taken the place of the one that is remembered, by what the key folder holds or by what the node
-/// itself says.
+/// The error if another wallet has replaced the recorded one, according to the key folder or to the node itself.
 pub fn contradiction(remembered: &str, folder: &KeyFolder, by_rpc: Option<&str>) -> Option<Error> {
     let by_key = match &folder.keys {
         Keys::One(address) => Some(address.as_str()),
@@ -152,7 +151,7 @@ pub fn contradiction(remembered: &str, folder: &KeyFolder, by_rpc: Option<&str>)
     ))
 }
 
-/// What is to be done about another wallet.
+/// What to do about another wallet.
 const RESTORE: &str = "if nobody has restored a key, something in the container has replaced it: put the right one back \
                        (scripts/backup-key --restore, which alone changes the wallet that is remembered)";
 
@@ -163,7 +162,7 @@ fn another(remembered: &str, found: &str, folder: &str) -> Error {
     )
 }
 
-/// The key of that wallet is not on the disk any more.
+/// The error that the key of that wallet is no longer on the disk.
 pub fn gone(address: &str, folder: &str) -> Error {
     Error::new(
         format!("the wallet key of {address} is gone: {folder} holds none"),
@@ -195,7 +194,7 @@ mod tests {
         );
         assert_eq!(remembered(&tree.host, "vol-1").unwrap(), "0xab");
         assert_eq!(remembered(&tree.host, "vol-2"), None);
-        // A restore has put another there.
+        // A restore has put another one in its place.
         tree.file(
             WALLET,
             r#"{"disk": "vol-1", "address": "0xcd", "restored": true}"#,

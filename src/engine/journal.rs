@@ -1,4 +1,4 @@
-//! The journal: what the last runs did to each phase. The machine is the truth; this only records.
+//! The journal: what the last runs did to each phase. The machine is the source of truth; this is only a record.
 
 use std::collections::BTreeMap;
 
@@ -9,22 +9,22 @@ use serde::{Deserialize, Serialize};
 use crate::error::{Error, OrFail, Result};
 use crate::log::printable;
 
-/// The version that this program writes and reads.
+/// The format version that this program writes and reads.
 const VERSION: u32 = 1;
 
-/// How many runs are kept, the last one among them.
+/// How many runs are kept, including the last one.
 const RUNS: usize = 10;
 
-/// The most causes of an error that are recorded.
+/// How many causes of an error are recorded at most.
 const CAUSES: usize = 10;
 
 /// Where the journal is kept.
 pub trait Store: Send + Sync {
-    /// The journal's bytes, or `None` before the first run.
+    /// The journal's content, or `None` before the first run.
     fn load(&self) -> Result<Option<Vec<u8>>>;
-    /// Replaces it atomically; when this returns it survives a power cut.
+    /// Replaces it atomically; once this returns, it survives a power failure.
     fn save(&self, bytes: &[u8]) -> Result<()>;
-    /// Renames it out of the way (`journal.json.unreadable-<UTC time>`), since it cannot be used: `why`.
+    /// Renames it (`journal.json.unreadable-<UTC time>`) because it cannot be used, for the reason `why`.
     fn set_aside(&self, why: &str) -> Result<()>;
 }
 
@@ -176,7 +176,7 @@ impl std::fmt::Display for Failure {
 }
 
 impl Record {
-    /// A phase about which nothing is known.
+    /// A phase of which nothing is known.
     pub fn pending(name: &str) -> Self {
         Self {
             name: name.to_owned(),
@@ -194,7 +194,7 @@ impl Record {
 }
 
 impl From<Past> for Journal {
-    /// The journal as if that run had been the only one.
+    /// The journal as if that run were the only one.
     fn from(Past { run, phases }: Past) -> Self {
         Self {
             run: Some(run),
@@ -238,8 +238,8 @@ impl Journal {
         serde_json::from_slice(bytes).or_fail(garbage, hint)
     }
 
-    /// The journal for a run to continue. One that cannot be used is set aside with a warning; what a killed run
-    /// left as running is pending again.
+    /// The journal for a run to continue. One that cannot be used is set aside with a warning; phases that a killed run
+    /// left as running are pending again.
     pub fn resume(store: &dyn Store) -> Result<Self> {
         let mut journal = match store.load()?.map(|bytes| Self::parse(&bytes)) {
             None => Self::default(),
@@ -273,7 +273,7 @@ impl Journal {
         store.save(&bytes)
     }
 
-    /// Puts the last run among the earlier ones, as it was when it ended or was killed.
+    /// Moves the last run to the earlier ones, as it was when it ended or was killed.
     fn file_away(&mut self) {
         if let Some(past) = self.last() {
             self.earlier.insert(0, past);
@@ -282,7 +282,7 @@ impl Journal {
         }
     }
 
-    /// The last run alone.
+    /// The last run on its own.
     fn last(&self) -> Option<Past> {
         let run = self.run.clone()?;
         let phases = self.phases.iter();
@@ -293,7 +293,7 @@ impl Journal {
         })
     }
 
-    /// Every run that is known of, the latest first.
+    /// Every recorded run, the latest first.
     pub fn runs(&self) -> Vec<Past> {
         self.last()
             .into_iter()
@@ -301,7 +301,7 @@ impl Journal {
             .collect()
     }
 
-    /// The last thing that the journal knows of.
+    /// The latest time in the journal.
     pub fn last_moment(&self) -> Timestamp {
         let run = self
             .run
@@ -314,12 +314,12 @@ impl Journal {
         run.chain(phases).flatten().max().unwrap_or_default()
     }
 
-    /// What is known of a phase.
+    /// The record of a phase.
     pub fn record(&self, name: &str) -> Option<&Record> {
         self.phases.iter().find(|record| record.name == name)
     }
 
-    /// Replaces what is known of a phase.
+    /// Replaces the record of a phase.
     pub(super) fn put(&mut self, record: Record) {
         match self.phases.iter_mut().find(|old| old.name == record.name) {
             Some(old) => *old = record,
@@ -341,7 +341,7 @@ pub fn lasting(seconds: f64) -> String {
     if seconds < 59.95 {
         return format!("{seconds:.1} s");
     }
-    // Seconds of a run: far below 2^32, and never negative.
+    // The seconds of a run are far below 2^32, and never negative.
     #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss)]
     let whole = seconds.round() as u64;
     let (hours, minutes, rest) = (whole / 3600, whole / 60 % 60, whole % 60);

@@ -14,7 +14,7 @@ use crate::error::{Error, OrFail, Result};
 #[derive(Debug)]
 pub struct Lock(#[expect(dead_code, reason = "open as long as the lock is held")] File);
 
-/// The answer to taking a lock.
+/// The result of taking the lock.
 #[derive(Debug)]
 pub enum Taken {
     /// It is ours.
@@ -24,8 +24,8 @@ pub enum Taken {
 }
 
 impl Lock {
-    /// Takes the lock file `path` without waiting, and writes our process id into it. The file is never deleted:
-    /// whoever had opened it before would then lock a file that nobody else sees.
+    /// Takes the lock file `path` without waiting, and writes our process ID into it. The file is never deleted: a
+    /// process that had already opened it would then lock a file that nobody else sees.
     pub fn take(path: &Path) -> Result<Taken> {
         const HINT: &str = "run as root, and see what lies at this path";
         let flags = OFlags::RDWR | OFlags::CREATE | OFlags::NOFOLLOW | OFlags::CLOEXEC;
@@ -37,7 +37,7 @@ impl Lock {
             Ok(()) => {}
             Err(Errno::WOULDBLOCK) => {
                 let mut text = String::new();
-                // The holder may not have written it yet.
+                // The holder may not have written its process ID yet.
                 let _ = (&file).take(20).read_to_string(&mut text);
                 let holder = match text.trim().parse::<u32>() {
                     Ok(pid) => format!("process {pid}"),
@@ -60,8 +60,8 @@ impl Lock {
         Ok(Taken::Ours(Lock(file)))
     }
 
-    /// Whether a process holds the lock file `path`, by the kernel's list (proc_locks(5)): trying to take the lock could
-    /// turn away a run that starts at that instant.
+    /// Whether a process holds the lock file `path`, according to the kernel's list (proc_locks(5)): trying to take the
+    /// lock could make a run that starts at that instant give up.
     pub fn is_held(path: &Path) -> bool {
         let (Ok(file), Ok(locks)) = (path.symlink_metadata(), fs::read_to_string("/proc/locks"))
         else {

@@ -17,7 +17,7 @@ pub enum State {
     NotApplicable(String),
 }
 
-/// What applying led to.
+/// The result of applying.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Applied {
     /// The work is done; the engine's second check decides whether it holds.
@@ -45,7 +45,7 @@ pub trait Phase: Send + Sync {
 
 /// One line of the table of phases.
 pub struct Entry {
-    /// The phase's name, as the journal and `--phase` have it.
+    /// The phase's name, as in the journal and `--phase`.
     pub name: &'static str,
     /// Names of the phases that must hold before this one starts.
     pub needs: &'static [&'static str],

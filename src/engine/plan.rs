@@ -51,13 +51,13 @@ pub enum Prospect {
 }
 
 impl Engine {
-    /// What every phase's check says, in dependency order; all are asked side by side.
+    /// The result of every phase's check, in dependency order; the checks run concurrently.
     pub async fn check(&self) -> Vec<(&'static str, Result<State>)> {
         let mut tasks = JoinSet::new();
         for (place, entry) in self.entries.iter().enumerate() {
             let entry = Arc::clone(entry);
             let said = async move { (place, entry.name, check(&entry).await) };
-            // The health check asks within the phase `signal`, and the log says so.
+            // The health check calls this within phase `signal`, and the log should show that.
             tasks.spawn(said.in_current_span());
         }
         let mut said = tasks.join_all().await;
@@ -105,7 +105,7 @@ impl Engine {
     }
 }
 
-/// What the phase's check says within its deadline.
+/// The result of the phase's check within its deadline.
 async fn check(entry: &Entry) -> Result<State> {
     let check = async {
         let check = tokio::time::timeout(entry.deadline, entry.phase.check());

@@ -22,10 +22,10 @@ use crate::error::{Error, Result};
 use crate::log::printable;
 use crate::paths::LOG;
 
-/// How long cancelled phases may take to stop (they kill their child processes); some block for a moment.
+/// How long cancelled phases may take to stop (they kill their child processes); some block briefly.
 const LETTING_GO: Duration = Duration::from_secs(10);
 
-/// What a run has to know about itself.
+/// Facts about a run.
 #[derive(Clone, Debug)]
 pub struct About {
     /// `/proc/sys/kernel/random/boot_id`.
@@ -36,7 +36,7 @@ pub struct About {
     pub deadline: Duration,
     /// How many phases may run in parallel.
     pub jobs: usize,
-    /// Why it runs, where it repairs something.
+    /// Why it runs, if it repairs something.
     pub reason: Option<String>,
 }
 
@@ -45,7 +45,7 @@ pub struct About {
 pub struct Finished {
     /// How it ended.
     pub outcome: Outcome,
-    /// The journal as it was saved last.
+    /// The journal as last saved.
     pub journal: Journal,
 }
 
@@ -54,16 +54,16 @@ pub struct Finished {
 pub enum Outcome {
     /// Everything that the run was about holds.
     Done,
-    /// Not everything: reason and hint name each failed phase with its own; the reason has the causes too.
+    /// Something does not: reason and hint name each failed phase with its own; the reason includes the causes.
     Failed(Failure),
-    /// The machine must be rebooted, and the run resumes after that; the text says for whom and why.
-    /// The journal knows already.
+    /// The machine must be rebooted, after which the run resumes; the text says which phase asks and why.
+    /// The journal has recorded it already.
     Rebooting(String),
 }
 
 impl Engine {
-    /// Runs what `selection` (of this engine) names. Fails only where the journal cannot be read or set aside;
-    /// whatever happens to phases is in the answer. Dropping the future cancels all phases.
+    /// Runs what `selection` (of this engine) names. Fails only if the journal cannot be read or set aside;
+    /// whatever happens to the phases is in the result. Dropping the future cancels all phases.
     pub async fn run(
         &self,
         selection: &Selection,
@@ -78,7 +78,7 @@ impl Engine {
     }
 }
 
-/// What is known of a phase once this run is done with it.
+/// The state of a phase once this run is done with it.
 enum Settled {
     /// It holds, or means nothing here.
     Holds,
@@ -110,11 +110,11 @@ struct Run<'a> {
     tasks: JoinSet<(&'static str, Result<End>)>,
     working: BTreeMap<&'static str, Working>,
     settled: BTreeMap<&'static str, Settled>,
-    /// Why the machine must reboot; nothing new starts then.
+    /// Why the machine must reboot; if set, nothing new starts.
     rebooting: Option<String>,
     /// Why the run ended early.
     halted: Option<Error>,
-    /// It was said that the journal cannot be written.
+    /// Whether the warning that the journal cannot be written has been logged.
     unsaved: AtomicBool,
 }
 
@@ -197,7 +197,7 @@ impl<'a> Run<'a> {
                         self.settle(name, result);
                         continue;
                     }
-                    // Phases' panics are caught before: the engine's own mistakes are the caller's to report.
+                    // Panics of phases are caught earlier: a bug in the engine is for the caller to report.
                     Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
                     None => return,
                 },
@@ -216,8 +216,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// How much of the deadline had passed when this run began, since whoever waits has waited since before the reboot.
-    /// None of it where the clock was set in between, or the machine was off for so long that nobody waits any more.
+    /// How much of the deadline had passed when this run began, since whoever waits for it has waited since before the
+    /// reboot. Zero if the clock was set in between, or the machine was off for so long that nobody waits any more.
     fn spent(&self) -> Duration {
         let first = self.record.first_started.unwrap_or(self.record.started);
         let spent = Duration::try_from(self.record.started.duration_since(first));
@@ -253,7 +253,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Why `entry` has to be skipped, where something that it needs went wrong in this run.
+    /// Why `entry` has to be skipped, if something that it needs went wrong in this run.
     fn stands_in_the_way(&self, entry: &Entry) -> Option<String> {
         let those = |wanted: fn(&Settled) -> bool| {
             let needs = entry.needs.iter().copied();
@@ -269,7 +269,7 @@ impl<'a> Run<'a> {
         Some(format!("needs {skipped}, which was skipped"))
     }
 
-    /// Why `entry`, which is to be applied, must not be: something that was only checked does not hold.
+    /// The error if `entry` may not be applied: something that it needs was only checked, and does not hold.
     fn unmet_needs(&self, entry: &Entry, mode: Mode) -> Option<Error> {
         if mode == Mode::CheckOnly {
             return None;
@@ -380,8 +380,8 @@ impl<'a> Run<'a> {
         self.close(name, settled, record);
     }
 
-    /// Notes a wish to reboot in the journal, so that a phase that asks again after the reboot is refused: a node
-    /// that reboots for ever never says what is wrong.
+    /// Records a requested reboot in the journal, so that a phase that asks again after the reboot is refused: a node
+    /// in a reboot loop never reports what is wrong.
     fn remember_reboot(&mut self, name: &'static str, end: End) -> Result<End> {
         let End::Reboot(why) = &end else {
             return Ok(end);
@@ -422,7 +422,7 @@ impl<'a> Run<'a> {
         self.close(name, Settled::Skipped, record);
     }
 
-    /// This run's first word about a phase.
+    /// An empty record of a phase in this run.
     fn blank(&self, name: &str) -> Record {
         Record {
             run: Some(self.record.id.clone()),
@@ -430,7 +430,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The last word about a phase; the journal has it unless the phase was merely checked.
+    /// Settles a phase for this run; the journal records it unless the phase was only checked.
     fn close(&mut self, name: &'static str, settled: Settled, record: Record) {
         self.settled.insert(name, settled);
         self.observer.on(Event::Finished(&record));
@@ -447,7 +447,7 @@ impl<'a> Run<'a> {
         self.tasks.abort_all();
         let _ = tokio::time::timeout(LETTING_GO, async {
             while let Some(joined) = self.tasks.join_next().await {
-                // A phase may have finished before the cancellation reached it: that counts.
+                // A phase that finished before the cancellation reached it counts as finished.
                 if let Ok((name, result)) = joined {
                     self.settle(name, result);
                 }
@@ -467,10 +467,10 @@ impl<'a> Run<'a> {
         self.halted = Some(Error::new(why, HINT));
     }
 
-    /// Records the result, and says it.
+    /// Records the result and reports it.
     fn finish(mut self) -> Finished {
         let outcome = match (self.failure(), self.rebooting.take()) {
-            // What failed is tried again after the reboot, unless the run was told to end.
+            // What failed is retried after the reboot, unless the run was told to stop.
             (_, Some(why)) if self.halted.is_none() => Outcome::Rebooting(why),
             (Some(failure), _) => Outcome::Failed(failure),
             _ => Outcome::Done,
@@ -503,7 +503,7 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// All that went wrong, with its causes, as one failure.
+    /// Everything that went wrong, with the causes, as one failure.
     fn failure(&self) -> Option<Failure> {
         let failed: Vec<_> = self
             .journal
@@ -539,7 +539,7 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// The work goes on without a journal, which is said once; only a reboot insists on one.
+    /// Saves the journal. The run goes on if that fails, with a single warning; only a reboot requires it.
     fn save(&self) {
         if let Err(error) = self.journal.save(self.store)
             && !self.unsaved.swap(true, Ordering::Relaxed)
@@ -548,8 +548,8 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// The wall-clock time of an instant of this run. Counted from the run's start, so that a clock that is set in
-    /// between (usual right after boot) does not tear the journal's times apart.
+    /// The wall-clock time of an instant of this run. Counted from the run's start, so that setting the clock in
+    /// between (usual right after boot) does not make the journal's times inconsistent.
     fn time(&self, instant: Instant) -> Timestamp {
         let since = i64::try_from((instant - self.zero).as_millis()).unwrap_or(i64::MAX);
         let at = self.record.started.as_millisecond().saturating_add(since);
@@ -557,14 +557,14 @@ impl<'a> Run<'a> {
     }
 }
 
-/// When the work began that a reboot has cut, wanted or not, and that resumes in this boot.
+/// When the work began that a reboot, planned or not, has interrupted and that resumes in this boot.
 fn cut_by_reboot(journal: &Journal, boot_id: &str) -> Option<Timestamp> {
     let run = &journal.earlier.first()?.run;
     let goes_on = matches!(run.result, RunResult::Rebooting | RunResult::Running);
     (goes_on && run.boot_id != boot_id).then(|| run.first_started.unwrap_or(run.started))
 }
 
-/// Seconds to a millisecond.
+/// Seconds, rounded to a millisecond.
 fn rounded(time: Duration) -> f64 {
     (time.as_secs_f64() * 1000.0).round() / 1000.0
 }

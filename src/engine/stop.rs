@@ -15,7 +15,7 @@ impl Default for Stop {
 }
 
 impl Stop {
-    /// Asks the run to stop because of `what` ("SIGTERM"); the first request is the one that is reported.
+    /// Asks the run to stop because of `what` ("SIGTERM"); only the first request is reported.
     pub fn request(&self, what: &str) {
         self.0.send_if_modified(|request| {
             let first = request.is_none();
@@ -24,7 +24,7 @@ impl Stop {
         });
     }
 
-    /// Waits until somebody asks; says because of what.
+    /// Waits for a request and returns its reason.
     pub async fn requested(&self) -> String {
         let mut requests = self.0.subscribe();
         let request = requests.wait_for(Option::is_some).await;

@@ -1,4 +1,4 @@
-//! The journal as a file of the machine.
+//! The journal as a file on the machine.
 
 use super::journal::Store;
 use crate::error::Result;

@@ -1,4 +1,4 @@
-//! The table of phases, checked and put in order; and which of them a run is about.
+//! The table of phases, validated and sorted; and which of them a run is about.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
@@ -6,20 +6,20 @@ use std::sync::Arc;
 use super::phase::Entry;
 use crate::error::{Error, Result};
 
-/// Phases that are known to fit together.
+/// Phases that have been validated to fit together.
 pub struct Engine {
-    /// In dependency order; phases that could swap places are in the table's order.
+    /// In dependency order; phases that do not depend on each other are in the table's order.
     pub(super) entries: Vec<Arc<Entry>>,
 }
 
 /// What a run does with one phase.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Mode {
-    /// Check, and apply where needed.
+    /// Check, and apply if needed.
     Ensure,
-    /// Apply even where the check is satisfied.
+    /// Apply even if the check is satisfied.
     Force,
-    /// Check only: something that was asked for needs it.
+    /// Check only: a requested phase needs it.
     CheckOnly,
 }
 
@@ -34,8 +34,8 @@ impl Selection {
 }
 
 impl Engine {
-    /// Takes the table of phases. Fails where two share a name, one needs what does not exist, or some need each
-    /// other in a circle; each is a mistake in the program.
+    /// Takes the table of phases. Fails if two share a name, one needs a phase that does not exist, or some form a
+    /// dependency cycle; each of these is a bug in the program.
     pub fn new(table: Vec<Entry>) -> Result<Self> {
         let mut names = BTreeSet::new();
         if let Some(twice) = table.iter().find(|entry| !names.insert(entry.name)) {
@@ -59,20 +59,20 @@ impl Engine {
         self.entries.iter().map(|entry| entry.name).collect()
     }
 
-    /// Every phase, applied where its check says so.
+    /// Every phase, applied if its check says so.
     pub fn everything(&self) -> Selection {
         let all = self.entries.iter().map(|entry| (entry.name, Mode::Ensure));
         Selection(all.collect())
     }
 
-    /// Every phase but this one, which none of the others needs.
+    /// Every phase but this one, which no other needs.
     pub fn everything_but(&self, name: &str) -> Selection {
         let Selection(mut all) = self.everything();
         all.remove(name);
         Selection(all)
     }
 
-    /// The phases `names`, and checks of what they need; `force` applies the named ones even where their check is
+    /// The phases `names`, and checks of what they need; `force` applies the named ones even if their check is
     /// satisfied. An unknown name is a usage error.
     pub fn named(&self, names: &[String], force: bool) -> Result<Selection> {
         let mode = if force { Mode::Force } else { Mode::Ensure };
@@ -89,7 +89,7 @@ impl Engine {
         Ok(Selection(modes))
     }
 
-    /// `names` and everything that they need, directly or not.
+    /// `names` and everything that they need, directly or indirectly.
     pub(super) fn all_needs(&self, mut names: BTreeSet<&'static str>) -> BTreeSet<&'static str> {
         // Backwards through the dependency order, each phase comes after all that need it.
         for entry in self.entries.iter().rev() {
@@ -130,7 +130,7 @@ fn in_order(mut waiting: Vec<Entry>) -> Result<Vec<Arc<Entry>>> {
     Ok(ordered)
 }
 
-/// Names the circle among phases none of which can be first.
+/// Names the cycle among phases none of which can be first.
 fn circle(stuck: &[Entry]) -> Error {
     let find = |name: &str| stuck.iter().find(|entry| entry.name == name);
     let mut path: Vec<&str> = Vec::new();

@@ -1,5 +1,5 @@
-//! The engine with made-up phases on a made-up machine. Time is tokio's paused clock: pauses and deadlines pass at
-//! once when nothing else can happen, so a test that hangs fails by its deadline instead.
+//! The engine with made-up phases on a made-up machine. Time is tokio's paused clock: pauses and deadlines elapse at
+//! once when nothing else can run, so a test that hangs fails by its deadline instead.
 use std::collections::BTreeSet;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::{Arc, Mutex};
@@ -163,7 +163,7 @@ fn engine(world: &Arc<World>, lines: impl IntoIterator<Item = Line>) -> Engine {
     Engine::new(entries.collect()).unwrap()
 }
 
-/// `a`, `b` and `c` in a row, `d` beside them.
+/// `a`, `b` and `c` in a chain, `d` on its own.
 fn row(world: &Arc<World>, b: Act) -> Engine {
     let lines: [Line; 4] = [
         ("a", &[], Act::Works),
@@ -334,7 +334,7 @@ async fn applies_in_order_of_need_and_then_changes_nothing() {
     );
 }
 
-/// A phase that finds another at work fails.
+/// Each phase fails if another is running.
 #[tokio::test(start_paused = true)]
 async fn no_more_phases_are_at_work_than_asked_for() {
     let world = World::with(&[]);
@@ -533,7 +533,7 @@ async fn the_deadline_counts_from_before_the_reboot() {
             said,
             format!("{whole}, of which 4 min passed before the reboot")
         );
-        // Killed, and taken up in the same boot.
+        // Killed, and resumed in the same boot.
         assert_eq!(
             run_after(4 * MINUTE, result, "boot-1").await,
             (300.0, whole.to_owned())
@@ -613,13 +613,13 @@ async fn what_is_not_applicable_counts_as_met() {
         statuses(&finished.journal),
         [("a", NotApplicable), ("b", Fine)]
     );
-    // Not even by force.
+    // Not even with --force.
     let forced = named(&engine, &["a"], true).unwrap();
     run_some(&engine, &forced, &Memory::default()).await;
     assert_eq!(world.applied(), ["b"]);
 }
 
-/// Does something at the moment when a phase applies.
+/// Does something at the moment a phase is applied.
 struct AtApply(&'static str, Box<dyn Fn() + Send + Sync>);
 
 impl Observer for AtApply {
@@ -701,7 +701,7 @@ async fn a_killed_run_is_resumed() {
     let finished = run_some(&engine, &engine.everything(), &store).await;
     assert_eq!(finished.outcome, Outcome::Done);
     assert_eq!(world.applied(), ["a", "d", "b", "b", "c"]);
-    // What it was doing when it was killed stays known.
+    // What it was doing when it was killed is kept.
     let killed = &store.journal().runs()[1];
     assert_eq!(killed.run.result, RunResult::Running);
     assert_eq!(killed.phases[1].status, Running);
@@ -734,7 +734,7 @@ async fn a_reboot_is_journalled_before_it_is_asked_for_and_never_asked_for_twice
         "waits for a reboot: new kernel"
     );
 
-    // The reboot never came: asking again in the same boot is no second one.
+    // The reboot never came: asking again in the same boot is not a second request.
     let finished = run(Act::Reboots, "boot-1").await;
     assert_eq!(finished.outcome, Outcome::Rebooting("b: new kernel".into()));
 
@@ -810,7 +810,7 @@ async fn unmet_needs_name_the_command_to_run() {
     );
     assert_eq!(world.applied(), ["d"]);
 
-    // All at once where more than one is unmet.
+    // All of them, if more than one is unmet.
     world.holds.lock().unwrap().clear();
     let selection = named(&engine, &["c"], true).unwrap();
     let finished = run_some(&engine, &selection, &Memory::default()).await;
@@ -920,7 +920,7 @@ async fn a_run_of_one_phase_keeps_the_other_records() {
 #[tokio::test(start_paused = true)]
 async fn the_last_ten_runs_are_kept_each_with_its_own_phases() {
     let world = World::with(&[]);
-    // As a program wrote it that kept one run.
+    // As written by a program that kept only one run.
     let store = Memory::holding(br#"{"version": 1, "run": null, "phases": []}"#);
     let failing = row(&world, Act::Fails);
     let whole = run_some(&failing, &failing.everything(), &store).await;

@@ -1,4 +1,4 @@
-//! One phase's work: check, apply, check again; within its deadline, retried where that can help.
+//! One phase's work: check, apply, check again; within its deadline, retried if that can help.
 
 use std::any::Any;
 use std::future::{Future, poll_fn};
@@ -27,7 +27,7 @@ const POLICY: Policy = Policy {
     longest_pause: Duration::from_secs(30),
 };
 
-/// How a phase's work ended, where it did not fail.
+/// How a phase's work ended, if it did not fail.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) enum End {
     /// It holds: evidence, and whether something was applied.
@@ -64,12 +64,12 @@ impl Activity {
         doing.unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// Why a cut-off phase was not done yet, as the cause of an error.
+    /// What a cut-off phase was doing, as the cause of an error.
     pub(super) fn last_seen(&self) -> anyhow::Error {
         anyhow::anyhow!("last seen: {}", self.doing())
     }
 
-    /// How often applying was tried.
+    /// How often applying was attempted.
     pub(super) fn attempts(&self) -> u32 {
         self.attempts.load(Ordering::Relaxed)
     }
@@ -178,7 +178,7 @@ struct Deadline<'a> {
 }
 
 impl Deadline<'_> {
-    /// `work`'s answer, or an error where the deadline comes first.
+    /// The result of `work`, or an error if the deadline comes first.
     async fn bound<T>(&self, work: impl Future<Output = Result<T>>) -> Result<T> {
         let answer = tokio::time::timeout_at(self.at, work).await;
         answer.unwrap_or_else(|_| {
@@ -194,7 +194,7 @@ impl Deadline<'_> {
         })
     }
 
-    /// Waiting that is no fault of the phase, and moves its deadline.
+    /// Waits for something that is not the phase's fault, and moves its deadline by that long.
     async fn paused<T>(&mut self, waiting: impl Future<Output = T>) -> T {
         let before = Instant::now();
         let answer = waiting.await;
@@ -203,7 +203,7 @@ impl Deadline<'_> {
     }
 }
 
-/// `work`'s answer; a panic becomes an error.
+/// The result of `work`; a panic becomes an error.
 pub(super) async fn caught<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     let mut work = pin!(work);
     let polled = poll_fn(|context| {

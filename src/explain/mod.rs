@@ -1,4 +1,4 @@
-//! `bootstrap explain`: every check and every fault: what it means, how it comes about, what to do, how it was tested.
+//! `bootstrap explain`: what every check and fault means, what causes it, what to do, how it was tested.
 
 mod checks;
 mod faults;
@@ -16,7 +16,7 @@ use crate::paragraph::paragraph;
 
 const BOLD: Style = Style::new().bold();
 
-/// At most so many faults are listed at once.
+/// How many faults are listed at once, at most.
 const NAMED: usize = 12;
 
 /// Everything that can be explained: the checks by name, the faults by theme.
@@ -42,7 +42,7 @@ pub fn index() -> String {
             fault or from a message of bootstrap.\n"
 }
 
-/// The checks, as a shell completes them.
+/// The checks, for shell completion.
 pub fn names() -> impl Iterator<Item = &'static str> {
     MEANINGS.iter().map(|meaning| meaning.name)
 }
@@ -63,7 +63,7 @@ pub fn explain(name: &str) -> Result<String> {
     if !of_phase.is_empty() {
         return Ok(of_phase.join("\n"));
     }
-    // More than one theme may have it, each on another machine.
+    // It may be in several themes, each on another machine.
     let same = all.iter().filter(|fault| slug(&fault.name) == wanted);
     let same: Vec<String> = same.map(of_fault).collect();
     if !same.is_empty() {
@@ -194,7 +194,7 @@ fn list(text: &mut String, faults: &[&Fault], most: usize) {
     }
 }
 
-/// Suggests what is spelt alike.
+/// Suggests similar names.
 fn unknown(name: &str, near: &[&str]) -> Error {
     let hint = if near.is_empty() {
         "bootstrap explain lists what can be explained".to_owned()
@@ -225,7 +225,7 @@ fn ambiguous(name: &str, found: &[&Fault]) -> Error {
     )
 }
 
-/// The checks that begin like this.
+/// The checks whose names start like this.
 fn beginning(wanted: &str) -> Vec<&'static str> {
     let names = names();
     names

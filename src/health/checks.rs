@@ -1,4 +1,4 @@
-//! What is right and what is wrong: pure judgement of facts. Every failure says what to run.
+//! Judges what is right and what is wrong, from the facts alone. Every failure says what to run.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,19 +18,19 @@ use crate::error::Result;
 use crate::host::room::Space;
 use crate::shell::word;
 
-/// The node may take this long, in seconds, until its RPC answers (the blueprint's guide says ten minutes).
+/// How long the node may take, in seconds, until its RPC answers (the blueprint's guide says ten minutes).
 const START_SECONDS: i64 = 15 * 60;
 
-/// The node may take this long, in seconds, until it has a height and peers.
+/// How long the node may take, in seconds, until it has a height and peers.
 const JOIN_SECONDS: i64 = 30 * 60;
 
-/// So many jobs that fail one after another are no accident (alarm `JobsFailing` has the same).
+/// This many failed jobs in a row are no accident (alarm `JobsFailing` uses the same number).
 const FAILING: u64 = 3;
 
-/// So long without a job, in seconds, is worth a word.
+/// How long the node may be without a job, in seconds, before that is mentioned.
 const IDLE_SECONDS: i64 = 3 * 24 * 3600;
 
-/// Votes follow checkpoints, which come every ten minutes or so.
+/// Limit for the last vote's age, in seconds: votes follow checkpoints, which come about every ten minutes.
 const VOTE_SECONDS: i64 = 3600;
 
 /// A tick comes every 60 s; this many seconds without one are a failure.
@@ -133,13 +133,13 @@ pub fn names() -> impl Iterator<Item = &'static str> {
     CHECKS.iter().map(|(name, _)| *name)
 }
 
-/// What the check stands on.
+/// What the check depends on.
 pub fn needs(check: &str) -> &'static [&'static str] {
     let found = CHECKS.iter().find(|(name, _)| *name == check);
     found.map_or(&[], |(_, needs)| needs)
 }
 
-/// The checks that report what a phase's own check says.
+/// The checks that report the result of a phase's own check.
 pub fn checks_of(phase: &str) -> Vec<&'static str> {
     if phase == "preflight" {
         return vec!["os", "boot-service"];
@@ -149,10 +149,10 @@ pub fn checks_of(phase: &str) -> Vec<&'static str> {
     names().filter(|name| *name == check).collect()
 }
 
-/// These see nothing of the volume where it is not mounted, and would pass.
+/// Checks that see nothing of the volume while it is not mounted, and would pass.
 const BLIND: [&str; 2] = ["disk-data", "key"];
 
-/// How a check went, the evidence, and what to do.
+/// The status of a check, the evidence, and what to do.
 type Finding = (Status, String, Option<String>);
 
 /// Judges everything.
@@ -202,8 +202,7 @@ pub(super) fn judge(facts: &Facts, config: &Config) -> Vec<Check> {
     with_causes(findings.into_iter().map(check).collect())
 }
 
-/// What the phases' own checks say; preflight's is reported twice, as that of the system and as that of the boot
-/// service.
+/// The results of the phases' own checks; preflight's is reported twice, for the system and for the boot service.
 fn of_phases(facts: &Facts) -> Vec<(&'static str, Finding)> {
     let mut findings = Vec::new();
     for (phase, said) in &facts.phases {
@@ -236,7 +235,7 @@ fn of_phases(facts: &Facts) -> Vec<(&'static str, Finding)> {
     findings
 }
 
-/// The checks; one that depends on a failed one is skipped because of it, unless it passes all the same.
+/// The checks; one that depends on a failed one is skipped because of it, unless it passes anyway.
 fn with_causes(mut checks: Vec<Check>) -> Vec<Check> {
     let mut causes: BTreeMap<&str, &'static str> = BTreeMap::new();
     for check in &mut checks {
@@ -287,7 +286,7 @@ fn encrypted(facts: &Facts) -> Finding {
     }
 }
 
-/// The password that is in memory, beside the one that the next boot would fetch.
+/// Compares the password in memory with the one that the next boot would fetch.
 fn secret(facts: &Facts, in_memory: Finding) -> Finding {
     match &facts.secret_changed {
         Some(Ok(true)) => warn(
@@ -302,7 +301,7 @@ fn secret(facts: &Facts, in_memory: Finding) -> Finding {
     }
 }
 
-/// A node without a backup is as good a node as one with it, for as long as it has its volume.
+/// A node without a backup works as well as one with it, as long as it has its volume.
 fn wallet_backup(facts: &Facts, said: Finding) -> Finding {
     match (said, &facts.backup_trouble) {
         ((Status::Fail, missing, _), Some(trouble)) => warn(
@@ -314,7 +313,7 @@ fn wallet_backup(facts: &Facts, said: Finding) -> Finding {
     }
 }
 
-/// Room on each of the disks; the one with the least decides.
+/// Free space on each of the disks; the worst status decides.
 fn room(disks: &[(String, Result<Space>)], hint: &str) -> Finding {
     let mut worst = Status::Pass;
     let mut details = Vec::new();
@@ -335,7 +334,7 @@ fn room(disks: &[(String, Result<Space>)], hint: &str) -> Finding {
     (worst, details.join(", "), hint)
 }
 
-/// Bytes for people, to two digits at least.
+/// Bytes for people, to at least two digits.
 fn size(bytes: u64) -> String {
     match bytes >> 30 {
         0 => format!("{} MiB", bytes >> 20),
@@ -418,7 +417,7 @@ fn key(facts: &Facts) -> Finding {
     }
 }
 
-/// What is wrong with permissions, and the commands that mend it.
+/// What is wrong with permissions, and the commands that fix it.
 fn modes(modes: &[(String, String)]) -> (String, String) {
     let (found, mend): (Vec<&str>, Vec<&str>) = modes
         .iter()
@@ -496,7 +495,7 @@ fn gpu_container(facts: &Facts) -> Finding {
             warn(format!("{} {said}", seen.names).trim().to_owned(), *hint)
         }
         Some(Ok(seen)) => pass(match facts.progress.gpu_restarted_at {
-            // A day is about as long as it is news.
+            // Worth mentioning for about a day.
             Some(time) if (0..24 * 3600).contains(&(now - time)) => {
                 format!(
                     "{}; restarted {} ago, since it had lost its GPU",
@@ -568,7 +567,7 @@ const READ: &str =
     "read the log: docker logs --tail 100 edgelauncher; then: docker restart edgelauncher";
 const WAIT: &str = "wait, a start can take ten minutes: bootstrap verify --wait 15m";
 
-/// Since when the container runs, where it may still be starting.
+/// Since when the container runs, if it may still be starting.
 fn starting(facts: &Facts) -> Option<String> {
     let age = running(facts).and_then(|found| found.age(facts.now))?;
     (age < START_SECONDS).then(|| format!("the container started {} ago", ago(age)))
@@ -582,7 +581,7 @@ fn with_last_word(facts: &Facts, process: &str, fault: impl fmt::Display) -> Str
     }
 }
 
-/// A process beside the core. The core alone may look well while nobody does the jobs.
+/// A process besides the core. The core alone may look fine while nothing does the jobs.
 fn process(facts: &Facts, process: Process) -> Finding {
     let fault = match processes::lives(process, &facts.edge.live.answers) {
         None => return skip("edge.json has no question for it"),
@@ -596,7 +595,7 @@ fn process(facts: &Facts, process: Process) -> Finding {
     }
 }
 
-/// The process that answers nothing.
+/// The process that answers no RPC.
 fn anycast(facts: &Facts) -> Finding {
     match facts.edge.anycast_runs {
         None => skip("it was not seen to run since the container's start"),
@@ -641,7 +640,7 @@ fn peers(facts: &Facts) -> Finding {
     }
 }
 
-/// The tick that is scheduled.
+/// The scheduled tick.
 fn metrics(facts: &Facts) -> Finding {
     let now = facts.now.as_second();
     let due = facts.scheduled_since.map_or(0, |since| now - since);
@@ -669,7 +668,7 @@ fn staking(facts: &Facts) -> Finding {
     }
 }
 
-// Whether it earns is not all in the node's hands: these warn, and never fail.
+// Whether the node earns is not entirely up to it: these checks warn, and never fail.
 
 fn pending_tfuel(facts: &Facts) -> Finding {
     match facts.edge.earnings.pending_tfuel {
@@ -720,7 +719,7 @@ fn uptime_vote(facts: &Facts) -> Finding {
     }
 }
 
-/// Our container, in whatever state.
+/// Our container, whatever its state.
 fn running(facts: &Facts) -> Option<&Container> {
     let found = facts.edge.live.container.as_ref().ok()?.as_ref()?;
     found.spec.is_some().then_some(found)
@@ -785,7 +784,7 @@ mod tests {
         .unwrap()
     }
 
-    /// A node at which nothing is wrong, started an hour ago.
+    /// A node with nothing wrong, started an hour ago.
     fn good() -> Facts {
         let text = include_str!("../../cloudformation/assets/edge.json");
         let space = Space {
@@ -864,14 +863,14 @@ mod tests {
         }
     }
 
-    /// Has a process refuse connections.
+    /// Makes a process refuse connections.
     fn dies(facts: &mut Facts, process: Process) {
         let mut answers = facts.edge.live.answers.iter_mut();
         let mut of = answers.find(|answer| answer.question.process == process);
         of.as_mut().unwrap().said = Err(Fault::Refused);
     }
 
-    /// Has the phase's check say something else.
+    /// Replaces the result of a phase's check.
     fn says(facts: &mut Facts, phase: &str, said: Result<State>) {
         let mut phases = facts.phases.iter_mut();
         phases.find(|(name, _)| *name == phase).unwrap().1 = said;
@@ -892,7 +891,7 @@ mod tests {
         }
     }
 
-    /// The facts with something spoiled, judged: the verdict, and the one named check as "status: detail".
+    /// The facts with something broken, judged: the verdict, and the named check as "status: detail".
     fn judged(name: &str, spoil: &dyn Fn(&mut Facts)) -> (Verdict, String) {
         let mut facts = good();
         spoil(&mut facts);

@@ -1,4 +1,4 @@
-//! Everything that the health check judges, gathered once and in parallel. Failures are values here.
+//! Everything that the health check judges, gathered once and concurrently. Failures are values here.
 
 use std::collections::BTreeMap;
 use std::fs;
@@ -28,10 +28,10 @@ use crate::node::Node;
 use crate::paths::{CRON_TABLE, TICK_TIMER};
 use crate::secret::Secret;
 
-/// How long AWS may take to answer; what it would say is not vital.
+/// How long to wait for AWS, whose answers are not vital.
 const AWS_PATIENCE: Duration = Duration::from_secs(10);
 
-/// Blocks come every 6 seconds or so: how often, and how long in between, to look for the next one.
+/// Blocks come about every 6 seconds: how many times, and at what interval, to look for the next one.
 const HEIGHT_LOOKS: u32 = 16;
 const HEIGHT_PAUSE: Duration = Duration::from_millis(750);
 
@@ -44,35 +44,35 @@ pub(super) struct Facts {
     pub uptime: i64,
     /// Name of the operating system.
     pub os: Result<String>,
-    /// What the phases' own checks say.
+    /// The results of the phases' own checks.
     pub phases: Vec<(&'static str, Result<State>)>,
-    /// Whether the EBS volume is encrypted, where AWS says; `None` where it is an instance store.
+    /// Whether the EBS volume is encrypted, according to AWS; `None` for an instance store.
     pub encrypted: Option<Result<bool>>,
-    /// Whether Secrets Manager holds another password than the one in memory; `None` where there is none in memory, or
-    /// AWS gives no answer.
+    /// Whether Secrets Manager holds another password than the one in memory; `None` if there is none in memory, or AWS
+    /// does not answer.
     pub secret_changed: Option<Result<bool>>,
-    /// Room on the root disk, and on each other disk that holds images or logs.
+    /// Space on the root disk, and on each other disk that holds images or logs.
     pub spaces: Vec<(String, Result<Space>)>,
-    /// Room where the volume is mounted.
+    /// Space on the filesystem where the volume is mounted.
     pub data_space: (String, Result<Space>),
     /// The key folder.
     pub keys: Result<KeyFolder>,
-    /// Address of the wallet that the node on this disk had before.
+    /// Address of the wallet recorded for the node on this disk.
     pub wallet: Option<String>,
-    /// Why the wallet key was not backed up when that was tried last.
+    /// Why the last attempt to back up the wallet key failed.
     pub backup_trouble: Option<Trouble>,
     /// The container spec.
     pub spec: Result<Spec>,
     /// The edge node.
     pub edge: Edge,
-    /// Since when (Unix seconds) the tick is scheduled; `None` where it is not.
+    /// Since when (Unix seconds) the tick has been scheduled; `None` if it is not.
     pub scheduled_since: Option<i64>,
-    /// What the last tick left.
+    /// The state that the last tick left.
     pub progress: Progress,
 }
 
 impl Facts {
-    /// The node's address, by its RPC or by its key.
+    /// The node's address, from its RPC or its key.
     pub(super) fn address(&self) -> Option<String> {
         let by_rpc = self.edge.live.status.as_ref().ok();
         by_rpc
@@ -87,7 +87,7 @@ impl Facts {
     }
 }
 
-/// Looks at everything.
+/// Gathers everything.
 pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
     let Node { host, config, .. } = node;
     let progress = Progress::load(host);
@@ -129,23 +129,23 @@ pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
 pub(super) struct Edge {
     /// Container, RPC, peers, GPU.
     pub live: Live,
-    /// A later height than the one in `live`, where one came while looking.
+    /// A later height than the one in `live`, if one came in the meantime.
     pub next_height: Option<u64>,
     /// The node's version.
     pub version: Option<String>,
     /// What the owner needs for staking.
     pub summary: Option<String>,
-    /// The known fatal line of the container's log: what it means, what to do.
+    /// The known fatal line in the container's log: what it means, what to do.
     pub trouble: Option<(String, String)>,
-    /// The end of the container's log, where it is not well.
+    /// The end of the container's log, if the node is not well.
     pub log_end: Option<String>,
-    /// Whether the process that answers nothing runs; `None` where that is not known.
+    /// Whether the process that answers no RPC runs; `None` if that is not known.
     pub anycast_runs: Option<bool>,
-    /// What the logs of the processes that do not answer, or have ended, last said, by process.
+    /// The last log lines of the processes that do not answer, or have ended, by process.
     pub last_words: BTreeMap<&'static str, String>,
     /// What the node earns.
     pub earnings: Earnings,
-    /// Whether `docker inspect` shows the password; `None` where there is none to look for.
+    /// Whether `docker inspect` shows the password; `None` if there is none to look for.
     pub exposed: Option<bool>,
 }
 
@@ -220,7 +220,7 @@ async fn edge(host: &Host, config: &Config, spec: &Result<Spec>, progress: &Prog
     }
 }
 
-/// The container's log where the node is not well: of this run, or of the runs before where it starts again and again.
+/// The container's log if the node is not well: of this run, or of earlier ones too if it keeps restarting.
 async fn log(host: &Host, name: &str, live: &Live) -> Option<String> {
     let found = live.container.as_ref().ok()?.as_ref()?;
     if found.is_up() && live.status.is_ok() {
@@ -256,7 +256,7 @@ fn last_words(
         .collect()
 }
 
-/// Waits a little for the next block, unless the last tick has seen another height within minutes.
+/// Waits a little for the next block, unless the last tick saw another height within minutes.
 async fn next_height(rpc: &Client, live: &Live, progress: &Progress) -> Option<u64> {
     let height = live.status.as_ref().ok()?.height?;
     let now = Timestamp::now().as_second();
@@ -303,7 +303,7 @@ fn scheduled_since(host: &Host, config: &Config) -> Option<i64> {
     Some(written.mtime())
 }
 
-/// The root disk, and what is on none: where Docker's images lie, all else below /var, logs.
+/// The root disk, and what is on separate ones: Docker's images, the rest of /var, logs.
 fn spaces(host: &Host) -> Vec<(String, Result<Space>)> {
     let images = host.docker().data_root();
     let elsewhere = host.on_other_disks([images.as_str(), CONTAINERD, "/var", "/var/log"]);
@@ -322,8 +322,8 @@ fn uptime(host: &Host) -> i64 {
         .unwrap_or(i64::MAX)
 }
 
-/// Whether the password stands in what Docker shows. One shorter than 8 bytes is looked for only as a variable's whole
-/// value, since it can stand anywhere by chance.
+/// Whether the password occurs in what Docker shows. One shorter than 8 bytes is searched for only as a variable's
+/// whole value, since it can occur anywhere by chance.
 fn shows(document: &Value, password: &Secret) -> bool {
     let password = String::from_utf8_lossy(password.expose());
     let mut open = vec![document];

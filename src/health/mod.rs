@@ -1,4 +1,4 @@
-//! The health check: probes gather facts, checks judge them, the report tells.
+//! The health check: probes gather facts, checks judge them, the report presents the result.
 
 mod checks;
 mod facts;
@@ -18,18 +18,18 @@ pub use report::{Report, Shape, Verdict};
 use crate::engine::Engine;
 use crate::node::Node;
 
-/// The systemd timer that starts it instead where the config says so.
+/// The systemd timer that starts the metrics tick in place of cron, if the config says so.
 pub const TIMER: &str = "bootstrap-metrics.timer";
 
-/// Pause between two looks while waiting.
+/// Pause between two health checks while waiting.
 const PAUSE: Duration = Duration::from_millis(750);
 
-/// Looks at everything once: what the phases' own checks say, and the node itself. Changes nothing.
+/// Checks everything once: the phases' own checks, and the node itself. Changes nothing.
 pub async fn verify(node: &Node, phases: &Engine) -> Report {
     verify_only(node, phases, &[]).await
 }
 
-/// The same, judged by the checks of these groups alone; without any, by all.
+/// The same, judged by the checks of these groups only; if there are none, by all.
 async fn verify_only(node: &Node, phases: &Engine, groups: &[String]) -> Report {
     let facts = Box::pin(facts::gather(node, phases)).await;
     let mut checks = checks::judge(&facts, &node.config);
@@ -46,8 +46,8 @@ async fn verify_only(node: &Node, phases: &Engine, groups: &[String]) -> Report 
     }
 }
 
-/// Looks again and again until the node is healthy or `patience` is over; the last report is the answer. It tells of
-/// the checks of these groups alone; without any, of all.
+/// Repeats the health check until the node is healthy or `patience` runs out, and returns the last report. It covers
+/// the checks of these groups only; if there are none, all.
 pub async fn verify_within(
     node: &Node,
     phases: &Engine,

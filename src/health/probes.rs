@@ -18,15 +18,15 @@ pub struct Live {
     pub status: Result<Status, Fault>,
     /// Its peers.
     pub peers: Result<Vec<String>, Fault>,
-    /// What the processes beside the core answer.
+    /// The answers of the processes besides the core.
     pub answers: Vec<Answer>,
-    /// Which of the processes that answer nothing run; `None` where that cannot be seen.
+    /// Which of the processes that answer no RPC run; `None` if that cannot be seen.
     pub processes: Option<BTreeSet<String>>,
-    /// The GPUs that it sees; `None` where none is wanted.
+    /// The GPUs that it sees; `None` if none is wanted.
     pub gpus: Option<Result<Sight, String>>,
 }
 
-/// Looks at the container, the RPC and the GPU inside, in parallel.
+/// Probes the container, the RPC and the GPU inside, concurrently.
 pub async fn live(host: &Host, config: &Config, spec: &Spec) -> Live {
     let rpc = Client::at(config.edge.rpc_bind, spec.rpc.core);
     let gpus = async {

@@ -1,4 +1,4 @@
-//! What the last metrics tick knew (`metrics.json`): how far the chain had come and when, and who the instance is.
+//! The state that the last metrics tick left (`metrics.json`): how far the chain was and when, and who the instance is.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -13,33 +13,33 @@ use crate::paths::TICK;
 /// A height that has not moved for longer, in seconds, is a stall: checkpoints come every 100 blocks, about 10 minutes.
 pub const STALL_SECONDS: i64 = 15 * 60;
 
-/// An RPC that has been silent for so long, in seconds, hangs: after a start it takes up to ten minutes.
+/// An RPC that has been silent for this long, in seconds, hangs: after a start it takes up to ten minutes.
 const SILENT_SECONDS: i64 = 15 * 60;
 
-/// So does a node whose height has not moved, or that has had no peers, for so long, in seconds.
+/// A node whose height has not moved, or that has had no peers, for this long, in seconds, hangs, too.
 const STUCK_SECONDS: i64 = 30 * 60;
 
-/// What was seen longer ago, in seconds, says nothing of now: a tick comes every minute.
+/// What was seen longer ago, in seconds, says nothing about now: there is a tick every minute.
 const STALE_SECONDS: i64 = 3 * 60;
 
-/// The least time, in seconds, from one restart for a lost GPU to the next.
+/// Minimum time, in seconds, between two restarts for a lost GPU.
 const GPU_RESTART_SECONDS: i64 = 3600;
 
-/// The most peers that get a metric of their own in one day; a node has some dozens at a time.
+/// The most peers that get a metric of their own in one day; a node has a few dozen at a time.
 const PEERS_A_DAY: usize = 200;
 
-/// No age is believed beyond this, in seconds: the clock has jumped.
+/// A greater age, in seconds, is not believed: the clock has jumped.
 const ABSURD_SECONDS: i64 = 30 * 24 * 3600;
 
-/// The tick's memory. Times are Unix seconds.
+/// The tick's state. Times are Unix seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Progress {
-    /// Version of this shape; 1.
+    /// Version of this format; 1.
     pub version: u32,
-    /// The last height that was known.
+    /// The last known height.
     pub last_height: Option<u64>,
-    /// When the height was last seen to differ from the one before.
+    /// When the height was last seen to change.
     pub height_moved_at: Option<i64>,
     /// When a tick last published.
     pub last_success: Option<i64>,
@@ -47,45 +47,45 @@ pub struct Progress {
     pub up: Option<bool>,
     /// When it was last looked at.
     pub looked_at: Option<i64>,
-    /// Since when it has not answered; nothing where it does.
+    /// Since when it has not answered; `None` if it answers.
     pub silent_since: Option<i64>,
-    /// Since when it has had no peers; nothing where it has some.
+    /// Since when it has had no peers; `None` if it has some.
     pub lonely_since: Option<i64>,
-    /// Since when the running container has not seen its GPU; nothing where it does.
+    /// Since when the running container has not seen its GPU; `None` if it does.
     pub gpu_lost_at: Option<i64>,
     /// When a tick last restarted the container because of that.
     pub gpu_restarted_at: Option<i64>,
-    /// When the container that the next is about was started.
+    /// When the container was started in which `processes` were seen.
     pub container_started: Option<i64>,
-    /// The processes in it that answer nothing and were seen to run.
+    /// The processes in it that answer no RPC and were seen running.
     pub processes: BTreeSet<String>,
     /// How far the logs of the node's processes were copied.
     pub logs: BTreeMap<String, Place>,
-    /// When the node last voted for its uptime; its log, where that stands, is cut from time to time.
+    /// When the node last voted for its uptime; kept here because its log is truncated from time to time.
     pub last_vote: Option<i64>,
-    /// Who the instance is; asked again after a reboot.
+    /// The instance's identity; queried again after a reboot.
     pub identity: Option<Identity>,
-    /// The day (since 1970) of the next.
+    /// The day (since 1970) that `peers_named` is about.
     pub peers_day: i64,
     /// The peers that have had a metric of their own that day.
     pub peers_named: BTreeSet<String>,
 }
 
-/// What the metadata service said, kept so that it is not asked every minute.
+/// The metadata service's answer, kept so that it is not queried every minute.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Identity {
     /// Boot during which it was asked.
     pub boot: String,
     /// `i-…`
     pub instance: String,
-    /// The Auto Scaling group, where the instance has one and its tags can be read.
+    /// The Auto Scaling group, if the instance is in one and its tags can be read.
     pub asg: Option<String>,
     /// Region.
     pub region: String,
 }
 
 impl Progress {
-    /// What the last tick left; nothing where there was none, or where the file is damaged: the next tick repairs it.
+    /// The state that the last tick left; empty if there is none or the file is damaged: the next tick repairs it.
     pub fn load(host: &Host) -> Self {
         host.read(TICK)
             .ok()
@@ -95,14 +95,14 @@ impl Progress {
             .unwrap_or_default()
     }
 
-    /// Keeps it for the next tick.
+    /// Saves it for the next tick.
     pub fn save(&self, host: &Host) -> Result<()> {
         let bytes = serde_json::to_vec(self).unwrap_or_default();
         host.write_if_changed(TICK, &bytes, Access::mode(0o600))
             .map(drop)
     }
 
-    /// Takes in the height seen `now`. Any change counts as moving: a node that syncs anew goes back first.
+    /// Records the height seen `now`. Any change counts as movement: a node that syncs from scratch goes back first.
     pub fn observe(&mut self, height: Option<u64>, now: i64) {
         self.version = 1;
         let moved = height.is_some() && height != self.last_height;
@@ -113,7 +113,7 @@ impl Progress {
         self.last_height = height.or(self.last_height);
     }
 
-    /// Takes in whether the node answers, and whether it has peers.
+    /// Records whether the node answers, and whether it has peers.
     pub fn observe_life(&mut self, answers: bool, has_peers: bool, now: i64) {
         self.looked_at = Some(now);
         let since = |is_well: bool, before: Option<i64>| {
@@ -124,7 +124,7 @@ impl Progress {
         self.lonely_since = since(has_peers, self.lonely_since);
     }
 
-    /// How a node that has run for `age` seconds hangs, by what was seen lately. One that never had a height is syncing.
+    /// How a node that has run for `age` seconds hangs, going by recent ticks. One that never had a height is syncing.
     pub fn hangs(&self, age: i64, now: i64) -> Option<String> {
         let is_fresh = |looked_at| (0..STALE_SECONDS).contains(&(now - looked_at));
         if !self.looked_at.is_some_and(is_fresh) {
@@ -146,8 +146,8 @@ impl Progress {
         })
     }
 
-    /// Those of these peers that may have a metric of their own: each is billed, the node's word is all there is for
-    /// them, and it may name ever new ones.
+    /// Those of these peers that may have a metric of their own: each metric is billed, and only the node vouches for
+    /// the peers, so it could keep naming new ones.
     pub fn admit_peers(&mut self, peers: &[String], now: i64) -> Vec<String> {
         let day = now.div_euclid(24 * 3600);
         if day != self.peers_day {
@@ -164,7 +164,7 @@ impl Progress {
         admitted
     }
 
-    /// Takes in whether the running container sees its GPU; `None` where it does not run, or needs none.
+    /// Records whether the running container sees its GPU; `None` if it does not run, or needs none.
     pub fn observe_gpu(&mut self, seen: Option<bool>, now: i64) {
         self.gpu_lost_at = match seen {
             Some(false) => self.gpu_lost_at.or(Some(now)),
@@ -173,8 +173,8 @@ impl Progress {
         };
     }
 
-    /// Whether a restart may help the container that has lost its GPU: it has had its GPU since the last one, which was
-    /// not within the hour. So a restart that does not help stays the only one.
+    /// Whether a restart may help the container that has lost its GPU: it has had its GPU since the last restart, which
+    /// was at least an hour ago. So a restart that does not help is not repeated.
     pub fn is_gpu_restart_due(&self, now: i64) -> bool {
         self.gpu_lost_at.is_some_and(|lost_at| {
             self.gpu_restarted_at.is_none_or(|restarted_at| {
@@ -183,7 +183,7 @@ impl Progress {
         })
     }
 
-    /// Takes in which processes run in the container that was started then.
+    /// Records which processes run in the container that was started then.
     pub fn observe_processes(&mut self, started: Option<i64>, running: &BTreeSet<String>) {
         if self.container_started != started {
             self.container_started = started;
@@ -201,12 +201,12 @@ impl Progress {
         }
     }
 
-    /// Takes in when the log says that the node last voted; what is known already stays known.
+    /// Records when the log says that the node last voted; an earlier record is kept if the log no longer says.
     pub fn observe_vote(&mut self, vote: Option<i64>) {
         self.last_vote = self.last_vote.max(vote);
     }
 
-    /// Seconds since the node last voted; a clock that jumps makes that unknown.
+    /// Seconds since the node last voted; unknown if the clock has jumped.
     pub fn vote_age(&self, now: i64) -> Option<i64> {
         let age = now - self.last_vote?;
         (-60..=ABSURD_SECONDS).contains(&age).then_some(age.max(0))

@@ -1,4 +1,4 @@
-//! What the health check found, as JSON for programs and as a table for people.
+//! The result of the health check, as JSON for programs and as a table for people.
 
 use std::fmt::Write as _;
 
@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use crate::paragraph::{WIDTH, paragraph};
 
-/// What a check that fails says to do where a whole run mends it.
+/// The advice of a failed check that a whole run fixes.
 pub(super) const RUN: &str = "run: sudo bootstrap";
 
-/// More of the root cause, a log's end for example, stands below: its remedy is to be among the first five lines.
+/// The rest of the root cause, such as the end of a log, comes later: the remedy must be among the first five lines.
 const CAUSE_LINES: usize = 2;
 
 /// How one check went.
@@ -85,9 +85,9 @@ pub struct Report {
     pub verdict: Verdict,
     /// Every check, in the order of setting up.
     pub checks: Vec<Check>,
-    /// The node's wallet address, where known.
+    /// The node's wallet address, if known.
     pub address: Option<String>,
-    /// What the owner needs for staking (the node's Summary), where the node tells it.
+    /// What the owner needs for staking (the node's Summary), if the node reports it.
     pub staking: Option<String>,
 }
 
@@ -182,7 +182,7 @@ impl Report {
         line
     }
 
-    /// The same with the worst check, in one line for the log.
+    /// The same and the worst check, in one line for the log.
     pub fn line(&self) -> String {
         match self.worst() {
             Some(worst) => format!("{}; {}: {}", self.headline(), worst.name, worst.detail),
@@ -190,8 +190,8 @@ impl Report {
         }
     }
 
-    /// The verdict in the first line, since SSM cuts long output at its end; the root cause, and what mends it; then what
-    /// else is not well, and where `all` is wanted the rest. `notes` come before the checks.
+    /// The verdict in the first line, since SSM truncates long output at the end; then the root cause and its fix; then
+    /// what else is not well and, if `all`, the rest. `notes` come before the checks.
     pub fn text(&self, all: bool, notes: &[String]) -> String {
         let style = match self.verdict {
             Verdict::Healthy => AnsiColor::Green.on_default().bold(),
@@ -253,13 +253,13 @@ impl Report {
         serde_json::to_string_pretty(&shape).unwrap_or_default()
     }
 
-    /// What fails, the vital first: that is what to repair first, and often why the rest fails.
+    /// What fails, vital checks first: they are to be fixed first, and are often why the rest fails.
     pub fn failing(&self) -> impl Iterator<Item = &Check> {
         let checks = self.by_severity().into_iter();
         checks.take_while(|check| check.status == Status::Fail)
     }
 
-    /// The first thing to mend; or what is not as it should be yet.
+    /// The first thing to fix; if nothing fails, the first warning.
     fn worst(&self) -> Option<&Check> {
         let worst = self.by_severity().into_iter().next();
         worst.filter(|check| matches!(check.status, Status::Fail | Status::Warn))
@@ -275,7 +275,7 @@ impl Report {
     }
 }
 
-/// Whether that many lines were enough; an ellipsis stands for the rest.
+/// Shortens the text to that many lines, with an ellipsis for the rest; returns whether they were enough.
 fn cut(text: &mut String, lines: usize) -> bool {
     let Some((end, _)) = text.match_indices('\n').nth(lines - 1) else {
         return true;
@@ -290,7 +290,7 @@ fn cut(text: &mut String, lines: usize) -> bool {
     false
 }
 
-/// One check, and below it what to do.
+/// One check, followed by what to do.
 fn row(text: &mut String, check: &Check) {
     let (word, style) = match check.status {
         Status::Pass => ("pass", Style::new()),
@@ -377,7 +377,7 @@ mod tests {
             report.line(),
             "unhealthy: 1 passed, 4 failed, 1 warned; volume: not mounted"
         );
-        // What keeps a vital check from being judged comes before others.
+        // A check that keeps a vital one from being judged comes before others.
         let mut checks = report.checks.clone();
         checks.retain(|check| !VITAL.contains(&check.name));
         checks.push(check(Status::Fail, "secret", "empty", Some(RUN)));

@@ -1,4 +1,4 @@
-//! Phase `assets`: the archive from S3, checked, unpacked as a whole or not at all.
+//! Phase `assets`: the archive from S3, verified, and unpacked as a whole or not at all.
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeSet;
@@ -23,24 +23,24 @@ use crate::log::printable;
 use crate::node::Node;
 use crate::paths::{ASSETS, HOME};
 
-/// Work folders lie beside the final one, so that the last step is a rename; a killed run leaves its own behind.
+/// Work folders are next to the final one, so that the last step is a rename; a killed run leaves its own behind.
 const WORK: &str = ".assets-";
 
-/// What was unpacked: the archive's SHA-256, then `SHA-256  NAME` per file, as sha256sum writes it.
+/// Checksums of what was unpacked: the archive's SHA-256, then `SHA-256  NAME` per file, as written by sha256sum.
 const MANIFEST: &str = ".sha256";
 
 const MOST_FILES: usize = 64;
 
-/// What all files together may take, in bytes.
+/// The most that all files together may take, in bytes.
 const LARGEST: u64 = 1024 * 1024 * 1024;
 
-/// What may stand before one file's content, in bytes: an extended header is read into memory.
+/// The most that may come before a file's content, in bytes: an extended header is read into memory.
 const LARGEST_HEADER: u64 = 64 * 1024;
 
 const MAKE: &str = "make the archive again (`tar -C cloudformation/assets -czf assets.tar.gz .`), upload it (`aws s3 cp`), then set assets.key and assets.sha256 in the config";
 const DISK: &str = "check that the root disk has space and is not read-only";
 
-/// Brings the container spec and the CloudWatch agent's config to the machine.
+/// Installs the container spec and the CloudWatch agent's config on the machine.
 pub(super) struct Assets(pub Arc<Node>);
 
 #[async_trait]
@@ -121,7 +121,7 @@ fn state(host: &Host, wanted: &str) -> Result<State> {
     )))
 }
 
-/// The SHA-256 of a file of the assets, which may be a large one; `None` where it does not exist.
+/// The SHA-256 of a file of the assets, which may be large; `None` if it does not exist.
 fn hash_of(host: &Host, name: &str) -> Result<Option<String>> {
     let path = format!("{ASSETS}/{name}");
     let hash = File::open(host.path(&path)).and_then(|file| copy(file, &mut io::sink()));
@@ -133,7 +133,7 @@ fn hash_of(host: &Host, name: &str) -> Result<Option<String>> {
     }
 }
 
-/// Copies all of it; its SHA-256.
+/// Copies all of it and returns its SHA-256.
 fn copy(from: impl Read, to: &mut impl io::Write) -> io::Result<String> {
     let mut from = Hashing::new(from);
     io::copy(&mut from, to)?;
@@ -151,7 +151,7 @@ fn left_over(host: &Host) -> Result<Vec<String>> {
     Ok(names.iter().map(|name| format!("{HOME}/{name}")).collect())
 }
 
-/// Removes them.
+/// Removes the work folders of killed runs.
 fn sweep(host: &Host) -> Result<()> {
     for folder in left_over(host)? {
         let is_folder = fs::symlink_metadata(host.path(&folder)).is_ok_and(|found| found.is_dir());
@@ -163,9 +163,9 @@ fn sweep(host: &Host) -> Result<()> {
     Ok(())
 }
 
-/// Unpacks into the new folder `to`, with its manifest, all of it on disk when this returns.
+/// Unpacks into the new folder `to`, with its manifest; all of it is on disk when this returns.
 ///
-/// Only plain files with plain names at the top level; everything that could lead out of the folder, be run as
+/// Accepts only plain files with plain names at the top level; anything that could lead out of the folder, be run as
 /// something else, or fill the disk is an error that names it.
 fn unpack(archive: impl Read, to: &Path, hash: &str) -> Result<()> {
     let cannot = || "cannot unpack the assets";
@@ -182,7 +182,7 @@ fn unpack(archive: impl Read, to: &Path, hash: &str) -> Result<()> {
         .or_fail(cannot, DISK)
 }
 
-/// Its SHA-256.
+/// Writes the file and returns its SHA-256.
 fn write_file(path: &Path, content: impl Read) -> io::Result<String> {
     let mut file = File::create_new(path)?;
     file.set_permissions(fs::Permissions::from_mode(0o644))?;
@@ -191,7 +191,7 @@ fn write_file(path: &Path, content: impl Read) -> io::Result<String> {
     Ok(hash)
 }
 
-/// Gives each file of the archive to `take`, its name with its content, which `take` must read to the end. Memory is
+/// Gives each file of the archive to `take`, as name and content, which `take` must read to the end. Memory use is
 /// bounded, whatever the archive holds.
 pub fn read(
     archive: impl Read,
@@ -255,7 +255,7 @@ pub fn read(
     Ok(())
 }
 
-/// One file's content; a fault in reading it is the archive's, not that of who takes it.
+/// One file's content; an error in reading it is the archive's fault, not the reader's.
 struct Content<R> {
     inner: R,
     read: u64,
@@ -288,7 +288,7 @@ impl<R: Read> Read for Content<R> {
     }
 }
 
-/// Letters, digits, `.`, `_` and `-`, not beginning with `.`.
+/// Letters, digits, `.`, `_` and `-`, not starting with `.`.
 fn is_plain(name: &str) -> bool {
     (1..=100).contains(&name.len())
         && !name.starts_with('.')
@@ -297,7 +297,7 @@ fn is_plain(name: &str) -> bool {
             .all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'.' | b'_' | b'-'))
 }
 
-/// Fails, and does not just end, when more comes out than is allowed so far.
+/// Fails, instead of just ending, when more comes out than is allowed so far.
 struct Bounded<R> {
     inner: RefCell<R>,
     left: Cell<u64>,
@@ -327,7 +327,7 @@ impl<R: Read> Read for &Bounded<R> {
     }
 }
 
-/// Puts `fresh` in the place of `target` in one step; what was there ends at `fresh` or `old`, to be removed.
+/// Replaces `target` with `fresh` in one step; the previous content ends up at `fresh` or `old`, to be removed.
 fn swap(fresh: &Path, target: &Path, old: &Path) -> io::Result<()> {
     match renameat_with(CWD, fresh, CWD, target, RenameFlags::EXCHANGE) {
         Err(rustix::io::Errno::NOENT) => fs::rename(fresh, target),
@@ -351,7 +351,7 @@ mod tests {
 
     const HASH: &str = "0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef";
 
-    /// One raw entry; `name` goes into the header as it is.
+    /// One raw entry; `name` goes into the header verbatim.
     fn entry(name: &str, kind: EntryType, content: &[u8], size: u64) -> Vec<u8> {
         let mut header = tar::Header::new_gnu();
         header.as_mut_bytes()[..name.len()].copy_from_slice(name.as_bytes());

@@ -1,8 +1,8 @@
-//! Phase `clean`, of an image only: nothing tells which machine the image was made on, and no instance made from it takes
-//! itself for that one.
+//! Phase `clean`, of an image only: nothing identifies the machine that the image was made on, and no instance made
+//! from the image takes itself for that machine.
 //!
-//! Left to whoever makes the image (EC2 Image Builder's own clean-up does it): what its access to the machine has put there
-//! (the SSM agent's registration, authorized keys, histories), and logs of others.
+//! Left to whoever makes the image (EC2 Image Builder's own clean-up does it): what access to the machine has left
+//! there (the SSM agent's registration, authorized keys, histories), and other programs' logs.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use crate::host::files::Access;
 use crate::node::Node;
 use crate::paths::{LOG, OLD_LOG};
 
-/// Empty, it is made anew at the next boot (machine-id(5)); where it is missing, systemd takes that for a first boot, and
+/// If empty, it is generated at the next boot (machine-id(5)); if missing, systemd takes that for a first boot, and
 /// undoes what was enabled.
 const MACHINE_ID: &str = "/etc/machine-id";
-/// Is there where cloud-init has worked.
+/// Exists if cloud-init has run.
 const CLOUD: &str = "/var/lib/cloud/instance";
 const SSH: &str = "/etc/ssh";
 
-/// Made anew where it is missing.
+/// Created again if missing.
 const FILES: [&str; 6] = [
     // A file of its own, or a link to the other one, which may stay.
     "/var/lib/dbus/machine-id",
@@ -38,7 +38,7 @@ const FILES: [&str; 6] = [
 pub(super) struct Clean(pub Arc<Node>);
 
 impl Clean {
-    /// The files that are to go.
+    /// The files to remove.
     fn files(&self) -> Result<Vec<String>> {
         let host = &self.0.host;
         let mut files: Vec<String> = FILES.map(str::to_owned).into();
@@ -96,7 +96,7 @@ impl Phase for Clean {
     }
 }
 
-/// Refuses to pull the ground from under cloud-init, which would leave a state that the next instance's stumbles over.
+/// Refuses while cloud-init is running: the state that it would leave trips up cloud-init on the next instance.
 pub(super) async fn ended(host: &Host) -> Result<()> {
     if !host.has_program("cloud-init") {
         return Ok(());

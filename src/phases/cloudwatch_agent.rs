@@ -22,8 +22,8 @@ use crate::paths::{
 
 const PACKAGE: &str = "amazon-cloudwatch-agent";
 const UNIT: &str = "amazon-cloudwatch-agent.service";
-/// The key that AWS signs the agent's packages with, as its guide publishes it ("Verifying the signature of the CloudWatch
-/// agent package").
+/// The key that AWS signs the agent's packages with, as published in its guide ("Verifying the signature of the
+/// CloudWatch agent package").
 const KEY: &str = include_str!("cloudwatch_agent.asc");
 /// The agent's files as fetch-config leaves them, each named after where it came from: `file_…` and `ssm_…`
 /// (aws/amazon-cloudwatch-agent#594).
@@ -32,7 +32,7 @@ const OURS: &str = "file_cloudwatch-agent.json";
 const DEFAULT: &str = "default";
 const PRIVATE: Access = Access::mode(0o600);
 
-/// The package has about 150 MB.
+/// The package is about 150 MB.
 const DEB_LIMIT: u64 = 512 << 20;
 const DEB_TIMEOUT: Duration = Duration::from_mins(3);
 
@@ -40,7 +40,7 @@ const DEB_TIMEOUT: Duration = Duration::from_mins(3);
 pub(super) struct CloudWatchAgent(pub Arc<Node>);
 
 impl CloudWatchAgent {
-    /// The config that the agent should have, where the assets are there.
+    /// The config that the agent should have, if the assets are there.
     fn wanted(&self) -> Result<Option<String>> {
         self.0
             .host
@@ -57,12 +57,12 @@ impl CloudWatchAgent {
         )
     }
 
-    /// Whether the agent's own files hold our config and nobody else's: a fleet's tool may have given it another since
-    /// (fetch-config with a parameter of SSM removes ours). Where it has none there, it keeps them elsewhere.
+    /// Whether the agent's own files hold our config and no other: a fleet tool may have given it another one since
+    /// (fetch-config with an SSM parameter removes ours). If there are none, it keeps them elsewhere.
     fn is_in_use(&self, config: &str) -> Result<bool> {
         let host = &self.0.host;
         let names = host.names_in(IN_USE)?;
-        // The agent reads nothing that ends so: it is what a fetch that was cut off leaves.
+        // The agent ignores files with this extension: an interrupted fetch leaves them.
         let is_read = |name: &&String| name.rsplit_once('.').is_none_or(|(_, end)| end != "tmp");
         if (names.iter().filter(is_read)).any(|name| name != OURS && name != DEFAULT) {
             return Ok(false);
@@ -72,13 +72,13 @@ impl CloudWatchAgent {
         Ok(found.is_none_or(|found| value(&found) == value(config)))
     }
 
-    /// Installs it, where it is not.
+    /// Installs it if necessary.
     async fn ensure(&self) -> Result<()> {
         let host = &self.0.host;
         if !host.package_installed(PACKAGE).await? {
             self.install().await?;
         }
-        // Also where a run was killed before it came to that.
+        // Also if a run was killed before it did.
         host.remove(AGENT_DEB)?;
         host.remove(AGENT_SIGNATURE)?;
         host.remove(AGENT_KEYRING)?;
@@ -101,7 +101,7 @@ impl CloudWatchAgent {
         host.install_packages(&[AGENT_DEB]).await
     }
 
-    /// Checks the package's signature: whoever can answer in AWS's place can send any package, which then runs as root.
+    /// Verifies the package's signature: whoever can impersonate AWS can send any package, which then runs as root.
     async fn verify(&self, url: &str) -> Result<()> {
         let host = &self.0.host;
         let signature = download(&format!("{url}.sig"), 64 * 1024, DEB_TIMEOUT).await?;
@@ -118,7 +118,7 @@ impl CloudWatchAgent {
 
     async fn check_signature(&self, url: &str, keyring: &str) -> Result<()> {
         let host = &self.0.host;
-        // A part of apt on every system that downloads the package.
+        // Part of apt on every system that downloads the package.
         let gpgv = host
             .command("gpgv")
             .arg("--keyring")
@@ -139,7 +139,7 @@ impl CloudWatchAgent {
         ))
     }
 
-    /// Hands the config over. The control program also restarts the agent, and has systemd reload its units.
+    /// Hands the config over. The agent's control program also restarts the agent, and makes systemd reload its units.
     async fn give(&self, config: &str) -> Result<()> {
         let host = &self.0.host;
         host.write(AGENT_CONFIG, config.as_bytes(), PRIVATE)?;
@@ -226,7 +226,7 @@ impl Phase for Installed {
     }
 }
 
-/// The bucket's ubuntu and debian folders go by the pattern of the documented ones (`amazon_linux`, `centos`, `redhat`).
+/// The bucket's ubuntu and debian folders are named like the documented ones (`amazon_linux`, `centos`, `redhat`).
 fn package_url(region: &str, folder: &str) -> String {
     let domain = crate::aws::partition::domain(region);
     format!(
@@ -234,8 +234,8 @@ fn package_url(region: &str, folder: &str) -> String {
     )
 }
 
-/// The asset with `{mount}`, `{namespace}` and `{stack}` filled in, and without GPU metrics where there is no GPU: the
-/// agent would log an error each minute.
+/// The asset with `{mount}`, `{namespace}` and `{stack}` filled in, and without GPU metrics if there is no GPU: the
+/// agent would log an error every minute.
 fn rendered(asset: &str, config: &Config) -> Result<String> {
     let mut value: Value = serde_json::from_str(asset).or_fail(
         || format!("{AGENT_ASSET} is not valid JSON"),
@@ -321,8 +321,8 @@ mod tests {
         assert!(!without.contains("nvidia_gpu") && without.contains("/theta-edge/edge-node"));
     }
 
-    /// The dashboard and the alarms ask by the group, and the disks by their paths too; a metric whose original was
-    /// dropped and that has no dimension besides the group's would be lost.
+    /// The dashboard and the alarms query by group, and disks by path too; a metric whose original is dropped and that
+    /// has no dimension but the group's would be lost.
     #[test]
     fn metrics_are_kept_by_group_and_path() {
         let metrics = &value(&config(true))["metrics"];

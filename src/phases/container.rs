@@ -89,7 +89,7 @@ impl Phase for Container {
     async fn apply(&self) -> Result<Applied> {
         let Node { host, config, .. } = &*self.0;
         let spec = Spec::require(host, config)?;
-        // Called although all is well: by --force, which asks for a fresh start. It never pulls (see phase `image`).
+        // All is well, so this is --force, which asks for a fresh start. This never pulls (see phase `image`).
         let forced = matches!(self.check().await?, State::Done(_));
         let image = image::facts(host, &config.edge).await?.ok_or_else(|| {
             let reference = image::reference(&config.edge);
@@ -127,7 +127,7 @@ pub(super) async fn has_previous(node: &Node) -> Result<bool> {
     Ok(found.is_some())
 }
 
-/// Removes it: its replacement is as good as it should be.
+/// Removes it: its replacement has been found healthy.
 pub(super) async fn forget_previous(node: &Node) -> Result<()> {
     let Node { host, config, .. } = node;
     let spec = Spec::require(host, config)?;
@@ -143,8 +143,8 @@ pub(super) async fn forget_previous(node: &Node) -> Result<()> {
     }
 }
 
-/// Stops the container if it runs, and logs it if the container had to be killed: its work in progress is lost, and a
-/// job that was not finished may not be paid.
+/// Stops the container if it runs, and logs it if the container had to be killed: its work in progress is lost, and an
+/// unfinished job may not be paid.
 async fn stop(host: &Host, spec: &Spec, name: &str, found: &Found) -> Result<()> {
     host.docker().stop(name, spec.stop_seconds).await?;
     if found.is_up() && find(host, name).await?.is_some_and(|now| now.was_killed()) {
@@ -161,7 +161,7 @@ fn previous(name: &str) -> String {
     format!("{name}-previous")
 }
 
-/// Our container of that name; a stranger's is an error, and is never touched.
+/// Our container of that name; one that is not ours is an error, and is never touched.
 async fn find_ours(host: &Host, name: &str) -> Result<Option<Found>> {
     match find(host, name).await? {
         Some(found) if found.spec.is_none() => Err(Error::new(
@@ -182,9 +182,9 @@ struct Watch {
     pause: Duration,
 }
 
-/// One application of the phase.
+/// One run of the phase's apply.
 struct Work<'a> {
-    /// Whose wallet it is, see [`wallet`].
+    /// The disk whose wallet it is, see [`wallet`].
     disk: String,
     host: &'a Host,
     config: &'a Config,
@@ -192,12 +192,12 @@ struct Work<'a> {
     run_as: RunAs,
     wanted: Wanted,
     watch: Watch,
-    /// Also where it runs as wanted: a new password is read at a start only.
+    /// Restart it even if it runs as wanted: a new password is read only at a start.
     restart: bool,
 }
 
 impl Work<'_> {
-    /// Makes it so from whatever is there, also from what a killed run has left.
+    /// Makes it run as wanted, whatever is there, including what a killed run has left.
     async fn converge(&self) -> Result<()> {
         let name = &self.spec.name;
         let docker = self.host.docker();
@@ -232,7 +232,7 @@ impl Work<'_> {
                         docker.rename(name, &previous(name)).await?;
                         fallback = Some(found);
                     } else {
-                        // A replacement that was never found healthy; the fallback is what last was.
+                        // A replacement that was never found healthy; the fallback is the last one that was.
                         docker.remove(name).await?;
                     }
                     self.run(began).await
@@ -245,7 +245,7 @@ impl Work<'_> {
         }
     }
 
-    /// A node that runs has a key; where it is not on the volume, removing the container would be the end of it.
+    /// A running node has a key; if that is not on the volume, removing the container would destroy it.
     fn key_elsewhere(&self) -> Error {
         let name = &self.spec.name;
         let container = word(name);
@@ -261,7 +261,7 @@ impl Work<'_> {
         )
     }
 
-    /// Whether the container runs, or the one that it has replaced.
+    /// Whether the container runs, or the one that it replaced.
     async fn is_any_up(&self) -> Result<bool> {
         for name in [self.spec.name.clone(), previous(&self.spec.name)] {
             let found = find_ours(self.host, &name).await?;
@@ -272,7 +272,7 @@ impl Work<'_> {
         Ok(false)
     }
 
-    /// The volume is there, and can be written to.
+    /// The volume must be mounted and writable.
     fn require_volume(&self) -> Result<()> {
         let mount = &self.config.volume.mount;
         let mend = "run: bootstrap --phase volume --phase container";
@@ -289,8 +289,8 @@ impl Work<'_> {
         }
     }
 
-    /// What must hold before anything is started: else the node would make itself a new key on the root disk, or hang.
-    /// Says what keys there are.
+    /// What must hold before anything is started: otherwise the node would create a new key on the root disk, or hang.
+    /// Returns the keys that there are.
     fn guard(&self) -> Result<Keys> {
         self.require_volume()?;
         if trouble::password(self.host).is_none() {
@@ -349,9 +349,9 @@ impl Work<'_> {
         for look in 1..=self.watch.looks {
             crate::pace::pause(self.watch.pause).await;
             let found = find(self.host, name).await?.unwrap_or_default();
-            // Docker may or may not begin to count anew at a start.
+            // Docker may or may not reset the count at a start.
             if !found.is_up() || (found.restarts != 0 && found.restarts != restarts) {
-                // One that is up again shows no exit code of the run that ended.
+                // One that is up again no longer shows the exit code of the run that ended.
                 let end = if found.is_up() {
                     format!("restarts: {}", found.restarts)
                 } else {
@@ -363,7 +363,7 @@ impl Work<'_> {
             if rpc.status().await.is_ok() {
                 return Ok(());
             }
-            // The launcher can live on although its core has given up.
+            // The launcher can stay alive although its core has given up.
             if look % 10 == 0 || look == self.watch.looks {
                 let log = self
                     .host
@@ -378,7 +378,7 @@ impl Work<'_> {
         Ok(())
     }
 
-    /// Why the container is down, by its own log.
+    /// Why the container is down, according to its own log.
     async fn explain_log(&self, began: Timestamp, reason: &str) -> Error {
         let name = &self.spec.name;
         let log = self.host.docker().log(name, Some(&began.to_string())).await;
@@ -392,7 +392,7 @@ impl Work<'_> {
         })
     }
 
-    /// Makes sure that the kept container does not run: never two with one key.
+    /// Makes sure that the kept container does not run: never two with the same key.
     async fn rest(&self, fallback: Option<&Found>) -> Result<()> {
         match fallback.filter(|found| found.is_up()) {
             Some(found) => stop(self.host, &self.spec, &previous(&self.spec.name), found).await,
@@ -400,7 +400,7 @@ impl Work<'_> {
         }
     }
 
-    /// Puts the previous container back and says so.
+    /// Restores the previous container and logs it.
     async fn fall_back(&self, error: Error) -> Error {
         let name = &self.spec.name;
         let docker = self.host.docker();
@@ -431,7 +431,7 @@ mod tests {
     use crate::edge::image::ImageFacts;
     use crate::host::testing::Tree;
 
-    /// Keeps one file per container. `run` fails where the file `refuse` exists, and the container dies where `dies` does.
+    /// Keeps one file per container. `run` fails if the file `refuse` exists, and the container dies if `dies` does.
     const DOCKER: &str = r#"
 S=$BOOTSTRAP_ROOT/docker; mkdir -p "$S"
 put() { echo "{\"State\":{\"Status\":\"$2\",\"ExitCode\":1},\"Config\":{\"Labels\":{$3}}}" > "$S/$1"; }
@@ -494,7 +494,7 @@ esac; exit 0"#;
         fn work(&self) -> Work<'_> {
             let text = include_str!("../../cloudformation/assets/edge.json");
             let mut spec = Spec::parse(text.as_bytes(), "mainnet").unwrap();
-            // A port at which nothing answers.
+            // A port on which nothing answers.
             spec.rpc.core = 1;
             let image = ImageFacts {
                 id: "sha256:aa".into(),
@@ -616,7 +616,7 @@ esac; exit 0"#;
         "docker run",
     ];
 
-    /// The replacement, and what it replaced until that is found healthy.
+    /// The replacement, and what it replaced, kept until the replacement is found healthy.
     const BOTH: [&str; 2] = ["edgelauncher", "edgelauncher-previous"];
 
     #[tokio::test]
@@ -653,7 +653,7 @@ esac; exit 0"#;
     async fn a_killed_replacement_is_carried_on_from_every_instant() {
         let old = Some("old");
         for (left, changes) in [
-            // After the stop; after the rename; the new one made, but not started; started.
+            // After the stop; after the rename; the new one created, but not started; started.
             (&[("edgelauncher", "exited", old)][..], &REPLACED[..]),
             (&[("edgelauncher-previous", "exited", old)], &REPLACED[2..]),
             (
@@ -767,7 +767,7 @@ esac; exit 0"#;
             stage.converge().await.unwrap_err().reason(),
             "edgelauncher did not stay up (exited, exit code 1); its log ends: panic: [redacted] is bad"
         );
-        // The launcher lives on although its core has given up.
+        // The launcher stays alive although its core has given up.
         let stage = Stage::with(&[("edgelauncher", "exited", Some("WANTED"))]);
         stage
             .tree

@@ -1,4 +1,4 @@
-//! Phase `docker`: the engine runs, its logs are bounded, and with a GPU it has NVIDIA's runtime.
+//! Phase `docker`: the engine runs, its logs are bounded, and if there is a GPU it has NVIDIA's runtime.
 
 use std::sync::Arc;
 
@@ -16,14 +16,14 @@ use crate::paths::DOCKER_RESTART_DUE;
 const UNIT: &str = "docker.service";
 
 const TOOLKIT: &str = "nvidia-container-toolkit";
-/// Older ones let a container become root on the host (CVE-2025-23266, NVIDIA's security bulletin of July 2025).
+/// Older versions let a container become root on the host (CVE-2025-23266, NVIDIA's security bulletin of July 2025).
 const LEAST_TOOLKIT: [u64; 3] = [1, 17, 8];
 
 /// The container engine runs.
 pub(super) struct Docker(pub Arc<Node>);
 
 impl Docker {
-    /// What is not as desired in the files; nothing where all is.
+    /// What is not as desired in the files; `None` if all is.
     fn missing(&self) -> Result<Option<String>> {
         let host = &self.0.host;
         let current = host.read_text(CONFIG)?;
@@ -60,7 +60,7 @@ impl Docker {
         }
     }
 
-    /// What is wrong with the toolkit's version, if so.
+    /// What is wrong with the toolkit's version, if anything.
     async fn old_toolkit(&self) -> Result<Option<String>> {
         let asked = self.0.host.command("nvidia-ctk").arg("--version").looks();
         let told = asked.output().await?.stdout;
@@ -74,7 +74,7 @@ impl Docker {
         }))
     }
 
-    /// The first of the packages, unless the image has one of them.
+    /// Installs the first of the packages, unless the image has one of them.
     async fn install_engine(&self) -> Result<()> {
         let host = &self.0.host;
         let packages = host.os()?.docker;
@@ -87,7 +87,7 @@ impl Docker {
         host.install_packages(&own).await
     }
 
-    /// The engine reads daemon.json only when it starts. The file as it was is kept until that has gone well.
+    /// The engine reads daemon.json only when it starts. The previous file is kept until that has succeeded.
     async fn before_change(&self) -> Result<()> {
         let host = &self.0.host;
         if host.unit_active(UNIT).await? && !host.path(DOCKER_RESTART_DUE).exists() {
@@ -97,8 +97,8 @@ impl Docker {
         Ok(())
     }
 
-    /// Restarts the engine, so that it reads what has changed; where it does not start with that, the file that it ran
-    /// with comes back, and with it the engine.
+    /// Restarts the engine, so that it reads the changes; if it does not start with them, the previous file is restored
+    /// and the engine started with that.
     async fn restart(&self, before: &[u8]) -> Result<()> {
         let host = &self.0.host;
         let refused = self.validate().await.err();
@@ -131,7 +131,7 @@ impl Docker {
         ))
     }
 
-    /// Asks the engine whether it would take daemon.json; engines before 23 cannot say.
+    /// Asks the engine whether it would accept daemon.json; engines before 23 cannot tell.
     async fn validate(&self) -> Result<()> {
         let host = &self.0.host;
         let config = format!("--config-file={}", host.path(CONFIG).display());
@@ -140,7 +140,7 @@ impl Docker {
             Ok(output) if output.code != 0 && !output.stderr.contains("unknown flag") => {
                 Err(output.failure())
             }
-            // Without an answer there is no objection.
+            // No answer counts as no objection.
             _ => Ok(()),
         }
     }
@@ -198,7 +198,7 @@ impl Phase for Docker {
         if self.0.config.gpu {
             self.install_toolkit().await?;
         }
-        // Before the engine is installed, since Debian's and Ubuntu's packages start it.
+        // Before the engine is installed, since the packages of Debian and Ubuntu start it.
         self.configure().await?;
         self.install_engine().await?;
         host.enable_and_start(UNIT).await?;
@@ -209,7 +209,7 @@ impl Phase for Docker {
     }
 }
 
-/// Whether the version (`1.17.7`, `1.17.8-rc.1`) is older than the least one; what is no version is not.
+/// Whether the version (`1.17.7`, `1.17.8-rc.1`) is older than the required one; false for what is no version.
 fn is_older(version: &str) -> bool {
     let numbers = version
         .split(['.', '-', '~', '+'])
@@ -218,10 +218,10 @@ fn is_older(version: &str) -> bool {
     !numbers.is_empty() && numbers.as_slice() < LEAST_TOOLKIT.as_slice()
 }
 
-/// daemon.json as an object. What is not one is never overwritten: it is an administrator's.
+/// daemon.json as an object. A file that is not one is never overwritten: it is an administrator's.
 fn parsed(current: Option<&str>) -> Result<Map<String, Value>> {
     const HINT: &str = "correct /etc/docker/daemon.json by hand, or remove it to get the default";
-    // The engine itself reads over a byte order mark.
+    // The engine itself skips a byte order mark.
     match current.map(|text| without_mark(text).trim()) {
         None | Some("") => Ok(Map::new()),
         Some(text) => match serde_json::from_str(text) {
@@ -233,15 +233,15 @@ fn parsed(current: Option<&str>) -> Result<Map<String, Value>> {
     }
 }
 
-/// The text that daemon.json should have, where it differs from the current one: containers' logs bounded, unless an
-/// administrator has chosen otherwise; all else kept.
+/// The text that daemon.json should have, if it differs from the current one: container logs bounded, unless an
+/// administrator has chosen otherwise; everything else kept.
 pub fn merged(current: Option<&str>) -> Result<Option<String>> {
     let mut config = parsed(current)?;
     let before = config.clone();
     let driver = config
         .entry("log-driver")
         .or_insert_with(|| json!("json-file"));
-    // The engine takes null for what is not there.
+    // The engine treats null as absent.
     if driver.is_null() {
         *driver = json!("json-file");
     }
@@ -314,7 +314,7 @@ mod tests {
         }
     }
 
-    /// An Amazon Linux machine where `dnf install` makes packages installed and systemctl keeps a state.
+    /// An Amazon Linux machine where `dnf install` marks packages as installed and systemctl keeps state.
     fn machine() -> Tree {
         let tree = Tree::new();
         tree.tool(

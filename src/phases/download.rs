@@ -5,8 +5,8 @@ use std::time::Duration;
 use crate::error::{Error, Result};
 use crate::http::{Kind, Request};
 
-/// The file at `url`, of at most `limit` bytes, within `timeout`. Asked for once: where trying again can help, the
-/// engine tries the phase again.
+/// The file at `url`, of at most `limit` bytes, within `timeout`. Tried once: if a retry can help, the engine retries
+/// the phase.
 pub(super) async fn download(url: &str, limit: u64, timeout: Duration) -> Result<Vec<u8>> {
     const HINT: &str = "check that the instance reaches that address (route, NAT, DNS, S3 endpoint), then run `bootstrap` again";
     const TRUST: &str = "check the clock (`timedatectl`), the CA certificates, and whether a proxy terminates TLS on the way, then run `bootstrap` again";

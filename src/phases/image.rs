@@ -9,8 +9,8 @@ use crate::engine::{Applied, Phase, State};
 use crate::error::Result;
 use crate::node::Node;
 
-/// The image that the config names is pulled. Only this phase pulls: with `--force` also where the image is here, since
-/// its tag may name a newer one.
+/// The image that the config names is pulled. Only this phase pulls: with `--force` even if the image is here, since
+/// its tag may have moved to a newer one.
 pub(super) struct Image(pub Arc<Node>);
 
 #[async_trait]
@@ -44,7 +44,7 @@ impl Phase for Image {
     }
 }
 
-/// What the registry knows it by, so that the journal tells which image a tag meant.
+/// The name that the registry knows it by, so that the journal tells which image a tag meant.
 fn name(facts: &ImageFacts) -> &str {
     facts.digest.as_deref().unwrap_or(&facts.id)
 }

@@ -1,5 +1,5 @@
-//! Phase `metrics-cron`: the metrics tick is started every minute, by cron or by a systemd timer, and the logs of the
-//! node's processes are rotated.
+//! Phase `metrics-cron`: cron or a systemd timer starts the metrics tick every minute, and the logs of the node's
+//! processes are rotated.
 
 mod logs;
 
@@ -44,11 +44,11 @@ AccuracySec=1s
 WantedBy=timers.target
 ";
 
-/// Exit code 3 says that another tick still runs.
+/// Exit code 3 means that another tick is still running.
 ///
-/// It looks, publishes, and writes its state, lock and log. What it gives up by itself (`rights`) it does not get here
-/// either. The GPU's devices stay in reach, so there is no `PrivateDevices=` and no `ProtectClock=`; their driver's
-/// libraries may want memory that can be written and executed.
+/// The tick reads, publishes, and writes its state, lock and log. The privileges that it drops itself (`rights`) are
+/// not granted here either. The GPU's devices stay accessible, so there is no `PrivateDevices=` and no `ProtectClock=`;
+/// the driver's libraries may need memory that is both writable and executable.
 fn service_unit() -> String {
     format!(
         "\
@@ -125,7 +125,7 @@ impl Phase for MetricsCron {
                 apply_timer(host).await?;
             }
         }
-        // Installing a package, or changing a unit that systemd knows, has it read its units again.
+        // Installing a package, or changing a unit that systemd has loaded, makes it reload its units.
         if config.gpu {
             restore_gpu(host, config).await?;
         }
@@ -133,7 +133,7 @@ impl Phase for MetricsCron {
     }
 }
 
-/// What an image can have of it: cron, and what rotates the logs.
+/// The part that an image can have: cron, and log rotation.
 pub(super) struct Installed(pub Arc<Node>);
 
 #[async_trait]
@@ -221,7 +221,7 @@ async fn apply_timer(host: &Host) -> Result<()> {
         let changed = host.write_if_changed(file, content.as_bytes(), Access::mode(0o644))?;
         known_changed |= known && changed;
     }
-    // A unit that is new to systemd is read when it is started, without a reload.
+    // A unit that is new to systemd is loaded when it is started, without a reload.
     if known_changed {
         host.daemon_reload().await?;
     }

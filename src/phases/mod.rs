@@ -1,4 +1,4 @@
-//! The table of phases; one file per phase beside this one.
+//! The table of phases; one file per phase next to this one.
 
 mod assets;
 mod clean;
@@ -35,14 +35,14 @@ use crate::engine::{Engine, Entry, Phase};
 use crate::error::Result;
 use crate::node::Node;
 
-/// Every phase of the [`table`], for those who have no node.
+/// Every phase of the [`table`], for callers without a node.
 #[rustfmt::skip]
 pub const NAMES: &[&str] = &[
     "preflight", "ssm-agent", "nvidia", "docker", "image", "user", "volume", "assets", "secret", "cloudwatch-agent",
     "container", "wallet-backup", "metrics-cron", "signal",
 ];
 
-/// The phases whose checks the health check asks: all but `signal`, which asks for that itself.
+/// The phases whose checks the health check runs: all but `signal`, which runs the health check itself.
 pub fn verified(node: &Arc<Node>) -> Result<Engine> {
     let mut table = table(node);
     table.retain(|entry| entry.name != "signal");
@@ -69,13 +69,13 @@ fn entry(
     }
 }
 
-/// Every phase, in the order in which reports list them.
+/// Every phase, in the order of reports.
 ///
-/// The minutes are generous, for a slow mirror or a busy volume; the run's own deadline (`deadline_seconds`) wins.
+/// The minutes are generous, for a slow mirror or a busy volume; the run's own deadline (`deadline_seconds`) prevails.
 ///
-/// `volume` gives its folders to numeric ids, so it waits for no account and no driver.
-/// `secret` needs `volume`, although it could do without: where the password is missing, nothing can start the
-/// container on a volume that is not the right one.
+/// `volume` sets owners by numeric ID, so it waits for neither account nor driver.
+/// `secret` could do without `volume` but needs it all the same: while the password is missing, nothing can start the
+/// container on the wrong volume.
 pub fn table(node: &Arc<Node>) -> Vec<Entry> {
     let n = || Arc::clone(node);
 

@@ -18,15 +18,15 @@ use crate::host::nvidia::{self, Card};
 use crate::node::Node;
 use crate::paths::{DRIVER_UNFINISHED, GPU_NOT_PERSISTENT};
 
-/// There while the module is loaded; its text names the version.
+/// Exists while the module is loaded; its text has the version.
 const LOADED: &str = "/proc/driver/nvidia/version";
 const PERSISTENCED: &str = "nvidia-persistenced.service";
 const NOT_THERE: &str = "use a newer AMI of the same system, since repositories keep packages for recent kernels only; or \
     name a branch of the driver that they have in \"gpu_driver\" of the config";
-/// DKMS compiles for some minutes on two cores.
+/// DKMS takes a few minutes to compile on two cores.
 const BUILD: Duration = Duration::from_mins(15);
 
-/// The GPU's driver works, where the config wants a GPU.
+/// The GPU's driver works, if the config wants a GPU.
 pub(super) struct Nvidia(pub Arc<Node>);
 
 impl Nvidia {
@@ -42,7 +42,7 @@ impl Nvidia {
         Ok(gpus.len())
     }
 
-    /// Whether the driver that would be installed drives the GPUs.
+    /// Whether the driver that would be installed supports the GPUs.
     fn judge_models(&self) -> Result<()> {
         let has_open_modules = self.0.host.os()?.driver.open_modules;
         for gpu in self.0.host.nvidia_gpus()? {
@@ -68,7 +68,7 @@ impl Nvidia {
         self.0.host.path(DRIVER_UNFINISHED).exists()
     }
 
-    /// What the driver says of its GPUs, or why it does not answer.
+    /// What the driver reports about its GPUs, or why it does not answer.
     async fn cards(&self) -> std::result::Result<Vec<Card>, String> {
         if !self.loaded() {
             return Err("the NVIDIA driver is not loaded".into());
@@ -76,7 +76,7 @@ impl Nvidia {
         self.0.host.nvidia_cards().await
     }
 
-    /// Loads the module for the running kernel; the answer is modprobe's complaint, if it has one.
+    /// Loads the module for the running kernel; returns modprobe's error, if any.
     async fn load(&self) -> Result<Option<Error>> {
         if self.loaded() {
             return Ok(None);
@@ -86,7 +86,7 @@ impl Nvidia {
         Ok((output.code != 0).then(|| output.failure()))
     }
 
-    /// The branch of the driver that is wanted; one that the system's repositories cannot have is an error.
+    /// The wanted driver branch; one that the system's repositories do not have is an error.
     fn branch(&self) -> Result<u16> {
         let os = self.0.host.os()?;
         match self.0.config.gpu_driver {
@@ -104,8 +104,8 @@ impl Nvidia {
         }
     }
 
-    /// Installs the driver; the answer is DKMS's complaint, if it has one. That is no failure yet: where the kernel that
-    /// its headers belong to is new too, it is the next boot's.
+    /// Installs the driver; returns DKMS's error, if any. That is not a failure yet: if the kernel that its headers
+    /// belong to is new, too, the module is for the next boot.
     async fn install(&self) -> Result<Option<String>> {
         let host = &self.0.host;
         let kernel = host.kernel_release()?;
@@ -133,7 +133,7 @@ impl Nvidia {
         Ok(complaint)
     }
 
-    /// Keeps the driver's state between clients: without it each start of one takes seconds and settings are lost.
+    /// Enables persistence mode: without it, each client takes seconds to start and settings are lost.
     async fn persist(&self, cards: &[Card]) -> Result<()> {
         let host = &self.0.host;
         if host.unit_exists(PERSISTENCED) {
@@ -182,7 +182,7 @@ impl Phase for Nvidia {
 
     async fn apply(&self) -> Result<Applied> {
         self.devices()?;
-        // An image may bring the driver, also one that drives what ours does not; then it only has to be loaded.
+        // An image may bring a driver, even one that supports GPUs that ours does not; then it only has to be loaded.
         let mut refused = self.load().await?;
         let mut built = None;
         if self.is_unfinished() || self.cards().await.is_err() {
@@ -190,7 +190,7 @@ impl Phase for Nvidia {
             built = self.install().await?;
             refused = self.load().await?;
         }
-        // Another boot finds the same keys.
+        // A reboot would find the same keys.
         if let Some(error) = refused.take_if(|error| modprobe::is_refused(error.reason())) {
             return Err(error);
         }
@@ -200,8 +200,8 @@ impl Phase for Nvidia {
                 self.persist(&cards).await?;
                 Ok(Applied::Finished)
             }
-            // The module was built for a newer kernel, or another version of it is still loaded. The engine sees to
-            // it that this reboots once and not for ever.
+            // The module was built for a newer kernel, or another version of it is still loaded. The engine makes sure
+            // that this reboots once, not for ever.
             Err(why) => Ok(Applied::RebootNeeded(match complaint {
                 Some(complaint) => format!("{why} ({complaint})"),
                 None => why,
@@ -210,7 +210,7 @@ impl Phase for Nvidia {
     }
 }
 
-/// The driver is installed, where an image is to have it. Whether it drives a GPU is left to the node.
+/// The driver is installed, if an image is to have it. Whether it supports a GPU is for the node to find out.
 pub(super) struct Installed(Nvidia);
 
 impl Installed {
@@ -218,7 +218,7 @@ impl Installed {
         Self(Nvidia(node))
     }
 
-    /// The driver's version and the kernel that it has modules for, the newest kernel first.
+    /// The driver's version and the kernel that it has modules for; the newest kernel first.
     async fn modules(&self) -> Result<Option<(String, String)>> {
         let host = &self.0.0.host;
         let mut kernels = host.names_in("/lib/modules")?;
@@ -236,7 +236,7 @@ impl Installed {
     }
 }
 
-/// The numbers in a version, by which 6.1.0-10 comes after 6.1.0-9.
+/// The numbers in a version, which sort 6.1.0-10 after 6.1.0-9.
 fn numbers(version: &str) -> Vec<u64> {
     let parts = version.split(|c: char| !c.is_ascii_digit());
     parts.filter_map(|part| part.parse().ok()).collect()

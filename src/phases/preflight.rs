@@ -1,4 +1,4 @@
-//! Phase `preflight`: a machine that can become a node, the units that converge and repair it, and the manual.
+//! Phase `preflight`: the machine can become a node; installs the units that converge and repair it, and the manual.
 
 use std::os::unix::fs::PermissionsExt;
 use std::sync::Arc;
@@ -23,24 +23,24 @@ use crate::paths::{MANUAL, UNIT, UPDATED};
 use crate::phases::{clean, user};
 
 const GIB: u64 = 1 << 30;
-/// Before the first set-up: engine and agents (1 GiB), the image packed and unpacked (4 GiB), logs and updates.
+/// Before the first set-up: engine and agents (1 GiB), the image compressed and unpacked (4 GiB), logs and updates.
 const FIRST: u64 = 8 * GIB;
 /// The same with the GPU's driver (3 GiB with headers and build), the container toolkit and the CUDA image. Driver
 /// installs are known to break on small root disks (amazonlinux/amazon-linux-2023#1054).
 const FIRST_WITH_GPU: u64 = 20 * GIB;
-/// The same where the image brings the driver, which is loaded: its own disk is sized for it, and nothing is built.
+/// The same if the machine's image has the driver, already loaded: its disk is sized for that, and nothing is built.
 const FIRST_WITH_DRIVER: u64 = 14 * GIB;
-/// Later: all of that is in place; this is room for logs, and for the pull of a new image to fail cleanly.
+/// Later: all of that is in place; this leaves room for logs, and for the pull of a new image to fail cleanly.
 const LATER: u64 = 2 * GIB;
 
-/// Packages before they are installed.
+/// Downloaded packages.
 const CACHE: &str = "/var/cache";
 
-/// The machine is one that can become a node.
+/// The machine can become a node.
 pub(super) struct Preflight(pub Arc<Node>);
 
 impl Preflight {
-    /// What cannot be put right from here, and the evidence that nothing of it is wrong.
+    /// Fails on what cannot be fixed from here; otherwise returns the evidence that all of it is right.
     async fn machine(&self) -> Result<String> {
         let host = &self.0.host;
         if host.is_real() {
@@ -68,7 +68,7 @@ impl Preflight {
         for place in own {
             let required = match place {
                 place if place == images => required,
-                // What is installed once has its place already.
+                // What is already installed needs no more room.
                 "/usr" | "/opt" if !first => continue,
                 _ => LATER,
             };
@@ -85,8 +85,8 @@ impl Preflight {
         ))
     }
 
-    /// Which of the manual pages and completions is not that of this program. Making them takes longer than all else
-    /// that is checked here, so their sums decide where this program has noted them.
+    /// Which of the manual pages and completions does not match this program. Generating them takes longer than
+    /// everything else that is checked here, so their checksums are compared instead if this program has recorded them.
     fn stale_document(&self) -> Result<Option<String>> {
         let (Some(make), host) = (self.0.documents, &self.0.host) else {
             return Ok(None);
@@ -190,13 +190,13 @@ impl Phase for Preflight {
     }
 }
 
-/// `SHA-256  PATH` for each, as sha256sum writes it.
+/// `SHA-256  PATH` for each, as written by sha256sum.
 fn sums(documents: &[Document]) -> String {
     let line = |document: &Document| format!("{}  {}\n", sha256(&document.text), document.path);
     documents.iter().map(line).collect()
 }
 
-/// The machine is one whose image can become a node; with the tools of every filesystem, and without units.
+/// An image of the machine can become a node; includes the tools of every filesystem, and no units.
 pub(super) struct OfImage(Preflight);
 
 impl OfImage {
@@ -204,7 +204,7 @@ impl OfImage {
         Self(Preflight(node))
     }
 
-    /// The packages that some node would need at once, and that are missing.
+    /// The missing packages that some node would need at once.
     async fn missing_packages(&self) -> Result<Vec<&'static str>> {
         let host = &self.0.0.host;
         let kinds = [Kind::Ext4, Kind::Xfs].into_iter();
@@ -309,7 +309,7 @@ fn root_disk(host: &Host) -> Result<StatVfs> {
     )
 }
 
-/// The kernel makes a filesystem read-only when its disk fails; all that runs seems well until the next boot.
+/// The kernel remounts a filesystem read-only when its disk fails; everything seems fine until the next boot.
 fn writable(flags: StatVfsMountFlags) -> Result<()> {
     if !flags.contains(StatVfsMountFlags::RDONLY) {
         return Ok(());
@@ -361,7 +361,7 @@ mod tests {
     #[tokio::test]
     async fn installs_the_units_and_then_changes_nothing() {
         let tree = Tree::new();
-        // The check after the first set-up asks for little space, whatever the test machine has.
+        // The check after the first set-up requires little space, whatever the test machine has.
         tree.file(UNIT, "older");
         tree.file("/etc/passwd", "root:x:0:0::/root:/bin/sh\n");
         tree.file("/etc/group", "root:x:0:\n");

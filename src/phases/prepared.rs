@@ -1,4 +1,4 @@
-//! The phases of a machine image: what a node's phases make true of it, as far as it is no instance's own.
+//! The phases of a machine image: what a node's phases do, except what belongs to one instance.
 
 use std::sync::Arc;
 
@@ -14,7 +14,7 @@ use super::{NONE, PACKAGES, entry};
 use crate::engine::Entry;
 use crate::node::Node;
 
-/// Every phase of an image. `preflight` installs no units, since they would act at the next boot; `clean` comes last.
+/// Every phase of an image. `preflight` installs no units, since they would run at the next boot; `clean` comes last.
 pub fn image_table(node: &Arc<Node>) -> Vec<Entry> {
     let n = || Arc::clone(node);
     #[rustfmt::skip]

@@ -1,4 +1,4 @@
-//! Package repositories beyond the system's own, added as the table of the system says.
+//! Package repositories besides the system's own, added as the system's table says.
 
 use std::time::Duration;
 
@@ -8,7 +8,7 @@ use crate::host::Host;
 use crate::host::openpgp::only_key;
 use crate::host::os::Repository;
 
-/// Has the package manager know the repository.
+/// Adds the repository to the package manager.
 pub(super) async fn add(host: &Host, repository: &Repository) -> Result<()> {
     match *repository {
         Repository::Package(name) => host.install_packages(&[name]).await,
@@ -20,7 +20,7 @@ pub(super) async fn add(host: &Host, repository: &Repository) -> Result<()> {
             path,
             text,
         } => {
-            // One that is there already is an administrator's, or was checked before.
+            // One that is already there is an administrator's, or was verified before.
             if host.read(key)?.is_none() {
                 let bytes = download(key_url, 64 * 1024, Duration::from_secs(30)).await?;
                 check(&bytes, key_url, fingerprint, key)?;
@@ -31,7 +31,7 @@ pub(super) async fn add(host: &Host, repository: &Repository) -> Result<()> {
     }
 }
 
-/// Whoever can answer in the vendor's place can send any key.
+/// Whoever can impersonate the vendor can send any key.
 fn check(bytes: &[u8], url: &str, fingerprint: &str, path: &str) -> Result<()> {
     let found = only_key(bytes);
     if found.as_deref() == Some(fingerprint) {

@@ -24,7 +24,7 @@ use crate::secret::Secret;
 /// `f_type` of filesystems that live in memory: tmpfs and ramfs (linux/magic.h).
 const IN_MEMORY: [i128; 2] = [0x0102_1994, 0x8584_58f6];
 
-/// Makes the password readable for the container's user. Memory forgets it at every boot, so every boot fetches it.
+/// Makes the password readable for the container's user. It is in memory only, so every boot fetches it again.
 pub(super) struct WalletPassword(pub Arc<Node>);
 
 #[async_trait]
@@ -53,7 +53,7 @@ impl Phase for WalletPassword {
 }
 
 impl WalletPassword {
-    /// The password in memory is there, by this evidence; whether it opens the key.
+    /// The password is in memory, as `evidence` says; checks whether it opens the key.
     async fn proven(&self, evidence: String) -> Result<State> {
         let no_key = format!("{evidence}; there is no key to try it on");
         let Some((bytes, file)) = key(&self.0)? else {
@@ -72,7 +72,7 @@ impl WalletPassword {
         }
     }
 
-    /// The node itself tells a wrong password late, and in words that nobody can rely on.
+    /// The node itself reports a wrong password late, and in wording that is not reliable.
     async fn prove(&self, bytes: &[u8], file: &str, secret: &Secret) -> Result<()> {
         let keystore = match Keystore::read(bytes, file)? {
             Read::Known(keystore) => Arc::new(keystore),
@@ -105,17 +105,17 @@ impl WalletPassword {
     }
 }
 
-/// What came of trying the wallet password on a key file.
+/// The result of trying the wallet password on a key file.
 pub(super) enum Proof {
     /// It opens it.
     Opens,
-    /// It does not, or is not there.
+    /// It does not, or there is none.
     Fails,
-    /// Nobody here knows that kind of file; the text says what it is.
+    /// This kind of file is not known here; the text says what it is.
     Unknown(String),
 }
 
-/// Tries the password in memory on a key file, which messages call `file`. A damaged one is an error.
+/// Tries the password in memory on a key file, which messages call `file`. A damaged file is an error.
 pub(super) async fn proof(host: &Host, bytes: &[u8], file: &str) -> Result<Proof> {
     let keystore = match Keystore::read(bytes, file)? {
         Read::Known(keystore) => Arc::new(keystore),
@@ -127,7 +127,7 @@ pub(super) async fn proof(host: &Host, bytes: &[u8], file: &str) -> Result<Proof
     })
 }
 
-/// About a second of work, beside which the other phases go on.
+/// About a second of work, during which the other phases continue.
 async fn opens(keystore: &Arc<Keystore>, secret: &Secret) -> Result<bool> {
     let (keystore, secret) = (Arc::clone(keystore), Secret::new(secret.expose().to_vec()));
     let proof = tokio::task::spawn_blocking(move || keystore.opens(&secret));
@@ -143,8 +143,8 @@ fn warn_of_unknown(file: &str, what: &str) {
     );
 }
 
-/// The key file on the volume and its path, where there is exactly one. What is wrong with the folder or with the
-/// container spec is told by phase `container`.
+/// The key file on the volume and its path, if there is exactly one. What is wrong with the folder or the container
+/// spec is reported by phase `container`.
 fn key(node: &Node) -> Result<Option<(Vec<u8>, String)>> {
     let Node { host, config, .. } = node;
     let Ok(Some(spec)) = Spec::load(host, config) else {
@@ -226,11 +226,11 @@ fn prepare(host: &Host, user: &User) -> Result<()> {
     Ok(())
 }
 
-/// Whether `/proc/swaps` names anything but compressed memory (zram), which reaches no disk.
+/// Whether `/proc/swaps` lists anything but compressed memory (zram), which never reaches a disk.
 fn swaps_to_disk(swaps: &str) -> bool {
     let is_memory = |line: &str| {
         let name = line.split_whitespace().next().unwrap_or_default();
-        // So the kernel writes the blank before it.
+        // The kernel escapes the blank in " (deleted)" like this.
         let name = name.strip_suffix(r"\040(deleted)").unwrap_or(name);
         name.strip_prefix("/dev/zram")
             .or_else(|| name.strip_prefix("/zram"))
@@ -242,7 +242,7 @@ fn swaps_to_disk(swaps: &str) -> bool {
         .any(|line| !line.trim().is_empty() && !is_memory(line))
 }
 
-/// A directory tree of a test may lie on a disk; the real /run may not.
+/// A test's directory tree may be on a disk; the real /run may not.
 fn memory_backed(host: &Host) -> Result<()> {
     if host.is_real() {
         require_memory(&host.path(SECRETS))

@@ -16,7 +16,7 @@ use crate::node::Node;
 use crate::notify;
 use crate::phases::{container, volume};
 
-/// How long the node may take to become good; the phase's own deadline is a little later.
+/// How long the node may take to become good; the phase's own deadline is a little longer.
 const PATIENCE: Patience = Patience {
     pause: Duration::from_millis(750),
     looks: 9,
@@ -24,11 +24,11 @@ const PATIENCE: Patience = Patience {
     limit: Duration::from_mins(18),
 };
 
-/// What fails while a node is only starting: the RPC may take ten minutes to answer (AWS blueprint's README), and a
+/// What fails while a node is only starting: the RPC may take ten minutes to answer (AWS blueprint's README). A
 /// container that cannot start fails more than this.
 const STARTING: [&str; 1] = ["rpc"];
 
-/// Waits until the node is good, then signals success; with no stack in the config it only waits.
+/// Waits until the node is good, then signals success; without a stack in the config it only waits.
 pub(super) struct Signal(pub Arc<Node>);
 
 #[async_trait]
@@ -55,7 +55,7 @@ impl Phase for Signal {
                 }
             }
         };
-        // An earlier signal says nothing about the node of today.
+        // An earlier signal says nothing about the node now.
         let report = health::verify(node, &super::verified(&self.0)?).await;
         Ok(
             if is_good(report.verdict) && container::has_previous(node).await? {
@@ -89,7 +89,7 @@ impl Phase for Signal {
     }
 }
 
-/// Takes note of the key on the disk, which the node makes at its first start.
+/// Records the wallet of the key on the disk, which the node creates at its first start.
 async fn remember_wallet(node: &Node) -> Result<()> {
     let folder = Spec::require(&node.host, &node.config)?.key_folder(&node.config);
     match keys::look(&node.host, &folder, None)?.keys {
@@ -103,17 +103,18 @@ fn is_good(verdict: Verdict) -> bool {
 }
 
 struct Patience {
-    /// Between two looks.
+    /// Between two checks.
     pause: Duration,
-    /// At how many looks in a row, at least, and for how long the same checks may fail. A node that is just starting fails
-    /// some, but not for long; a wrong password or a container that cannot start fails the same ones for ever.
+    /// Gives up once the same checks have failed this many times in a row, for at least this long. A node that is just
+    /// starting fails some, but not for long; a wrong password or a container that cannot start keeps failing the
+    /// same ones.
     looks: u32,
     same: Duration,
-    /// In all.
+    /// Overall time limit.
     limit: Duration,
 }
 
-/// Looks until the node is good, or the same checks keep failing, or time is up.
+/// Checks until the node is good, the same checks keep failing, or time is up.
 async fn settle<F: Future<Output = Report>>(
     patience: Patience,
     mut look: impl FnMut() -> F,
@@ -179,8 +180,8 @@ fn success_data(report: &Report, instance: &str) -> String {
     serde_json::to_string(&data).unwrap_or_default()
 }
 
-/// Whether it can be a node's Summary: hex digits, of which the ledger's guardian nodes have 458. It goes to the stack's
-/// outputs, where it outlives the node; a tag of the volume takes 256 characters.
+/// Whether it can be a node's Summary: hex digits, 458 of them in the ledger's guardian nodes. It goes to the stack's
+/// outputs, where it outlives the node; a tag of the volume is limited to 256 characters.
 fn is_summary(text: &str) -> bool {
     let digits = text.strip_prefix("0x").unwrap_or(text);
     (1..=1_000).contains(&digits.len()) && digits.bytes().all(|byte| byte.is_ascii_hexdigit())

@@ -1,4 +1,4 @@
-//! Phase `ssm-agent`: the SSM agent runs, so that an operator gets in without SSH.
+//! Phase `ssm-agent`: the SSM agent runs, so that an operator can log in without SSH.
 
 use std::sync::Arc;
 
@@ -12,7 +12,7 @@ use crate::node::Node;
 pub(super) struct SsmAgent(pub Arc<Node>);
 
 impl SsmAgent {
-    /// The agent's unit, where this machine has one.
+    /// The agent's unit, if this machine has one.
     fn unit(&self) -> Result<Option<&'static str>> {
         let units = self.0.host.os()?.ssm_units.iter().copied();
         Ok(units.into_iter().find(|unit| self.0.host.unit_exists(unit)))
@@ -27,7 +27,7 @@ impl Phase for SsmAgent {
         let Some(unit) = self.unit()? else {
             return Ok(match os.ssm_package {
                 Some(package) => State::Needed(format!("{package} is not installed")),
-                // AWS's own bucket has a .deb, but no key that this program could check it with.
+                // AWS's own bucket has a .deb, but no key that this program could verify it with.
                 None => State::NotApplicable(format!(
                     "{} does not bring the SSM agent; install its .deb or snap (\"Install SSM Agent on Linux\" in \
                      the Systems Manager guide) and run `bootstrap --phase ssm-agent`",

@@ -15,7 +15,7 @@ pub(super) const DEBIAN: &str = "ID=debian\nVERSION_ID=\"12\"\n";
 pub(super) const UBUNTU: &str = "ID=ubuntu\nVERSION_ID=\"24.04\"\n";
 pub(super) const AMAZON: &str = "ID=\"amzn\"\nVERSION_ID=\"2023\"\n";
 
-/// A smallest config, with GPU or without.
+/// A minimal config, with or without GPU.
 pub(super) fn config(gpu: bool) -> Config {
     let text = format!(
         r#"{{"gpu": {gpu}, "volume": {{"id": "vol-0123456789abcdef0"}}, "secret": {{"arn": "wallet"}},
@@ -32,7 +32,7 @@ pub(super) fn node(tree: &Tree, os_release: &str, config: Config) -> Arc<Node> {
     Arc::new(Node::new(config, tree.host.clone(), imds))
 }
 
-/// The same with a metadata service that knows an instance i-0123456789abcdef0.
+/// The same with a metadata service for instance i-0123456789abcdef0.
 pub(super) fn node_in_cloud(tree: &Tree, os_release: &str, config: Config) -> (Arc<Node>, Server) {
     tree.file("/etc/os-release", os_release);
     let server = serve(|request| match request.target.rsplit('/').next() {

@@ -10,9 +10,9 @@ pub(super) const UNIT: &str = "bootstrap.service";
 /// Starts the repairs.
 pub(super) const REPAIRS: &str = "bootstrap-repair.timer";
 
-/// Ends with 4 when a reboot is under way. Its time limit is the run's (`deadline_seconds`). The boot goes on beside it:
-/// of a oneshot, multi-user.target would wait for the end, and cloud-init's last stage behind that.
-/// After a boot only this run can start the container, so it tries again until the cause of a failure is gone; a wrong
+/// Exits with 4 when a reboot is under way. Its time limit is the run's (`deadline_seconds`). The boot continues in
+/// parallel: for a oneshot, multi-user.target would wait until it ends, and so would cloud-init's last stage.
+/// After a boot, only this run can start the container, so it retries until the cause of a failure is gone; a wrong
 /// config (2) waits for a person.
 const RUN: &str = "\
 [Unit]
@@ -33,7 +33,7 @@ RestartPreventExitStatus=2
 WantedBy=multi-user.target
 ";
 
-/// Ends with 3 where a run is in progress. systemd's own words of each start would fill its journal.
+/// Exits with 3 if a run is in progress. systemd's own messages about each start would fill the journal.
 const REPAIR: &str = "\
 [Unit]
 Description=Repair what is down of the Theta edge node
@@ -62,11 +62,11 @@ AccuracySec=1s
 WantedBy=timers.target
 ";
 
-/// What a run starts has no more rights than itself, and that includes the scripts of any package: they need all that is
-/// not taken away here, or may. `ping` and the like, which have capabilities of their own, would not even start without
-/// them. Rebooting is left to systemd. Also out of question: a mount namespace, in which the volume would be mounted for
-/// nobody else (Protect…, Private…); a choice of devices, since the volume's comes later (`ProtectClock=`, too, makes
-/// one).
+/// Whatever a run starts has no more rights than the run itself, and that includes the scripts of any package, which
+/// need, or may need, everything that is not dropped here. `ping` and the like, which have file capabilities, would not
+/// even start without those. Rebooting is left to systemd. Also ruled out: a mount namespace, in which the volume would
+/// be mounted for nobody else (Protect…, Private…); a device allow-list, since the volume's device appears later
+/// (`ProtectClock=` implies one, too).
 const RIGHTS: &str = "\
 CapabilityBoundingSet=~CAP_AUDIT_CONTROL CAP_AUDIT_READ CAP_BLOCK_SUSPEND CAP_BPF CAP_CHECKPOINT_RESTORE CAP_IPC_LOCK
 CapabilityBoundingSet=~CAP_IPC_OWNER CAP_LEASE CAP_LINUX_IMMUTABLE CAP_MAC_OVERRIDE CAP_NET_BROADCAST CAP_PERFMON
@@ -77,7 +77,7 @@ RestrictRealtime=yes
 SystemCallArchitectures=native
 ";
 
-/// The files, and what they hold.
+/// The files and their contents.
 fn files() -> [(&'static str, String); 3] {
     [
         (paths::UNIT, RUN),
@@ -90,7 +90,7 @@ fn files() -> [(&'static str, String); 3] {
     })
 }
 
-/// What is missing of them. A timer that somebody has stopped is none of that: it keeps the node down until the next
+/// What is missing of them. A timer that somebody has stopped does not count: it keeps the node down until the next
 /// boot.
 pub(super) async fn missing(host: &Host) -> Result<Option<String>> {
     for (file, text) in files() {
@@ -107,8 +107,8 @@ pub(super) async fn missing(host: &Host) -> Result<Option<String>> {
     Ok(None)
 }
 
-/// Installs and enables them, and starts the timer where that is news. The service itself starts at the next boot: a run
-/// is at work already.
+/// Installs and enables them, and starts the timer if it is new or changed. The service itself starts at the next boot:
+/// a run is already in progress.
 pub(super) async fn install(host: &Host) -> Result<()> {
     let mut news = Vec::new();
     for (file, text) in files() {
@@ -119,7 +119,7 @@ pub(super) async fn install(host: &Host) -> Result<()> {
     if !news.is_empty()
         && let Err(error) = host.daemon_reload().await
     {
-        // The next attempt is to reload, too.
+        // So that the next attempt reloads, too.
         for file in news {
             host.remove(file)?;
         }
@@ -127,7 +127,7 @@ pub(super) async fn install(host: &Host) -> Result<()> {
     }
     host.enable(UNIT).await?;
     if news.contains(&paths::REPAIR_TIMER) || !host.unit_enabled(REPAIRS).await? {
-        // Started first: what is enabled counts as done.
+        // Started first: once it is enabled, it counts as done.
         host.start_unit(REPAIRS).await?;
         host.enable(REPAIRS).await?;
     }
@@ -146,7 +146,7 @@ mod tests {
 
     #[test]
     fn the_boot_does_not_wait_for_the_end_of_a_run() {
-        // systemd takes it for started once it executes.
+        // systemd considers it started once it executes.
         assert_eq!(values(RUN, "Type"), ["exec"]);
         assert_eq!(values(RUN, "WantedBy"), ["multi-user.target"]);
         assert_eq!(values(RUN, "RemainAfterExit"), [""; 0]);
@@ -156,7 +156,7 @@ mod tests {
     fn the_run_at_boot_has_the_lock_before_a_repair_looks() {
         assert_eq!(values(TIMER, "After"), [UNIT]);
         assert_eq!(values(REPAIR, "After"), [format!("{UNIT} docker.service")]);
-        // An instant of the boot can be that at which the run begins.
+        // A time since boot may coincide with the start of the run.
         assert_eq!(values(TIMER, "OnBootSec"), [""; 0]);
     }
 

@@ -14,11 +14,11 @@ use crate::paths::DOCKER_GROUP;
 /// The group whose members may use Docker.
 const DOCKER: &str = "docker";
 
-/// The account exists with the wanted numbers, and is in group docker only where the config says so.
+/// The account exists with the wanted IDs, and is in group docker only if the config says so.
 pub(super) struct User(pub Arc<Node>);
 
-/// What the account still needs. That its name or numbers belong to someone else is told by `preflight`, before a phase
-/// gives a folder to them.
+/// What the account still lacks. If its name or IDs belong to someone else, `preflight` reports that before a phase
+/// gives them a folder.
 pub(super) fn missing(node: &Node) -> Result<Missing> {
     node.host.account_missing(&wanted(node), group(node))
 }
@@ -36,7 +36,7 @@ fn group(node: &Node) -> Option<&'static str> {
     node.config.user.docker_group.then_some(DOCKER)
 }
 
-/// Whether the account is in group docker by this phase's own doing, and is not to be.
+/// Whether this phase has added the account to group docker, and the config no longer wants that.
 fn is_to_leave(node: &Node) -> Result<bool> {
     let Node { host, config, .. } = node;
     let name = &config.user.name;

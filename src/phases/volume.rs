@@ -1,4 +1,4 @@
-//! Phase `volume`: the wallet key and the node's data live on one disk, found by its id, mounted by its UUID.
+//! Phase `volume`: the wallet key and the node's data live on one disk, found by its ID, mounted by its UUID.
 
 mod attach;
 mod memory;
@@ -37,7 +37,7 @@ impl Volume {
         }
     }
 
-    /// The device, attached where need be, and what EC2 knows of the volume.
+    /// The device, attached if necessary, and what EC2 knows of the volume.
     pub async fn obtain(&self, id: &VolumeId) -> Result<(Device, VolumeInfo)> {
         let known = describe_volume(self.0.aws().await?, id.as_str()).await?;
         require_encryption(id, &known)?;
@@ -53,7 +53,7 @@ impl Volume {
         let uuid = self.place().prepare(&device, &origin, claim).await?;
         memory::forget_others(&node.host, id, &known, instance)?;
         memory::recall(&node.host, id, &known)?;
-        // The node is no worse off without: only a filesystem that is being made waits for its tag.
+        // The node can do without the tag: only the creation of a filesystem waits for it.
         if let Err(error) = memory::keep(node, id, &known, &uuid).await {
             tracing::warn!("{error}; {}", error.hint());
         }
@@ -63,7 +63,7 @@ impl Volume {
 
 #[async_trait]
 impl Phase for Volume {
-    /// Asks the machine only; on a healthy node that is all.
+    /// Checks only the machine; on a healthy node that is enough.
     async fn check(&self) -> Result<State> {
         let (place, source) = (self.place(), &self.0.config.volume.source);
         match (find(&self.0.host, source)?, source) {
@@ -113,7 +113,7 @@ fn no_store() -> Error {
     )
 }
 
-/// The wallet key never lies on a disk that is not encrypted.
+/// The wallet key must never be on an unencrypted disk.
 fn require_encryption(id: &VolumeId, known: &VolumeInfo) -> Result<()> {
     if known.encrypted {
         return Ok(());

@@ -1,7 +1,7 @@
-//! Phase `wallet-backup`: a copy of the key file, as encrypted as it is, lies in a bucket, which outlives volume and zone.
+//! Phase `wallet-backup`: a copy of the key file, still encrypted, is in a bucket, which outlives volume and zone.
 //!
-//! A node without it earns as well as one with it: what keeps the copy from being made is said, by `verify` too, and the
-//! next run tries again.
+//! A node without it earns just as well: what prevents the copy is reported, by `verify` too, and the next run tries
+//! again.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -23,17 +23,17 @@ use crate::node::Node;
 use crate::paths::LOG;
 use crate::shell::word;
 
-/// The node makes its key at its first start, which can take it minutes.
+/// The node creates its key at its first start, which can take minutes.
 const LOOKS: u32 = 300;
 const PAUSE: Duration = Duration::from_secs(2);
 
-/// How long the bucket may take: less than the phase has, which must not fail for it.
+/// Time limit for the bucket: less than the phase's deadline, since the phase must not fail because of it.
 const PATIENCE: Duration = Duration::from_mins(3);
 
 /// See [`Phase`].
 pub(super) struct WalletBackup {
     node: Arc<Node>,
-    /// It has failed in this run, and is not tried again in it.
+    /// It failed in this run, and is not tried again in it.
     failed: AtomicBool,
 }
 
@@ -92,7 +92,7 @@ impl WalletBackup {
         }
     }
 
-    /// The key on the volume, where there is exactly one. What is wrong with the folder is told by phase `container`.
+    /// The key on the volume, if there is exactly one. What is wrong with the folder is reported by phase `container`.
     fn key(&self) -> Result<Option<Key>> {
         let Node { host, config, .. } = &*self.node;
         let Some(spec) = Spec::load(host, config)? else {
@@ -138,7 +138,7 @@ impl WalletBackup {
         ))
     }
 
-    /// Has the bucket hold the key, and says where. Nothing is ever overwritten.
+    /// Makes sure that the bucket has the key, and returns where. Nothing is ever overwritten.
     async fn copy(&self, wanted: &Wanted, Key { backup, bytes }: &Key) -> Result<String> {
         let bucket = Bucket::new(self.node.aws().await?, &wanted.bucket);
         let (address, key) = (&backup.address, backup.key(&wanted.prefix));
@@ -167,7 +167,7 @@ impl WalletBackup {
         Ok(object)
     }
 
-    /// A copy that nobody can open is none.
+    /// A copy that nobody can open is worthless.
     async fn prove(&self, bytes: &[u8], object: &str) -> Result<()> {
         match proof(&self.node.host, bytes, object).await? {
             Proof::Opens => Ok(()),
@@ -226,7 +226,7 @@ mod tests {
             prefix: "w".into(),
             address: None,
         });
-        // It takes connections, and nobody answers.
+        // It accepts connections and never answers.
         let silent = TcpListener::bind("127.0.0.1:0").unwrap();
         let url = format!("http://{}", silent.local_addr().unwrap());
         let node = Arc::into_inner(node(&tree, DEBIAN, config)).unwrap();

@@ -1,4 +1,4 @@
-//! How often a node is repaired (`repairs.json`). The limits outlast reboots, and clocks that are set.
+//! How often a node is repaired (`repairs.json`). The limits survive reboots and clock changes.
 
 use std::collections::BTreeMap;
 
@@ -13,37 +13,37 @@ use crate::paths::REPAIRS;
 const HOUR: i64 = 3600;
 const DAY: i64 = 24 * HOUR;
 
-/// So many repairs of one kind in a day are few.
+/// From this many repairs of one kind in a day, `is_due` allows fewer, or none.
 const FEW: usize = 3;
 
 /// The repairs of the last day. Times are Unix seconds.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(default)]
 pub struct Repairs {
-    /// Version of this shape; 1.
+    /// Version of this format; 1.
     version: u32,
-    /// When those of each kind began.
+    /// When the repairs of each kind began.
     began: BTreeMap<Kind, Vec<i64>>,
-    /// After which of them it was last said that they do not help.
+    /// The last repair before it was last reported that they do not help.
     told: Option<i64>,
 }
 
 impl Repairs {
-    /// What is known of them; nothing where the file is damaged.
+    /// What is recorded; empty if the file is damaged.
     pub fn load(host: &Host) -> Self {
         let bytes = host.read(REPAIRS).ok().flatten().unwrap_or_default();
         let known: Option<Self> = serde_json::from_slice(&bytes).ok();
         known.filter(|known| known.version == 1).unwrap_or_default()
     }
 
-    /// Keeps it; when this returns it survives a power cut.
+    /// Saves it; once this returns, it survives a power failure.
     pub fn save(&mut self, host: &Host) -> Result<()> {
         self.version = 1;
         let bytes = serde_json::to_vec(self).unwrap_or_default();
         host.write(REPAIRS, &bytes, Access::mode(0o600))
     }
 
-    /// Whether one of this kind may begin.
+    /// Whether a repair of this kind may begin.
     pub fn is_due(&self, kind: Kind, now: i64) -> bool {
         let is_recent = |time: &i64| (0..HOUR).contains(&(now - time));
         let rests = !self.of(kind).iter().any(is_recent);
@@ -54,14 +54,14 @@ impl Repairs {
         }
     }
 
-    /// Takes note of one that begins.
+    /// Records one that begins.
     pub fn note(&mut self, kind: Kind, now: i64) {
         let times = self.began.entry(kind).or_default();
         times.retain(|time| now - *time < DAY);
         times.push(now);
     }
 
-    /// Whether those of this kind are few no longer, and nobody was told since the last; from now on somebody was.
+    /// Whether those of this kind have reached `FEW` and nobody was told since the last; from now on somebody was.
     pub fn tell_once(&mut self, kind: Kind, now: i64) -> bool {
         let last = self.of(kind).last().copied();
         let tells = self.told != last && self.in_a_day(kind, now) >= FEW;
@@ -77,7 +77,7 @@ impl Repairs {
         kinds.map(|kind| self.in_a_day(*kind, now)).sum()
     }
 
-    /// How many there were in the last day. A clock that was set back makes some of the future: they leave room for one.
+    /// How many there were in the last day. Those in the future, after a clock was set back, leave room for one more.
     fn in_a_day(&self, kind: Kind, now: i64) -> usize {
         let (past, future): (Vec<i64>, Vec<i64>) =
             self.of(kind).iter().partition(|time| **time <= now);
@@ -95,7 +95,7 @@ mod tests {
     use super::*;
     use crate::host::testing::Tree;
 
-    /// When a node is repaired that is found so every 20 s for a day, in minutes.
+    /// When, in minutes, a node is repaired that has the fault every 20 s for a day.
     fn day(kind: Kind) -> (Vec<i64>, usize) {
         let (mut repairs, mut told) = (Repairs::default(), 0);
         let mut began = Vec::new();
@@ -159,7 +159,7 @@ mod tests {
         repairs.note(Kind::Down, 100);
         assert!(!repairs.is_due(Kind::Down, 110));
         assert!(repairs.is_due(Kind::Down, 100 + HOUR));
-        // It is right again.
+        // The clock is right again.
         assert!(!repairs.is_due(Kind::Down, 9030));
         assert_eq!(repairs.count(9030), 4);
 

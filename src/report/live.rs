@@ -13,14 +13,14 @@ use crate::engine::{Event, Observer};
 const WAITING: &str = "  {prefix:.dim} {wide_msg:.dim}";
 const RUNNING: &str = "{spinner:.cyan} {prefix:.bold} {elapsed:>4} {wide_msg}";
 
-/// Shows a run on standard output. Nothing else may be written there meanwhile (`log::Format::Silent`).
+/// Shows a run on standard output. Nothing else may be written there in the meantime (`log::Format::Silent`).
 pub struct Live {
     screen: MultiProgress,
     lines: Mutex<BTreeMap<String, ProgressBar>>,
 }
 
 impl Live {
-    /// The view, where standard output is a terminal.
+    /// The view, if standard output is a terminal.
     pub fn for_terminal() -> Option<Self> {
         let terminal = std::io::stdout().is_terminal();
         terminal.then(|| Self::on_screen(ProgressDrawTarget::stdout()))

@@ -9,10 +9,10 @@ use jiff::Timestamp;
 use crate::engine::Journal;
 use crate::engine::journal::{Record, RunResult, Status};
 
-/// A phase's place in the last run, in seconds after the run's start.
+/// A phase's place in the last run, in seconds from the run's start.
 struct Row<'a> {
     record: &'a Record,
-    /// Start and duration; `None` where it did not run then.
+    /// Start and duration; `None` if it was not part of that run.
     at: Option<(f64, f64)>,
 }
 
@@ -42,7 +42,7 @@ fn rows(journal: &Journal, now: Timestamp) -> (f64, Vec<Row<'_>>) {
     (ends.fold(total, f64::max), rows)
 }
 
-/// A run of some phases leaves the records of the others, from earlier runs, alone.
+/// Whether the record is from the last run: a run of some phases leaves the others' records alone.
 fn is_of_last_run(journal: &Journal, record: &Record) -> bool {
     record.run.is_some() && record.run.as_ref() == journal.run.as_ref().map(|run| &run.id)
 }
@@ -121,7 +121,7 @@ mod sample {
         }
     }
 
-    /// A failed run with something of everything.
+    /// A failed run with a bit of everything.
     pub(super) fn failed() -> Journal {
         let mut journal = journal(
             RunResult::Failed,

@@ -8,7 +8,7 @@ use super::{Row, is_of_last_run, result, rows, shortened, status};
 use crate::engine::journal::{Journal, Record, RunResult, Status, lasting};
 
 const WIDTH: f64 = 1180.0;
-/// Where the time axis begins and ends; names are left of it, the last bar's label may be right of it.
+/// Where the time axis begins and ends; names are to the left of it, the last bar's label may be to the right.
 const LEFT: f64 = 180.0;
 const RIGHT: f64 = 1020.0;
 const TOP: f64 = 112.0;
@@ -20,7 +20,7 @@ text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu S
 .title{font-size:19px;font-weight:600}.dim{fill:#656d76}.small{font-size:11px}\
 .name{font-weight:500}.on{paint-order:stroke;stroke:#ffffff;stroke-width:3px;stroke-linejoin:round}.grid{stroke:#d8dee4;stroke-width:1}.band{fill:#f6f8fa}";
 
-/// A standalone SVG of the last run; `now` is the end of what still runs.
+/// A standalone SVG of the last run; phases still running end at `now`.
 pub fn chart(journal: &Journal, now: Timestamp) -> String {
     let (total, rows) = rows(journal, now);
     let total = total.max(0.001);
@@ -203,7 +203,7 @@ fn phase(svg: &mut String, journal: &Journal, row: &Row<'_>, y: f64, x: impl Fn(
     put(svg, format_args!("</g>"));
 }
 
-/// All that is known about a phase, one thing a line.
+/// Everything known about a phase, one item per line.
 fn tooltip(record: &Record) -> String {
     let mut text = format!("{}: {}", record.name, status(record));
     if record.attempts > 1 {
@@ -264,7 +264,7 @@ fn put(svg: &mut String, element: std::fmt::Arguments<'_>) {
     let _ = writeln!(svg, "{element}");
 }
 
-/// `text` as XML text; characters that XML cannot have are replaced.
+/// `text` as XML text; characters that XML does not allow are replaced.
 fn escaped(text: &str) -> String {
     let mut safe = String::new();
     for character in text.chars() {
@@ -288,7 +288,7 @@ mod tests {
     use super::super::sample;
     use super::*;
 
-    /// The chart's text, after a check that its tags and entities are what XML allows.
+    /// The chart's text, after checking that its tags and entities are valid XML.
     fn text_of(svg: &str) -> String {
         let mut open = Vec::new();
         let mut text = String::new();
@@ -359,7 +359,7 @@ mod tests {
              AccessDeniedException\nhelp: allow secretsmanager:GetSecretValue to the instance&#39;s role"
         ));
         assert!(text.contains("skipped: needs secret, which failed"));
-        // Read without a mouse too.
+        // Readable without a mouse, too.
         assert!(text.contains(
             "secret failed: cannot read the secret wallet: service error: AccessDeniedException"
         ));

@@ -103,8 +103,8 @@ pub fn totals(journal: &Journal) -> String {
     )
 }
 
-/// When each phase of the last run was at work: its start after the run's, how long, and a bar, in lines of `columns`
-/// characters. `now` is the end of what still runs.
+/// When each phase of the last run was running: its start relative to the run's, its duration, and a bar, in lines of
+/// `columns` characters. Phases still running end at `now`.
 pub fn timeline(journal: &Journal, columns: usize, now: Timestamp) -> String {
     let (total, rows) = rows(journal, now);
     let Some(run) = &journal.run else {
@@ -159,7 +159,7 @@ pub fn timeline(journal: &Journal, columns: usize, now: Timestamp) -> String {
     )
 }
 
-/// How much of a line the columns before the bars take, and what is written behind a bar that may be the longest.
+/// The width of the columns before the bars, plus that of the text that may follow the longest bar.
 fn beside_the_bars(rows: &[Row<'_>]) -> usize {
     let longest = |cell: &dyn Fn(&Row<'_>) -> String, head: &str| {
         let cells = rows.iter().map(|row| cell(row).chars().count());
@@ -207,7 +207,7 @@ pub fn runs(runs: &[Past]) -> String {
     table(&lines, &[0, 3])
 }
 
-/// How a run ended; one before the last that has not ended was killed.
+/// How a run ended; if it is not the last and has not ended, it was killed.
 fn ended(past: &Past, earlier: bool) -> &'static str {
     match past.run.result {
         RunResult::Running if earlier => "interrupted",
@@ -215,7 +215,7 @@ fn ended(past: &Past, earlier: bool) -> &'static str {
     }
 }
 
-/// Where the last run was about some phases only: the run to look at for the rest.
+/// If the last run was about some phases only: the run to look at for the rest.
 pub fn wider(runs: &[Past]) -> Option<String> {
     let (last, earlier) = runs.split_first()?;
     let widest = earlier.iter().map(|past| past.phases.len()).max()?;
@@ -261,7 +261,7 @@ fn cells(seconds: f64, total: f64, width: usize) -> usize {
     (seconds / total.max(0.001) * width as f64).round() as usize
 }
 
-/// Columns with two blanks between them; those numbered in `right` are aligned to the right.
+/// Columns separated by two blanks; those numbered in `right` are right-aligned.
 fn table<const N: usize>(lines: &[[String; N]], right: &[usize]) -> String {
     let mut text = String::new();
     for cells in aligned(lines, right) {
@@ -271,7 +271,7 @@ fn table<const N: usize>(lines: &[[String; N]], right: &[usize]) -> String {
     text
 }
 
-/// The same, with the last column's text in lines below each other where the terminal's end is reached.
+/// The same, with the last column's text wrapped.
 fn wrapped<const N: usize>(lines: &[[String; N]], right: &[usize]) -> String {
     let mut text = String::new();
     for mut cells in aligned(lines, right) {
@@ -287,7 +287,7 @@ fn wrapped<const N: usize>(lines: &[[String; N]], right: &[usize]) -> String {
     text
 }
 
-/// The cells, each as wide as its column.
+/// The cells, each padded to the width of its column.
 fn aligned<const N: usize>(lines: &[[String; N]], right: &[usize]) -> Vec<Vec<String>> {
     let width = |column: usize| {
         let cells = lines.iter().filter_map(|line| line.get(column));
@@ -366,7 +366,7 @@ signal         -           -  pending
         assert!(longest > Some(70) && longest <= Some(WIDTH), "{text}");
     }
 
-    /// What stands in the summary before what went wrong.
+    /// The part of the summary before what went wrong.
     fn table_of(journal: &Journal) -> String {
         let summary = summary(journal);
         summary.split_once("\n\n").unwrap().0.to_owned()
@@ -386,7 +386,7 @@ signal         -           -  pending
             timeline(&empty, 0, now).lines().nth(1),
             Some("repaired: docker.service is failed")
         );
-        // A clock that went backwards, nothing that took any time, a bar at the very end.
+        // A clock that went backwards, a phase that took no time, a bar at the very end.
         let phases = vec![
             sample::phase("a", Status::Running, 20.0, 0.0),
             sample::phase("b", Status::Ok, -3.0, 0.0),

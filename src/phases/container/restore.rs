@@ -1,7 +1,7 @@
-//! A volume that is new gets the wallet key back that this node has in its backup, before the container makes another.
+//! Restores this node's wallet key from its backup onto a new volume, before the container creates another.
 //!
-//! Only onto a filesystem that this machine has made itself and that no container has seen yet, and only where no key is:
-//! nothing can be lost by it.
+//! Only onto a filesystem that this machine has made and no container has seen yet, and only if no key is there: so
+//! nothing can be lost.
 
 use crate::aws::objects::Bucket;
 use crate::config::WalletBackup;
@@ -19,7 +19,7 @@ use crate::node::Node;
 use crate::paths::CONFIG;
 use crate::phases::secret::{Proof, proof};
 
-/// Puts it back where there is one. The volume is mounted, and nothing has been on it but its filesystem.
+/// Restores the key if there is a backup. The volume is mounted and has had nothing on it but its filesystem.
 pub(super) async fn restore(node: &Node, spec: &Spec, run_as: RunAs) -> Result<()> {
     let Node { host, config, .. } = node;
     let Some(wanted) = &config.wallet_backup else {
@@ -41,7 +41,7 @@ pub(super) async fn restore(node: &Node, spec: &Spec, run_as: RunAs) -> Result<(
     let bytes = fetch(node, &bucket, wanted, &backup).await?;
     let address = &backup.address;
     doing(&format!("putting the key of {address} back"));
-    // First, so that a run that is killed is followed by one that expects no other.
+    // First, so that the run after a killed one expects no other wallet.
     wallet::put_back(host, &disk, address)?;
     put(node, spec, run_as, &backup, &bytes)?;
     let found = keys::look(host, &folder, None)?.keys;
@@ -56,7 +56,7 @@ pub(super) async fn restore(node: &Node, spec: &Spec, run_as: RunAs) -> Result<(
     Ok(())
 }
 
-/// Its bytes, if they are that wallet's key and the password opens them.
+/// The backup's content, if it is that wallet's key and the password opens it.
 async fn fetch(
     node: &Node,
     bucket: &Bucket<'_>,
@@ -99,7 +99,7 @@ async fn fetch(
     }
 }
 
-/// Into its folder, with the owner that the container will be: at once, and beside nothing.
+/// Writes it atomically into its folder, owned by the container's user, with no temporary file next to it.
 fn put(node: &Node, spec: &Spec, run_as: RunAs, backup: &Backup, bytes: &[u8]) -> Result<()> {
     let Node { host, config, .. } = node;
     let user = Some((config.user.uid, config.user.gid));
@@ -117,7 +117,7 @@ fn put(node: &Node, spec: &Spec, run_as: RunAs, backup: &Backup, bytes: &[u8]) -
     host.write_by_way_of(&data, &file, bytes, access(0o600, owner))
 }
 
-/// Whether this node has a wallet cannot be told, and a new one is not made on the off chance.
+/// The error if it is unknown whether this node has a wallet: a new one is not created on the off chance.
 fn unknown(error: &Error) -> Error {
     Error::new(
         format!("the volume is new, and its wallet cannot be looked up: {error}"),

@@ -1,7 +1,7 @@
-//! The logs that the node's processes write into the data folder are rotated by logrotate: nobody else bounds them.
+//! The logs that the node's processes write into the data folder are rotated by logrotate: nothing else bounds them.
 //!
-//! The container owns that folder. So logrotate works as whoever the container runs as, and it touches no link, no file
-//! that has a second name, and nothing special; `tests/setup/logs.rs` tries that with the real one.
+//! The container owns that folder. So logrotate runs as the container's user, and it touches no link, no file with
+//! several hard links, and no special file; `tests/setup/logs.rs` tests that with the real one.
 
 use crate::config::Config;
 use crate::edge::Spec;
@@ -28,18 +28,18 @@ pub(super) async fn missing(host: &Host, config: &Config) -> Result<Option<Strin
     })
 }
 
-/// Has them rotated.
+/// Installs the logrotate config.
 pub(super) async fn apply(host: &Host, config: &Config) -> Result<()> {
     let Some(wanted) = wanted(host, config)? else {
         return host.remove(LOGROTATE).map(drop);
     };
     install(host).await?;
-    // Another mode, and logrotate does not read it.
+    // With another mode, logrotate ignores it.
     host.write_if_changed(LOGROTATE, wanted.as_bytes(), Access::mode(0o644))
         .map(drop)
 }
 
-/// Installs logrotate, where it is not.
+/// Installs logrotate if necessary.
 pub(super) async fn install(host: &Host) -> Result<()> {
     if !host.package_installed(PACKAGE).await? {
         host.install_packages(&[PACKAGE]).await?;
@@ -53,7 +53,7 @@ fn wanted(host: &Host, config: &Config) -> Result<Option<String>> {
     Ok((!spec.logs.is_empty()).then(|| table(config, &spec, run_as)))
 }
 
-/// Copied and cut, since the processes keep their logs open.
+/// Uses copytruncate, since the processes keep their logs open.
 fn table(config: &Config, spec: &Spec, run_as: RunAs) -> String {
     let folder = spec.data_folder(config);
     let logs: Vec<String> = spec
@@ -65,7 +65,7 @@ fn table(config: &Config, spec: &Spec, run_as: RunAs) -> String {
         RunAs::User => &config.user.name,
         RunAs::Image => "root",
     };
-    // Docker's units are small letters, of which logrotate knows k only.
+    // Docker's units are lower-case, of which logrotate knows only k.
     let size = spec.log.max_size.replace('m', "M").replace('g', "G");
     format!(
         "# Written by bootstrap (phase metrics-cron).\n{} {{\n    su {owner} {owner}\n    size {size}\n    rotate {}\n    \

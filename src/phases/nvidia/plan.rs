@@ -7,19 +7,19 @@ use crate::host::os::{self, Driver, Repository};
 pub(super) enum Step {
     /// Adds a repository.
     Repository(Repository),
-    /// Installs what the steps after it need.
+    /// Installs what the following steps need.
     Prepare(Vec<String>),
     /// Installs, in one transaction, the first of these sets of packages that can be installed.
     Install(Vec<Vec<String>>),
-    /// Has the package manager leave these as they are.
+    /// Makes the package manager hold these back from upgrades.
     Hold(Vec<String>),
-    /// Takes such holds back.
+    /// Releases such holds.
     Release(Vec<String>),
-    /// Has DKMS, where it is installed, build its modules for the running kernel.
+    /// Makes DKMS, if it is installed, build its modules for the running kernel.
     BuildModules,
 }
 
-/// The steps for the kernel that `uname -r` names `kernel`, and this branch of the driver.
+/// The steps for the kernel release `kernel` (`uname -r`) and this driver branch.
 pub(super) fn plan(driver: &Driver, kernel: &str, branch: u16) -> Vec<Step> {
     let numbers = version(kernel);
     let named_after = numbers.filter(|numbers| *numbers >= driver.series_from);

@@ -1,4 +1,4 @@
-//! Getting the EBS volume onto this instance: attached when it is free, waited for while another instance holds it.
+//! Getting the EBS volume onto this instance: attaches it if it is free, waits while another instance holds it.
 
 use std::time::Duration;
 
@@ -13,21 +13,21 @@ use crate::node::Node;
 use crate::pace;
 use crate::retry::Policy;
 
-/// How long between two looks at the machine while waiting: they cost nothing.
+/// Pause between two looks at the machine while waiting: they cost nothing.
 const LOOK: Duration = Duration::from_millis(250);
 
-/// How long between two questions to EC2 while waiting: all the account's nodes share what it answers. A device that
-/// was just attached is nearly always here before the first.
+/// Pause between two requests to EC2 while waiting: all nodes of the account share one request quota. A device that was
+/// just attached nearly always shows up before the first.
 const QUESTIONS: Policy = Policy {
     attempts: u32::MAX,
     first_pause: Duration::from_secs(20),
     longest_pause: Duration::from_secs(30),
 };
 
-/// Whatever holds the volume for so long holds it for ever; the phase's own deadline is a minute later.
+/// If something holds the volume for this long, it will not let go; the phase's own deadline is a minute later.
 const PATIENCE: Duration = Duration::from_mins(14);
 
-/// What is to be done about a volume that is not here yet.
+/// What to do about a volume that is not here yet.
 #[derive(Debug, PartialEq, Eq)]
 enum Step {
     Attach,
@@ -70,7 +70,7 @@ pub(super) async fn device(
     }
 }
 
-/// No other instance has the volume, as io2 Multi-Attach allows: two machines that write to one ext4 or XFS destroy it.
+/// Refuses a volume that another instance has, too (io2 Multi-Attach): two machines writing to one ext4 or XFS ruin it.
 fn require_sole(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Result<()> {
     let others = known.attachments.iter().filter(|attachment| {
         attachment.instance != identity.instance_id && attachment.state != "detached"
@@ -89,7 +89,7 @@ fn require_sole(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Resul
     ))
 }
 
-/// The volume is here as a Xen disk, which nobody can tell from another one: no wait makes an NVMe disk of it.
+/// The volume is here as a Xen disk, which cannot be told from any other: waiting does not turn it into an NVMe disk.
 fn on_xen(node: &Node, id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Option<Error> {
     let here = known
         .attachments
@@ -105,7 +105,7 @@ fn on_xen(node: &Node, id: &VolumeId, known: &VolumeInfo, identity: &Identity) -
     ))
 }
 
-/// Why waiting has come to nothing.
+/// Why waiting was in vain.
 fn never(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Error {
     let minutes = PATIENCE.as_secs() / 60;
     let mut holders = known.attachments.iter();
@@ -172,18 +172,18 @@ fn next(id: &VolumeId, known: &VolumeInfo, identity: &Identity) -> Result<Step> 
     }
 }
 
-/// Asks for the first device name that is free. It says nothing about the name that the kernel gives (NVMe).
+/// Requests the first device name that is free. It does not determine the kernel's device name (NVMe).
 async fn attach(node: &Node, id: &VolumeId, identity: &Identity) -> Result<()> {
     let aws = node.aws().await?;
     let instance = identity.instance_id.as_str();
-    // The letters that AWS leaves to data volumes (EC2 guide, device_naming).
+    // The letters that AWS recommends for data volumes (EC2 guide, device_naming).
     for letter in 'f'..='p' {
         let name = format!("/dev/sd{letter}");
         doing(&format!("attaching {id} to {instance} as {name}"));
         match attach_volume(aws, id.as_str(), instance, &name).await {
             Ok(Attached::NameTaken) => {}
             Ok(Attached::Yes) => return Ok(()),
-            // Someone was faster, or it is between two states: what EC2 says next decides.
+            // Somebody was faster, or it is between two states: EC2's next answer decides.
             Err(error) if error.is_transient() => {
                 tracing::info!("{error}");
                 return Ok(());
@@ -230,7 +230,7 @@ mod tests {
         }
     }
 
-    /// What comes next for a volume in this state, zone and attachments (instance, state), on instance i-me in zone a.
+    /// The next step for a volume in this state, zone and attachments (instance, state), on instance i-me in zone a.
     fn after(state: &str, zone: &str, attachments: &[(&str, &str)]) -> Result<Step, String> {
         let id = VolumeId::parse("vol-0abc1234").unwrap();
         next(&id, &known(state, zone, attachments), &me())

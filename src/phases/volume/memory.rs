@@ -1,5 +1,5 @@
-//! What is remembered of a volume, so that it is formatted once and never again: its tags at EC2, which outlive every
-//! instance, and on this machine the note of a formatting that is under way.
+//! What is recorded about a volume, so that it is formatted once and never again: its tags in EC2, which outlive every
+//! instance, and on this machine a note while formatting is in progress.
 
 use super::place::Origin;
 use crate::aws::ec2::{VolumeInfo, describe_volume, tag_volume};
@@ -23,7 +23,7 @@ const FILESYSTEM: &str = "theta-edge:filesystem";
 /// Tag of the volume: address of the wallet whose key is on it.
 const WALLET: &str = "theta-edge:wallet";
 
-/// The UUID that a filesystem of ours has on this volume: the same at each attempt (RFC 9562, version 8).
+/// The UUID that our filesystem gets on this volume: the same at each attempt (RFC 9562, version 8).
 pub(super) fn uuid(id: &VolumeId) -> String {
     let mut hasher = Hasher::default();
     hasher.update(b"theta-edge filesystem on ");
@@ -40,7 +40,7 @@ pub(super) fn uuid(id: &VolumeId) -> String {
     )
 }
 
-/// How the volume came to be, by all that is remembered of it.
+/// How the volume came to be, according to everything recorded about it.
 pub fn origin(
     host: &Host,
     id: &VolumeId,
@@ -85,16 +85,16 @@ pub(super) fn by_config(origin: config::Origin) -> Option<Origin> {
     }
 }
 
-/// How the instance's own disk came to be, which has this name in messages.
+/// How the instance's own disk, which messages call `name`, came to be.
 pub(super) fn of_instance(host: &Host, name: &str) -> Result<Origin> {
     let begun = begun(host)?.is_some_and(|noted| noted == name);
     Ok(Origin::Instance { begun })
 }
 
-/// Writes down that the volume is about to be formatted, here and at EC2. Nothing is formatted where this fails.
+/// Records, here and in EC2, that the volume is about to be formatted. If this fails, nothing is formatted.
 pub(super) async fn claim(node: &Node, id: &VolumeId, wanted: config::Origin) -> Result<()> {
     let (aws, instance) = (node.aws().await?, &node.identity().await?.instance_id);
-    // What was known may be older than another instance's work, and than the attachment.
+    // What was known may predate another instance's work, and the attachment.
     let known = retry(retry_policy(aws), "DescribeVolumes", || async {
         let known = describe_volume(aws, id.as_str()).await?;
         match known.attachment_to(instance) {
@@ -121,7 +121,7 @@ pub(super) async fn claim(node: &Node, id: &VolumeId, wanted: config::Origin) ->
     tag_volume(aws, id.as_str(), FILESYSTEM, &uuid(id)).await
 }
 
-/// Has this machine remember the wallet that EC2 does, where it remembers none: a replacement's root disk is new.
+/// Records here the wallet that EC2 has, if none is recorded: a replacement's root disk is new.
 pub(super) fn recall(host: &Host, id: &VolumeId, known: &VolumeInfo) -> Result<()> {
     let Some(tag) = known.tags.get(WALLET) else {
         return Ok(());
@@ -136,8 +136,8 @@ pub(super) fn recall(host: &Host, id: &VolumeId, known: &VolumeInfo) -> Result<(
     }
 }
 
-/// Makes EC2 remember the wallet that this machine remembers. If EC2 does not accept it, the node is no worse off, and
-/// the next start tries again; but a different wallet at EC2 is a failure.
+/// Records this machine's wallet in EC2. If EC2 does not accept it, the node is no worse off, and the next start tries
+/// again; but a different wallet in EC2 is a failure.
 pub(crate) async fn tell_wallet(node: &Node) -> Result<()> {
     let Some(id) = node.config.volume.id().map(VolumeId::as_str) else {
         return Ok(());
@@ -169,7 +169,7 @@ pub(crate) async fn tell_wallet(node: &Node) -> Result<()> {
     }
 }
 
-/// Has EC2 remember the filesystem that is on the volume, where it does not yet.
+/// Records in EC2 the filesystem that is on the volume, if that has not been done.
 pub(super) async fn keep(node: &Node, id: &VolumeId, known: &VolumeInfo, uuid: &str) -> Result<()> {
     if known.tags.contains_key(FILESYSTEM) {
         return Ok(());
@@ -177,18 +177,18 @@ pub(super) async fn keep(node: &Node, id: &VolumeId, known: &VolumeInfo, uuid: &
     tag_volume(node.aws().await?, id.as_str(), FILESYSTEM, uuid).await
 }
 
-/// Notes that the disk which `note` names is being formatted.
+/// Notes that the disk named in `note` is being formatted.
 pub(super) fn begin(host: &Host, note: &str) -> Result<()> {
     host.write(FORMATTING, note.as_bytes(), Access::mode(0o600))
 }
 
-/// What [`begin`] has noted.
+/// The note that [`begin`] left.
 fn begun(host: &Host) -> Result<Option<String>> {
     host.read_text(FORMATTING)
 }
 
-/// The formatting is over: from now on the disk may hold something. Whoever has `made` the filesystem knows that it does
-/// not yet.
+/// Formatting is over: from now on, there may be something on the disk. If this machine has `made` the filesystem, it
+/// notes that nothing is on it yet.
 pub(super) fn end(host: &Host, made: bool) -> Result<()> {
     if made && let Some(note) = begun(host)? {
         host.write(UNUSED_FILESYSTEM, note.as_bytes(), Access::mode(0o600))?;
@@ -196,7 +196,7 @@ pub(super) fn end(host: &Host, made: bool) -> Result<()> {
     host.remove(FORMATTING).map(drop)
 }
 
-/// Whether nothing has ever been on the disk but the filesystem that this machine has made.
+/// Whether the disk has only ever held the filesystem that this machine made.
 pub(crate) async fn is_unused(node: &Node) -> Result<bool> {
     let Some(noted) = node.host.read_text(UNUSED_FILESYSTEM)? else {
         return Ok(false);
@@ -211,12 +211,12 @@ pub(crate) async fn is_unused(node: &Node) -> Result<bool> {
     })
 }
 
-/// From now on something may be on it.
+/// From now on, there may be something on it.
 pub(crate) fn used(host: &Host) -> Result<()> {
     host.remove(UNUSED_FILESYSTEM).map(drop)
 }
 
-/// The volume has been away since: what was noted of it counts no longer.
+/// If the volume has been detached since, what was noted about it no longer counts.
 pub(super) fn forget_others(
     host: &Host,
     id: &VolumeId,
@@ -234,7 +234,7 @@ fn is_begun(host: &Host, id: &VolumeId, known: &VolumeInfo, instance: &str) -> R
     Ok(is_here && begun(host)?.is_some_and(|noted| noted == note(id, known, instance)))
 }
 
-/// Names this attachment of the volume, and no other.
+/// Identifies this attachment of the volume, and no other.
 fn note(id: &VolumeId, known: &VolumeInfo, instance: &str) -> String {
     let since = known
         .attachment_to(instance)
@@ -255,7 +255,7 @@ mod tests {
         VolumeId::parse("vol-0abc1234").unwrap()
     }
 
-    /// A volume that is attached to `i-me` since then, with these tags; `OURS` is the UUID that we would give it.
+    /// A volume that has been attached to `i-me` since then, with these tags; `OURS` is the UUID that we would give it.
     fn known(since: &str, tags: &[(&str, &str)]) -> VolumeInfo {
         VolumeInfo {
             state: "in-use".into(),
@@ -332,7 +332,7 @@ mod tests {
         let given = config::Origin::Given;
         let by_operator = super::origin(&tree.host, &id(), given, &volume, "i-me").unwrap();
         assert!(matches!(by_operator, Origin::Kept(_)));
-        // Away and back, another machine's note, another's tag, or a key that is known to be there.
+        // Detached and attached again, another machine's note, another's tag, or a key that is known to be there.
         for (volume, instance) in [
             (known("t2", &tags), "i-me"),
             (volume.clone(), "i-other"),
@@ -344,7 +344,7 @@ mod tests {
         end(&tree.host, false).unwrap();
         assert!(matches!(judge(&volume, "i-me"), Origin::Kept(_)));
         assert_eq!(tree.host.read_text(UNUSED_FILESYSTEM).unwrap(), None);
-        // Whoever has made the filesystem knows it for as long as the volume stays.
+        // The machine that made the filesystem knows that it is unused for as long as the volume stays.
         let noted = note(&id(), &volume, "i-me");
         begin(&tree.host, &noted).unwrap();
         end(&tree.host, true).unwrap();

@@ -16,29 +16,29 @@ use crate::log::printable;
 use crate::paths::INSTANCE_STORE;
 use crate::shell::word;
 
-/// Growing the filesystem has failed in this run, and is not tried again in it.
+/// Growing the filesystem failed in this run, and is not tried again in it.
 static GROWTH_FAILED: AtomicBool = AtomicBool::new(false);
 
-/// Makes this process leave the filesystem's size alone: for the health check, which does not fail because there is
-/// less room than there could be.
+/// Makes this process leave the filesystem's size alone: for the health check, which does not fail because the
+/// filesystem could be larger.
 pub fn leave_size() {
     GROWTH_FAILED.store(true, Ordering::Relaxed);
 }
 
-/// Where the volume belongs.
+/// Where and how the volume is to be mounted.
 pub(super) struct Place<'a> {
     pub(super) host: &'a Host,
     /// Which disk it is.
     pub(super) source: &'a VolumeSource,
-    /// What messages call the volume: its id.
+    /// What messages call the volume: its ID.
     pub(super) name: String,
-    /// The UUID that a filesystem made here gets, where that is known beforehand.
+    /// The UUID that a filesystem made here gets, if it is known in advance.
     pub(super) uuid: Option<String>,
     /// Mount point.
     pub(super) target: &'a str,
-    /// The filesystem that it has, or is given when it is blank.
+    /// The filesystem that it has, or gets if it is blank.
     pub(super) kind: Kind,
-    /// User and group id that the filesystem's top directory belongs to.
+    /// User and group ID that own the filesystem's top directory.
     pub(super) owner: (u32, u32),
 }
 
@@ -49,7 +49,7 @@ enum Decision {
     Reuse,
     /// Make a filesystem on it.
     Format,
-    /// Ask EC2 whether what it seems to hold can be random bytes.
+    /// Ask EC2 whether its apparent contents can be random bytes.
     Ask,
     /// Leave it alone.
     Refuse,
@@ -58,26 +58,26 @@ enum Decision {
 /// What is known about how a disk came to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Origin {
-    /// An encrypted volume that was made from nothing for this node and never had a filesystem: what is on it can be
-    /// random bytes.
+    /// An encrypted volume that was created blank for this node and never had a filesystem: what is on it can be random
+    /// bytes.
     New,
-    /// The same, of which this machine has begun to make the filesystem, and not ended.
+    /// The same, but this machine has begun to create the filesystem and not finished.
     Begun,
     /// A volume that is never formatted, and why: completes "its contents are …, but …".
     Kept(String),
-    /// The instance's own disk, and whether it was begun to be formatted.
+    /// The instance's own disk, and whether formatting it was begun.
     Instance {
         /// Whether it was.
         begun: bool,
     },
 }
 
-/// As far as anything can tell: random bytes can look like an atari table.
+/// Blank as far as can be told: random bytes can look like an atari partition table.
 fn seems_blank(contents: &Contents) -> bool {
     *contents == Contents::Blank || contents.is_only_atari()
 }
 
-/// `origin`: unknown where EC2 was not asked.
+/// `origin` is `None` if EC2 was not asked.
 fn decide(contents: &Contents, wanted: Kind, origin: Option<&Origin>) -> Decision {
     let is_blank = *contents == Contents::Blank;
     let seems_blank = seems_blank(contents);
@@ -95,8 +95,8 @@ fn decide(contents: &Contents, wanted: Kind, origin: Option<&Origin>) -> Decisio
 }
 
 impl Place<'_> {
-    /// Whether all of it is so already. Reads only; what must not be touched is an error.
-    /// `origin` is unknown where EC2 has to be asked first.
+    /// Whether all of it is done already. Only reads; a disk that must not be touched is an error.
+    /// `origin` is `None` if EC2 has to be asked first.
     pub(super) async fn check(&self, device: &Device, origin: Option<&Origin>) -> Result<State> {
         let Self {
             name, target, kind, ..
@@ -151,8 +151,8 @@ impl Place<'_> {
         Ok((contents, decision))
     }
 
-    /// Makes all of it so, and says the filesystem's UUID. Every refusal comes before the first change; `claim` is done
-    /// before a filesystem is made, which is not made where it fails.
+    /// Does all of it and returns the filesystem's UUID. Every refusal comes before the first change; `claim` runs
+    /// before a filesystem is created, and none is created if it fails.
     pub(super) async fn prepare(
         &self,
         device: &Device,
@@ -194,14 +194,14 @@ impl Place<'_> {
             // Before anything can be written to the filesystem.
             memory::end(host, begun || decision == Decision::Format)?;
             self.note(&uuid)?;
-            // Root's own, so that nothing of the node's can be written while the volume is away.
+            // Owned by root, so that the node cannot write into it while the volume is away.
             host.make_dir(target, Access::mode(0o755))?;
             host.ensure_fstab(&self.entry(uuid.clone()))?;
-            // Else systemd may unmount at once what its stale unit does not know (systemd/systemd#1741).
+            // Otherwise systemd may at once unmount what its stale unit does not know (systemd/systemd#1741).
             host.daemon_reload().await?;
             doing(&format!("mounting {} at {target}", self.name));
             if let Err(error) = host.mount(device, *kind, target).await {
-                // A disk that is gone needs no repair.
+                // If the disk is gone, say that instead of advising a repair.
                 self.require_same(device)?;
                 return Err(error);
             }
@@ -214,8 +214,8 @@ impl Place<'_> {
         Ok(uuid)
     }
 
-    /// Grows the filesystem where the volume has grown. Less room than there could be is no reason for a node to be down:
-    /// what does not work is said, and tried again by the next run.
+    /// Grows the filesystem if the volume has grown. Less space than possible is no reason for a node to be down: a
+    /// failure is logged, and the next run tries again.
     async fn grow(&self, device: &Device) {
         let Self {
             host, target, kind, ..
@@ -246,9 +246,9 @@ impl Place<'_> {
         }
     }
 
-    /// Whether the volume has grown past its filesystem, and nothing has been tried about it in this run.
+    /// Whether the volume has grown past its filesystem, and growing it has not failed in this run.
     async fn is_to_grow(&self, device: &Device) -> bool {
-        // What cannot be told is looked at, and said, where it is to be grown.
+        // If this cannot be determined, the attempt to grow it reports why.
         !GROWTH_FAILED.load(Ordering::Relaxed)
             && self
                 .host
@@ -257,7 +257,7 @@ impl Place<'_> {
                 .unwrap_or(true)
     }
 
-    /// UUID of the filesystem that the volume had when a run before this one mounted it, and where that stands. An
+    /// UUID of the filesystem that the volume had when an earlier run mounted it, and where that is recorded. An
     /// instance's own disk loses its filesystem whenever the instance stops, but not while it runs.
     fn known_uuid(&self) -> Result<Option<(String, &'static str)>> {
         let (uuid, place) = match self.source {
@@ -267,7 +267,7 @@ impl Place<'_> {
         Ok(uuid.map(|uuid| (uuid, place)))
     }
 
-    /// Takes note of an instance's own disk, for as long as this boot lasts.
+    /// Notes the UUID on an instance's own disk, until the next boot.
     fn note(&self, uuid: &str) -> Result<()> {
         match self.source {
             VolumeSource::Ebs { .. } => Ok(()),
@@ -279,7 +279,7 @@ impl Place<'_> {
         }
     }
 
-    /// The disk is still the one behind the device: names are given anew when a disk goes and another comes.
+    /// The device is still the same disk: names are reused when one disk goes and another comes.
     fn require_same(&self, device: &Device) -> Result<()> {
         let path = &device.path;
         match find(self.host, self.source)? {
@@ -299,13 +299,13 @@ impl Place<'_> {
         }
     }
 
-    /// Nothing is mounted at the mount point, nothing lies in it, and fstab has it for nothing else.
+    /// Nothing is mounted at the mount point, it is empty, and fstab uses it for nothing else.
     pub(super) fn require_free(&self) -> Result<()> {
         let target = self.target;
         if let Some(mount) = self.host.mounted_at(target)? {
             return Err(self.occupied(&mount));
         }
-        // Whatever the UUID is: only a line of someone else's is an error.
+        // The UUID does not matter: only somebody else's line is an error.
         self.host.fstab_has(&self.entry(String::new()))?;
         let names = self.host.names_in(target)?;
         if names.is_empty() {
@@ -373,7 +373,7 @@ impl Place<'_> {
         }
     }
 
-    /// What is missing around a filesystem that is mounted.
+    /// What is missing around a mounted filesystem.
     async fn missing(&self, device: &Device, uuid: &str) -> Result<Vec<String>> {
         let (target, name) = (self.target, &self.name);
         let (user, group) = self.owner;
@@ -431,7 +431,7 @@ impl Place<'_> {
         )
     }
 
-    /// What must have been there can no longer be read.
+    /// The error if something that must have been there can no longer be read.
     fn unreadable(&self, device: &Device, contents: &Contents, why: &str) -> Error {
         let (name, path) = (&self.name, &device.path);
         Error::new(
@@ -440,7 +440,7 @@ impl Place<'_> {
         )
     }
 
-    /// What a person can do about contents that were not expected, on a volume that may be `kept` as it is.
+    /// What a person can do about unexpected contents, on a volume that may be `kept` as it is.
     fn way_out(&self, device: &Device, contents: &Contents, kept: Option<&str>) -> String {
         let path = &device.path;
         let disk = word(path);
@@ -466,7 +466,7 @@ impl Place<'_> {
 
     fn repair(&self, kind: Kind, path: &str) -> String {
         let tool = match kind {
-            // Block 32768 has the first backup, where blocks have 4 KiB.
+            // With 4 KiB blocks, the first backup is in block 32768.
             Kind::Ext4 => "fsck.ext4 -b 32768",
             Kind::Xfs => "xfs_repair",
         };
@@ -506,7 +506,7 @@ mod tests {
                         x-systemd.before=docker.service,x-systemd.device-timeout=30s,x-bootstrap=vol-0abc1234 0 2\n";
     const MOUNTED: &str = "1 1 259:3 / /data rw,nosuid,nodev - ext4 /dev/nvme1n1 rw\n";
 
-    /// The superblock that an ext4 has 128 MiB into its disk, as far as it is looked at.
+    /// The backup superblock of an ext4, 128 MiB into its disk, as far as it is inspected.
     const BACKUP: [u8; 0x5C] = {
         let mut bytes = [0; 0x5C];
         (bytes[0x18], bytes[0x21], bytes[0x38], bytes[0x39]) = (2, 0x80, 0x53, 0xEF);
@@ -518,7 +518,7 @@ mod tests {
         format!(r#"{{"signatures":[{{"type":"{kind}","uuid":"{UUID}"}}]}}"#)
     }
 
-    /// A machine whose tools do on its files what the real ones do on a real machine.
+    /// A machine whose tools change its files the way the real ones change a real machine.
     struct Machine {
         tree: Tree,
         source: VolumeSource,
@@ -527,7 +527,7 @@ mod tests {
     }
 
     impl Machine {
-        /// One whose only disk is the instance's own, blank.
+        /// A machine whose only disk is the instance's own, blank.
         fn with_its_own_disk() -> Self {
             let mut machine = Self::holding("");
             machine.source = VolumeSource::InstanceStore;
@@ -570,7 +570,7 @@ mod tests {
             }
         }
 
-        /// One that wants XFS, on a disk where mkfs.xfs was cut short.
+        /// A machine that wants XFS, on a disk where mkfs.xfs was interrupted.
         fn with_half_an_xfs() -> Self {
             let mut machine = Self::holding(&signature("xfs"));
             machine.kind = Kind::Xfs;
@@ -611,7 +611,7 @@ mod tests {
             }
         }
 
-        /// As long as EC2 was not asked.
+        /// Without having asked EC2.
         async fn check(&self) -> State {
             self.place().check(&self.device, None).await.unwrap()
         }
@@ -626,7 +626,7 @@ mod tests {
             assert_eq!(self.tree.host.read(FORMATTING).unwrap(), None);
         }
 
-        /// Both check and apply refuse for this reason, and nothing was changed.
+        /// Both check and apply refuse for this reason, and nothing is changed.
         async fn refuses(&self, reason: &str) {
             self.refuses_as(&Origin::New, reason).await;
         }
@@ -761,7 +761,7 @@ mod tests {
             let machine = Machine::holding("");
             let sysfs = "/sys/class/block/nvme1n1";
             let path = |name: &str| machine.tree.host.path(format!("{sysfs}/{name}"));
-            // The disk goes while wipefs looks for the last time.
+            // The disk disappears during wipefs's last look.
             let change = match becomes {
                 "" => format!("echo vol0ffff > '{}'", path("device/serial").display()),
                 number => format!("echo {number} > '{}'", path("dev").display()),
@@ -949,7 +949,7 @@ mod tests {
                  xfs or a blank volume was expected"
             ))
             .await;
-        // A finished one is kept, whatever was noted.
+        // A complete one is kept, whatever was noted.
         let machine = Machine::with_half_an_xfs();
         memory::begin(&machine.tree.host, "claimed").unwrap();
         machine.put(126, &[0]);
@@ -969,7 +969,7 @@ mod tests {
                 "vol-0abc1234 (/dev/nvme1n1) holds remains of an ext4 filesystem; ext4 or a blank volume was expected",
             )
             .await;
-        // Unless it is our own mkfs that wrote this, and no more.
+        // Unless our own mkfs wrote this, and no more.
         machine.prepare(&Origin::Begun).await;
         assert_eq!(machine.changes(), [FORMAT, RELOAD, MOUNT]);
     }
@@ -1017,7 +1017,7 @@ mod tests {
             "name the right volume in volume.id; only if nothing on it is needed, make the filesystem yourself: \
              `mkfs.ext4 /dev/nvme1n1` destroys a wallet key on it; nothing was changed"
         );
-        // What it should have is used.
+        // A volume with the wanted filesystem is used.
         let machine = Machine::holding(&signature("ext4"));
         machine.prepare(&kept).await;
         assert_eq!(machine.changes(), [RELOAD, MOUNT]);
@@ -1069,7 +1069,7 @@ mod tests {
                     "vol-0abc1234 (/dev/nvme1n1) holds {seems}, but /etc/fstab says that it has UUID={UUID}"
                 ))
                 .await;
-            // Another volume, or a line from before the mark had an id.
+            // Another volume, or a line from before the mark had an ID.
             for mark in ["x-bootstrap=vol-0ffffffff", "x-bootstrap"] {
                 let machine = Machine::holding(signatures);
                 let line = LINE.replace("x-bootstrap=vol-0abc1234", mark);
