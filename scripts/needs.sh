@@ -10,6 +10,12 @@ die() {
     exit 1
 }
 
+# wrong_usage WHAT: wrong usage has an exit code of its own, as bootstrap's has.
+wrong_usage() {
+    printf '%s: %s; see --help\n' "${0##*/}" "$*" >&2
+    exit 2
+}
+
 # Runs a command whose output matters only when it fails.
 logged() { "$@" >>"$state/prepare.log" 2>&1 || die "$1 failed; see $state/prepare.log"; }
 

@@ -50,7 +50,7 @@ def test_help_is_printed_and_nothing_is_started(name: str, checkout: Path, tmp_p
 def test_an_unknown_option_is_refused_and_nothing_is_started(name: str, checkout: Path) -> None:
     before = files(checkout)
     refused = run([checkout / "scripts" / name, "--nonsense"])
-    assert refused.returncode == 1
+    assert refused.returncode == 2
     assert refused.stderr == f"{name}: unknown option --nonsense; see --help\n"
     assert files(checkout) == before
 
