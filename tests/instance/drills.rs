@@ -59,11 +59,11 @@ pub fn an_image_that_keeps_its_jobs_with_root_runs_as_root_with_few_rights() {
             ("healthy", shared.address.clone())
         );
         let of = format!("edgelauncher runs {REPOSITORY}:{tag} ");
-        let status = "cat /proc/$(docker inspect --format '{{.State.Pid}}' edgelauncher)/status";
+        let process = "/proc/$(docker inspect --format '{{.State.Pid}}' edgelauncher)";
         (
             said.replace(&of, ""),
             instance.run(&format!(
-                "{status} | grep -E '^(Uid|NoNewPrivs|CapBnd)' | tr '\\t\\n' '  '"
+                "grep -E '^(Uid|NoNewPrivs|CapBnd)' {process}/status | tr '\\t\\n' '  '; cat {process}/oom_score_adj"
             )),
         )
     };
@@ -75,13 +75,13 @@ pub fn an_image_that_keeps_its_jobs_with_root_runs_as_root_with_few_rights() {
     // CHOWN, DAC_OVERRIDE, FOWNER, KILL, SETGID, SETUID.
     assert_eq!(
         status.trim(),
-        "Uid: 0 0 0 0 CapBnd: 00000000000000eb NoNewPrivs: 1"
+        "Uid: 0 0 0 0 CapBnd: 00000000000000eb NoNewPrivs: 1 500"
     );
     let (why, status) = runs_as("v2");
     assert_eq!(why, "as bcuser (uid 1002 can use all that the image needs)");
     assert_eq!(
         status.trim(),
-        "Uid: 1002 1002 1002 1002 CapBnd: 0000000000000000 NoNewPrivs: 1"
+        "Uid: 1002 1002 1002 1002 CapBnd: 0000000000000000 NoNewPrivs: 1 500"
     );
 }
 
