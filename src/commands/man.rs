@@ -316,7 +316,9 @@ fn render(command: Command) -> Result<Vec<u8>> {
         roff.text([bold("bootstrap"), roman("(1)")]);
     }
     let has_commands = command.has_subcommands();
-    let man = Man::new(command).manual("Theta edge node");
+    let man = Man::new(command)
+        .manual("Theta edge node")
+        .source(format!("bootstrap {}", env!("CARGO_PKG_VERSION")));
     let mut page = Vec::new();
     let written = (|| {
         man.render_title(&mut page)?;
