@@ -3,6 +3,7 @@
 use std::fs;
 use std::io::ErrorKind;
 use std::os::unix::fs::MetadataExt;
+use std::path::Path;
 
 use crate::error::{Error, OrFail, Result};
 use crate::host::Host;
@@ -75,6 +76,10 @@ pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
     }
     let itself = fs::metadata(host.path(path)).or_fail(cannot, &hint)?;
     folder.note(path, &itself, 0o700, owner);
+    for above in Path::new(path).ancestors().skip(1) {
+        let metadata = fs::metadata(host.path(above)).or_fail(cannot, &hint)?;
+        folder.note_way(&above.to_string_lossy(), &metadata, owner);
+    }
 
     let mut names = Vec::new();
     for entry in entries {
@@ -113,6 +118,16 @@ pub fn look(host: &Host, path: &str, owner: Option<u32>) -> Result<KeyFolder> {
 }
 
 impl KeyFolder {
+    /// The node cannot pass a folder of its own without the right to search it.
+    fn note_way(&mut self, path: &str, metadata: &fs::Metadata, owner: Option<u32>) {
+        if owner == Some(metadata.uid()) && metadata.mode() & 0o100 == 0 {
+            self.closed.push((
+                format!("{path} has mode {:04o}", metadata.mode() & 0o7777),
+                format!("chmod u+rwx {}", word(path)),
+            ));
+        }
+    }
+
     fn note(&mut self, path: &str, metadata: &fs::Metadata, mode: u32, owner: Option<u32>) {
         let found = metadata.mode();
         let told = || {
@@ -270,6 +285,31 @@ mod tests {
         let (_root, host) = folder(&[(A, 0o400)], 0o700);
         let found = look(&host, "/keys", None).unwrap();
         assert!(found.unsafe_modes.is_empty() && found.foreign.is_empty());
+    }
+
+    #[test]
+    fn a_closed_folder_on_the_way_keeps_the_node_out() {
+        let (root, host) = folder(&[], 0o700);
+        let uid = fs::metadata(root.path()).unwrap().uid();
+        fs::create_dir_all(root.path().join("data/key/encrypted")).unwrap();
+        let key = root.path().join("data/key");
+        let look = || {
+            look(&host, "/data/key/encrypted", Some(uid))
+                .unwrap()
+                .closed
+        };
+        assert_eq!(look(), []);
+        // Without privileges this could not be looked at.
+        if uid == 0 {
+            fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+            assert_eq!(
+                look(),
+                [(
+                    "/data/key has mode 0600".into(),
+                    "chmod u+rwx /data/key".into()
+                )]
+            );
+        }
     }
 
     #[test]
