@@ -203,7 +203,7 @@ def may_take(node, address, replace, checks):
     """Refuses where that would cost a key, or the volume is not there; else the node's key, if it has one."""
     node.require_volume(checks)
     key, answer = node.key(), answering(checks)
-    if key is None and answer is not None:
+    if key is None and answer not in (None, address):
         raise Refused(
             f"the node runs as {answer}, but its key is not on the volume: stopping it could be the end of that key. "
             "scripts/verify says what to do"

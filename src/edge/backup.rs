@@ -126,6 +126,12 @@ pub fn is_made(host: &Host, object: &str, sha256: &str) -> bool {
     trouble.is_none() && made.as_deref() == Some(object) && of.as_deref() == Some(sha256)
 }
 
+/// Where the key of this address was last read back from, as `s3://BUCKET/KEY`.
+pub fn copy_of(host: &Host, address: &str) -> Option<String> {
+    let folder = format!("/{address}/");
+    load(host).object.filter(|object| object.contains(&folder))
+}
+
 /// What went wrong last, if no backup has been made since.
 pub fn trouble(host: &Host) -> Option<Trouble> {
     load(host).trouble
@@ -237,6 +243,10 @@ mod tests {
         assert!(!is_made(host, "s3://b/k", "aa"));
         made(host, "s3://b/k", "aa").unwrap();
         assert_eq!(trouble(host), None);
+
+        made(host, "s3://b/p/0xab/AB", "aa").unwrap();
+        assert_eq!(copy_of(host, "0xab").unwrap(), "s3://b/p/0xab/AB");
+        assert_eq!(copy_of(host, "0xac"), None);
 
         tree.file(WALLET_BACKUP, "{");
         assert!(!is_made(host, "s3://b/k", "aa"));

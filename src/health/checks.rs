@@ -370,7 +370,19 @@ fn key(facts: &Facts) -> Finding {
             format!(
                 "the node has an address, but {path} holds no key: it is not kept on the volume"
             ),
-            "do not reboot or stop the instance; run: docker inspect edgelauncher, and save the key from inside the container",
+            facts.backup.as_ref().map_or_else(
+                || {
+                    "do not reboot or stop the instance; run: docker inspect edgelauncher, and save the key from inside the \
+                     container"
+                        .into()
+                },
+                |copy| {
+                    format!(
+                        "put it back from its copy, on your own machine: scripts/backup-key --restore {}",
+                        word(copy)
+                    )
+                },
+            ),
         ),
         Keys::None if facts.wallet.is_some() => {
             let gone = wallet::gone(facts.wallet.as_deref().unwrap_or_default(), path);
@@ -812,6 +824,7 @@ mod tests {
             }),
             wallet: Some(ADDRESS.into()),
             backup_trouble: None,
+            backup: None,
             spec: Ok(Spec::parse(text.as_bytes(), "mainnet").unwrap()),
             edge: Edge {
                 live: Live {

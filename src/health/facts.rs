@@ -61,6 +61,8 @@ pub(super) struct Facts {
     pub wallet: Option<String>,
     /// Why the last attempt to back up the wallet key failed.
     pub backup_trouble: Option<Trouble>,
+    /// Where the copy of the recorded wallet's key is.
+    pub backup: Option<String>,
     /// The container spec.
     pub spec: Result<Spec>,
     /// The edge node.
@@ -116,6 +118,9 @@ pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
             keys::look(host, &spec.key_folder(config), owner)
         }),
         spec,
+        backup: wallet
+            .as_deref()
+            .and_then(|wallet| backup::copy_of(host, wallet)),
         wallet,
         backup_trouble: backup::trouble(host),
         edge,

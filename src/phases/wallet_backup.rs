@@ -16,7 +16,7 @@ use crate::digest::sha256;
 use crate::doing::doing;
 use crate::edge::backup::{self, Backup};
 use crate::edge::keystore::LARGEST_FILE;
-use crate::edge::{Spec, keys};
+use crate::edge::{Spec, keys, wallet};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::node::Node;
@@ -77,7 +77,10 @@ impl Phase for WalletBackup {
         };
         if let Err(error) = self.back_up(wanted).await {
             tracing::warn!("the wallet key is not backed up: {error}; {}", error.hint());
-            backup::failed(&self.node.host, &error)?;
+            // What the bucket said is recorded; whether there is a key is looked up each time.
+            if self.key()?.is_some() {
+                backup::failed(&self.node.host, &error)?;
+            }
             self.failed.store(true, Ordering::Relaxed);
         }
         Ok(Applied::Finished)
@@ -124,10 +127,18 @@ impl WalletBackup {
         backup::made(&self.node.host, &object, &sha256(&key.bytes))
     }
 
+    /// The key, which a new node makes at its first start. If this disk has had one, it does not come back by itself.
     async fn await_key(&self) -> Result<Key> {
+        let had = wallet::remembered(&self.node.host, &self.node.disk().await?);
         for _ in 0..LOOKS {
             if let Some(key) = self.key()? {
                 return Ok(key);
+            }
+            if let Some(address) = &had {
+                return Err(Error::new(
+                    format!("the key of {address} is not on the volume any more"),
+                    "run: bootstrap verify, which says what to do",
+                ));
             }
             doing("waiting for the node to make its key");
             crate::pace::pause(PAUSE).await;

@@ -364,6 +364,13 @@ def test_a_key_that_is_not_on_the_volume_is_not_given_up(node, backup, backup_ke
     assert node.calls == []
 
 
+def test_a_key_that_is_gone_from_the_volume_is_restored_while_the_node_still_runs_with_it(node, backup, backup_key):
+    address, content, file = backup
+    node.set(running=True, address=address)
+    assert backup_key("--restore", str(file)).returncode == 0
+    only_key(node, address, content)
+
+
 def test_a_folder_that_is_a_link_is_refused(node, backup, backup_key, tmp_path):
     _, _, file = backup
     elsewhere = tmp_path / "elsewhere"

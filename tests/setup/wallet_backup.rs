@@ -22,6 +22,7 @@ pub const TESTS: &[Test] = &[
     ("backup::a_backup_that_was_made_before_is_taken_for_one", a_backup_that_was_made_before_is_taken_for_one),
     ("backup::a_copy_that_the_password_does_not_open_is_no_backup", a_copy_that_the_password_does_not_open_is_no_backup),
     ("backup::a_key_that_is_made_late_is_waited_for", a_key_that_is_made_late_is_waited_for),
+    ("backup::a_key_that_is_gone_is_not_waited_for", a_key_that_is_gone_is_not_waited_for),
     ("backup::a_lost_volume_is_survived", a_lost_volume_is_survived),
     ("backup::of_several_wallets_the_one_that_is_named_is_put_back", of_several_wallets_the_one_that_is_named_is_put_back),
     ("backup::no_new_wallet_is_made_while_the_bucket_does_not_tell", no_new_wallet_is_made_while_the_bucket_does_not_tell),
@@ -314,6 +315,43 @@ fn a_key_that_is_made_late_is_waited_for() {
     }
     fs::rename(aside, folder.join(FILE)).unwrap();
     run.wait().expect(0);
+    is_backed_up(&machine);
+}
+
+fn a_key_that_is_gone_is_not_waited_for() {
+    let machine = healthy("debian-12");
+    let (file, aside) = (
+        machine.path(&format!("{KEYS}/{FILE}")),
+        machine.beside(FILE),
+    );
+    fs::rename(&file, &aside).unwrap();
+    let report = machine.run(&["verify", "--json"]).expect(1).json();
+    let key = report["checks"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .find(|check| check["name"] == "key");
+    assert_eq!(
+        key.unwrap()["hint"],
+        format!(
+            "put it back from its copy, on your own machine: scripts/backup-key --restore s3://{}",
+            object()
+        )
+    );
+    machine.run(&["--phase", "wallet-backup"]).expect(0);
+    let log = fs::read_to_string(machine.path("/var/log/bootstrap.log")).unwrap();
+    assert!(
+        log.contains(&format!(
+            "the key of {ADDRESS} is not on the volume any more"
+        )),
+        "{log}"
+    );
+    assert!(
+        !log.contains("waiting for the node to make its key"),
+        "{log}"
+    );
+    // Once it is back, nothing has to be run.
+    fs::rename(&aside, &file).unwrap();
     is_backed_up(&machine);
 }
 
