@@ -10,7 +10,7 @@ use sha2::{Digest as _, Sha256};
 pub struct Hasher(Sha256);
 
 impl Hasher {
-    /// Takes more bytes in.
+    /// Adds bytes.
     pub fn update(&mut self, bytes: &[u8]) {
         self.0.update(bytes);
     }
@@ -27,14 +27,14 @@ impl Hasher {
     }
 }
 
-/// A reader that keeps the SHA-256 of what has been read through it.
+/// A reader that computes the SHA-256 of what is read through it.
 pub struct Hashing<R> {
     inner: R,
     hasher: Hasher,
 }
 
 impl<R> Hashing<R> {
-    /// Of `inner`, from where it stands.
+    /// Reads `inner` from its current position.
     pub fn new(inner: R) -> Self {
         Self {
             inner,

@@ -1,11 +1,11 @@
-//! What the current work is doing, passed from whoever does it to whoever follows it.
+//! Progress of the current work, passed from whoever does it to whoever follows it.
 
 use std::future::Future;
 use std::sync::Arc;
 
-/// Somebody who follows a piece of work. Called from several tasks; must return quickly.
+/// Follows a piece of work. Called from several tasks; must return quickly.
 pub trait Follower: Send + Sync {
-    /// From now on the work does `what` ("checking", "docker is not installed; applying").
+    /// The work is now doing `what` ("checking", "docker is not installed; applying").
     fn now(&self, what: &str);
 }
 
@@ -13,8 +13,8 @@ tokio::task_local! {
     static FOLLOWER: Arc<dyn Follower>;
 }
 
-/// Says what the running phase is doing now ("waiting for i-0abc… to release the volume"): for the log, the live
-/// view, and the error where it takes too long. Outside a phase nobody hears it.
+/// Reports what the running phase is doing now ("waiting for i-0abc… to release the volume"): for the log, the live
+/// view, and the error if it takes too long. Outside a phase it goes nowhere.
 pub fn doing(what: &str) {
     let _ = FOLLOWER.try_with(|follower| follower.now(what));
 }

@@ -1,11 +1,11 @@
-//! The one error of the program: what went wrong, what to do next, and why.
+//! The program's only error type: what went wrong, what to do next, and why.
 
 use std::fmt;
 use std::sync::Arc;
 
 /// A failure as a person reads it: `reason` says what is wrong, `hint` what to do next.
 ///
-/// A failure is *transient* only where trying the same thing again can help (a timeout, a 503, a held lock);
+/// A failure is *transient* only if trying the same thing again can help (a timeout, a 503, a held lock);
 /// the retry helper and the engine repeat nothing else.
 #[derive(Clone, Debug)]
 pub struct Error {
@@ -21,7 +21,7 @@ pub struct Error {
 pub type Result<T, E = Error> = std::result::Result<T, E>;
 
 impl Error {
-    /// A failure for `reason`; `hint` is one sentence that tells what to do next.
+    /// A failure for `reason`; `hint` is one sentence that says what to do next.
     pub fn new(reason: impl Into<String>, hint: impl Into<String>) -> Self {
         Self {
             reason: reason.into(),
@@ -45,7 +45,7 @@ impl Error {
         self
     }
 
-    /// Marks the failure as worth trying again where `passing`.
+    /// Marks the failure as worth trying again if `passing`.
     pub fn transient_if(mut self, passing: bool) -> Self {
         self.transient |= passing;
         self
@@ -88,7 +88,7 @@ impl Error {
         self.transient
     }
 
-    /// Whether trying again helps only where something was made moments ago.
+    /// Whether trying again helps only if something was made moments ago.
     pub fn is_settling(&self) -> bool {
         self.settling
     }

@@ -1,4 +1,4 @@
-//! The one set-up of the small HTTP client: the metadata service, JSON-RPC, the signed Query calls and the wait handle.
+//! The small HTTP client, configured once: the metadata service, JSON-RPC, signed Query calls and the wait handle.
 //!
 //! One TLS stack (rustls with ring) that trusts what the machine trusts, no redirects, no connection reuse, every
 //! request bounded in time and every answer in size. The AWS SDK has a client of its own.
@@ -65,7 +65,7 @@ impl Failure {
         !matches!(self.kind, Kind::Untrusted | Kind::Invalid)
     }
 
-    /// The failure as an error for a person, transient where asking again can help.
+    /// The failure as an error for a person, transient if asking again can help.
     pub fn told(self, reason: impl Into<String>, hint: impl Into<String>) -> Error {
         let passing = self.is_transient();
         Error::new(reason, hint).because(self).transient_if(passing)

@@ -12,10 +12,10 @@ use tracing::{Event, Id, Level, Metadata, Subscriber};
 use tracing_subscriber::layer::{Context, Layer, SubscriberExt};
 use tracing_subscriber::registry::LookupSpan;
 
-/// Longest piece of outside text that is quoted, in characters.
+/// Longest quotation of outside text, in characters.
 const QUOTED: usize = 2_000;
 
-/// The log file is moved to `….1` when it has grown past this, so that both together stay bounded.
+/// The log file is moved to `….1` when it has grown past this many bytes, so that both together stay bounded.
 const FILE_LIMIT: u64 = 10 * 1024 * 1024;
 
 /// How an event is shown.
@@ -27,7 +27,7 @@ pub enum Format {
     Json,
 }
 
-/// Where events are shown, beside the file.
+/// Where events are shown, besides the file.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Stream {
     /// Standard output.
@@ -38,7 +38,7 @@ pub enum Stream {
     Nowhere,
 }
 
-/// Outside text made safe to quote in one line: control characters escaped, long text cut between two characters.
+/// Outside text made safe to quote in one line: control characters escaped, long text cut on a character boundary.
 pub fn printable(text: &str) -> String {
     let mut safe = String::new();
     for (count, character) in text.trim().chars().enumerate() {
@@ -55,15 +55,15 @@ pub fn printable(text: &str) -> String {
     safe
 }
 
-/// Characters that nobody sees, but that end a line, hide text or reorder what a terminal shows ("Trojan Source",
-/// CVE-2021-42574): Unicode's category Cf, the line and the paragraph separator, and fillers that are blank.
+/// Invisible characters that end a line, hide text or reorder what a terminal shows ("Trojan Source",
+/// CVE-2021-42574): Unicode's category Cf, the line and paragraph separators, and blank fillers.
 fn is_unseen(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'
         | '\u{115f}' | '\u{1160}' | '\u{3164}' | '\u{feff}' | '\u{fff9}'..='\u{fffb}' | '\u{e0000}'..='\u{e007f}')
 }
 
-/// Sends events to `stream` as `format`, down to the level `shown`, and, where it can be opened, to `file`, down to the
+/// Sends events to `stream` as `format`, down to the level `shown`, and, if it can be opened, to `file`, down to the
 /// level `kept`. Debug events are details, such as every command run.
 pub fn start(stream: Stream, format: Format, shown: Level, file: &Path, kept: Level) {
     let opened = open(file);
@@ -80,7 +80,7 @@ pub fn start(stream: Stream, format: Format, shown: Level, file: &Path, kept: Le
     let _ = tracing::subscriber::set_global_default(tracing_subscriber::registry().with(log));
 }
 
-/// A log, to write at its end; what has grown too large is moved aside first.
+/// Opens a log for appending; one that has grown too large is moved aside first.
 pub fn open(path: &Path) -> io::Result<File> {
     use std::os::unix::fs::OpenOptionsExt;
     if path

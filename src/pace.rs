@@ -1,12 +1,12 @@
-//! The time scale of deliberate waiting: real time, or, in a test's tree, so many times faster.
+//! The time scale of deliberate waiting: real time, or, in a test's tree, faster by a factor.
 //!
-//! Only waiting that nothing else ends goes through here: between tries, between looks, until a limit is over. The time
-//! that a command or an answer may take is never shortened, so a slow test machine fails nothing.
+//! Only waiting that nothing else ends goes through here: between tries, between polls, until a limit is over. The time
+//! that a command or a response may take is never shortened, so a slow test machine makes nothing fail.
 
 use std::sync::OnceLock;
 use std::time::Duration;
 
-/// The variable that says how many times faster; looked at only where the machine is a directory tree.
+/// The environment variable with the factor; read only if the machine is a directory tree.
 pub const VARIABLE: &str = "BOOTSTRAP_PACE";
 
 static FASTER: OnceLock<u32> = OnceLock::new();
@@ -21,7 +21,7 @@ pub fn of(wait: Duration) -> Duration {
     wait / FASTER.get().copied().unwrap_or(1)
 }
 
-/// The real duration of what lasts `wait` at this pace: for a time that a library was given with [`of`].
+/// The unscaled duration of what lasts `wait` at this pace: undoes [`of`], for a duration read back from a library.
 pub fn in_the_world(wait: Duration) -> Duration {
     wait.saturating_mul(FASTER.get().copied().unwrap_or(1))
 }

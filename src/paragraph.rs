@@ -5,8 +5,8 @@ use std::fmt::Write as _;
 /// Columns of a terminal, and of SSM's console.
 pub const WIDTH: usize = 80;
 
-/// `words` after `label`, in lines of at most [`WIDTH`] columns that all begin below the first; a word that is longer
-/// stays whole, so that it can be copied.
+/// Appends `label` and `words`, in lines of at most [`WIDTH`] columns, indented to where the words begin in the first;
+/// a longer word is not broken, so that it can be copied.
 pub fn paragraph(text: &mut String, label: &str, words: &str) {
     let indent = label.chars().count();
     text.push_str(label);

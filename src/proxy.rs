@@ -1,7 +1,7 @@
 //! Which proxy leads to a URL: one rule for the AWS SDK and for our own requests.
 //!
-//! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case, as curl reads them. What is on this machine and
-//! the metadata service are never behind a proxy, whatever the environment says.
+//! `HTTPS_PROXY`, `HTTP_PROXY`, `ALL_PROXY` and `NO_PROXY`, in either case, as curl reads them. This machine and the
+//! metadata service are never reached through a proxy, whatever the environment says.
 
 use std::sync::LazyLock;
 
@@ -9,7 +9,7 @@ use aws_smithy_http_client::proxy::ProxyConfig;
 use hyper_util::client::proxy::matcher::Matcher;
 use ureq::http::Uri;
 
-/// The machine itself, and link-local addresses: the metadata service's two among them.
+/// The machine itself, link-local addresses, and the metadata service's two addresses.
 const NEVER: &str = "localhost,127.0.0.0/8,::1,169.254.0.0/16,fd00:ec2::/32,fe80::/10";
 
 /// What the environment says.
@@ -23,12 +23,12 @@ struct Proxies {
 static PROXIES: LazyLock<Proxies> =
     LazyLock::new(|| Proxies::read(|name| std::env::var(name).ok()));
 
-/// The proxy that leads to `uri`; `None` where the way is direct.
+/// The proxy that leads to `uri`; `None` if the connection is direct.
 pub fn of(uri: &Uri) -> Option<&'static str> {
     PROXIES.of(uri)
 }
 
-/// The same rule for the AWS SDK, whose endpoints are all `https`, but for those of tests.
+/// The same rule for the AWS SDK, whose endpoints are all `https`, except in tests.
 pub fn of_sdk() -> ProxyConfig {
     let https = PROXIES.https.as_deref();
     https

@@ -31,8 +31,8 @@ impl Policy {
             .mul_f64(1.0 - fastrand::f64() / 2.0)
     }
 
-    /// The pause after having been throttled so many times. It begins longer, and any part of it can be taken off:
-    /// those who are turned away at the same moment come back evenly spread, not in waves.
+    /// The pause after being throttled `times` times. It begins longer, and any part of it can be taken off at random:
+    /// callers that are turned away at the same moment come back evenly spread, not in waves.
     fn throttled_pause(&self, times: u32) -> Duration {
         self.first_pause
             .saturating_mul(2u32.saturating_pow(times.saturating_add(2)))
@@ -41,10 +41,10 @@ impl Policy {
     }
 }
 
-/// Repeats `operation` while it fails transiently and `policy` allows; the last failure is the answer. Being throttled
-/// counts as no failure and has no limit: the caller's time has one.
+/// Repeats `operation` while it fails transiently and `policy` allows; returns the last failure. Throttling does not
+/// count as a failure and has no limit: the caller's time has one.
 ///
-/// Not `AsyncFnMut`: the compiler cannot prove such a closure's future `Send`, which phases need (rust-lang/rust#110338).
+/// Not `AsyncFnMut`: the compiler cannot prove its future `Send`, which phases need (rust-lang/rust#110338).
 pub async fn retry<T, F: Future<Output = Result<T>>>(
     policy: Policy,
     what: &str,
@@ -124,7 +124,7 @@ mod tests {
                 _ => Err(error.transient()),
             })
         });
-        // Failures 10 and 20 are of the three tries that there are.
+        // Only failures 10 and 20 count towards the three tries.
         assert!(answer.await.is_ok());
         assert_eq!(tried, 25);
     }

@@ -10,10 +10,10 @@ const KEPT: CapabilitySet = CapabilitySet::DAC_READ_SEARCH;
 
 /// Drops all of root's capabilities but [`KEPT`], for this process and for whatever it starts.
 ///
-/// Root's own files stay open: log, lock, state, and Docker's socket, which is as good as root. Call it while there is
-/// one thread: the others inherit from it.
+/// Root's own files stay accessible: log, lock, state, and Docker's socket, which is as good as root. Call it while
+/// there is only one thread: later ones inherit from it.
 pub fn only_look() {
-    // Refused only where there are no capabilities to drop.
+    // Refused only if there are no capabilities to drop.
     for bit in 0..u64::BITS {
         let capability = CapabilitySet::from_bits_retain(1 << bit);
         if capability != KEPT {

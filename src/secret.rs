@@ -1,7 +1,7 @@
-//! A secret that cannot be printed by accident; memory that is wiped when it is freed, and that nobody else sees.
+//! A secret that cannot be printed by accident; memory that is wiped when freed, and hidden from other processes.
 //!
-//! Wiping reaches every copy on the heap, those that the AWS SDK, HTTP, TLS and JSON make on the way included. It does
-//! not reach registers, the stack, and what the kernel holds: socket buffers, and the tmpfs where the secret belongs.
+//! Wiping reaches every copy on the heap, including those that the AWS SDK, HTTP, TLS and JSON make along the way. It
+//! does not reach registers, the stack, or the kernel's memory: socket buffers, and the tmpfs where the secret belongs.
 
 use std::alloc::System;
 
@@ -46,7 +46,7 @@ pub fn hide_memory() {
         current: Some(1),
         maximum: Some(1),
     };
-    // Refused only where the limit is lower already.
+    // Refused only if the limit is already lower.
     let _ = setrlimit(Resource::Core, none);
     // Never refused.
     let _ = set_dumpable_behavior(DumpableBehavior::NotDumpable);

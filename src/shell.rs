@@ -2,7 +2,7 @@
 
 use crate::log::printable;
 
-/// `word` as a shell takes it: one word, whatever is in it.
+/// `word` quoted so that a shell takes it as one word, whatever is in it.
 pub fn quote(word: &str) -> String {
     let plain = |c: char| c.is_ascii_alphanumeric() || "-_./:=,@%+".contains(c);
     if !word.is_empty() && word.chars().all(plain) {
@@ -12,10 +12,10 @@ pub fn quote(word: &str) -> String {
     }
 }
 
-/// A name that came from outside, for a command in a hint: fit to be shown, one word, and no option.
+/// A name that came from outside, for a command in a hint: safe to print, one word, and not an option.
 pub fn word(name: &str) -> String {
     let shown = printable(name);
-    // `rm -rf` as a file's name.
+    // A file may be named `-rf`.
     let shown = if shown.starts_with('-') {
         format!("./{shown}")
     } else {
@@ -57,7 +57,7 @@ pub mod tests {
         "",
     ];
 
-    /// The words that a shell makes of a command, which is not run.
+    /// The words that a shell splits a command into, without running it.
     pub fn words(command: &str) -> Vec<String> {
         let script = format!("set -f; printf '%s\\0' {command}");
         let shell = std::process::Command::new("bash")

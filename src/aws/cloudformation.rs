@@ -12,13 +12,13 @@ const CLOUDFORMATION: Service = Service {
     id: "CloudFormation",
 };
 
-/// Tells `stack`, by its id, that `resource` is up, or failed. `unique_id` is the instance id (1 to 64 characters). A
-/// name would do, but IAM judges it as `arn:…:stack/NAME/*` (ecs-refarch-continuous-deployment#21), which a policy that
-/// names the one stack denies.
+/// Tells `stack` (its id) that `resource` is up, or failed. `unique_id` is the instance id (1 to 64 characters). The
+/// stack's name would do, but IAM evaluates it as `arn:…:stack/NAME/*` (ecs-refarch-continuous-deployment#21), which a
+/// policy for that one stack does not allow.
 ///
-/// A stack that is gone or not in progress is no error: nobody waits. That is the case whenever an Auto Scaling group
-/// replaces an instance by itself. A resource that is not (yet) waiting in a stack that is in progress is a transient
-/// error: what CloudFormation says before the resource has begun is documented nowhere.
+/// A stack that is gone or not in progress is not an error: nobody is waiting. That is the case whenever an Auto
+/// Scaling group replaces an instance on its own. A resource that is not (yet) waiting, in a stack that is in progress,
+/// is a transient error: what CloudFormation says before it has started the resource is not documented.
 pub async fn signal_resource(
     aws: &SdkConfig,
     stack: &str,
@@ -35,7 +35,7 @@ pub async fn signal_resource(
     let Err(refusal) = call(aws, &CLOUDFORMATION, "SignalResource", &parameters).await? else {
         return Ok(Delivery::Accepted);
     };
-    // The code says only ValidationError; the words were seen in aws-cloudformation-templates#34 and #126 ("Stack
+    // The code is only ValidationError; the message was seen in aws-cloudformation-templates#34 and #126 ("Stack
     // arn:… is in CREATE_COMPLETE state and cannot be signaled").
     let message = refusal.message.as_str();
     let is_validation = refusal.code == "ValidationError";

@@ -7,7 +7,7 @@ use aws_types::SdkConfig;
 use super::refusal::{Trouble, trouble};
 use crate::error::Result;
 
-/// Most metrics that one PutMetricData takes.
+/// Most metrics that one PutMetricData call accepts.
 const AT_ONCE: usize = 1000;
 
 /// One value of one metric, now.
@@ -23,7 +23,7 @@ pub struct Metric {
     pub dimensions: Vec<(String, String)>,
 }
 
-/// Publishes the metrics: one call for up to 1,000 of them, none where there are none.
+/// Publishes the metrics: one call for up to 1,000 of them, none if there are none.
 pub async fn put_metrics(aws: &SdkConfig, namespace: &str, metrics: Vec<Metric>) -> Result<()> {
     let data: Vec<MetricDatum> = metrics
         .into_iter()

@@ -14,13 +14,13 @@ use super::refusal::CREDENTIALS_HINT;
 use crate::error::{Error, OrFail, Result};
 use crate::log::printable;
 
-/// The metadata service has the next credentials at least this long before these expire (EC2 guide, "Retrieve security
-/// credentials from instance metadata").
+/// The metadata service offers new credentials at least this long before the current ones expire (EC2 guide, "Retrieve
+/// security credentials from instance metadata").
 const RENEWAL: Duration = Duration::from_mins(5);
 
 const ROLE: &str = "meta-data/iam/security-credentials";
 
-/// Gives the SDK its credentials; remembers those of the role until they are about to expire.
+/// Provides the SDK's credentials; caches those of the role until they are about to expire.
 #[derive(Debug)]
 pub(super) struct Provider {
     imds: Imds,
@@ -45,7 +45,7 @@ impl Provider {
         }
         match (self.of_role().await, known.as_ref()) {
             (Ok(fresh), _) => Ok(known.insert(fresh).clone()),
-            // The metadata service may be back before they end.
+            // The metadata service may be back before they expire.
             (Err(_), Some(old)) if lasts(old, Duration::ZERO) => Ok(old.clone()),
             (Err(error), _) => Err(error),
         }
@@ -91,7 +91,7 @@ fn lasts(credentials: &Credentials, long: Duration) -> bool {
     end.is_none_or(|end| end > SystemTime::now() + long)
 }
 
-/// What IAM accepts as the name of a role.
+/// Whether IAM accepts it as the name of a role.
 fn is_role(name: &str) -> bool {
     (1..=64).contains(&name.len())
         && name
@@ -112,7 +112,7 @@ struct Document {
 
 fn read(document: &str) -> Result<Credentials> {
     let found: Document = serde_json::from_str(document)
-        // serde_json quotes what it does not like, and that may be a key.
+        // serde_json quotes the offending value, which may be a key.
         .map_err(|_| anyhow::Error::msg("it is no JSON of credentials"))
         .or_fail(
             || "the metadata service's credentials cannot be read",
@@ -155,7 +155,7 @@ mod tests {
         )
     }
 
-    /// A metadata service with a role whose credentials are these, one after the other; then it is gone.
+    /// A metadata service that serves these credentials for its role, one after the other; then it is gone.
     fn service(documents: Vec<String>) -> Server {
         let mut documents = documents.into_iter();
         serve(move |request| match request.target.as_str() {

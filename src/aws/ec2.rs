@@ -1,4 +1,4 @@
-//! EC2: what is known about a volume, attaching it, and the tags that it keeps whichever instance has it.
+//! EC2: describing a volume, attaching it, and tags, which stay on it whichever instance has it.
 
 use std::collections::BTreeMap;
 
@@ -45,17 +45,17 @@ impl VolumeInfo {
 pub struct Attachment {
     /// Instance id.
     pub instance: String,
-    /// Device name as asked for, e.g. `/dev/sdf`; not the name that the kernel gives.
+    /// Device name as requested, e.g. `/dev/sdf`; not the kernel's name.
     pub device: String,
     /// `attaching`, `attached`, `detaching`, `detached` or `busy`.
     pub state: String,
-    /// When it began, in EC2's own words.
+    /// When the attachment began, as EC2 formats it.
     pub since: String,
 }
 
 /// What EC2 knows about the volume `id`. A volume that does not exist in this region is an error.
 pub async fn describe_volume(aws: &SdkConfig, id: &str) -> Result<VolumeInfo> {
-    // The id alone would do; but only with a filter does the call count against the larger of EC2's two limits for it.
+    // The id alone would do, but only a call with a filter counts against the larger of EC2's two rate limits for it.
     let parameters = [
         ("VolumeId.1", id),
         ("Filter.1.Name", "volume-id"),
@@ -78,16 +78,16 @@ pub async fn describe_volume(aws: &SdkConfig, id: &str) -> Result<VolumeInfo> {
     }
 }
 
-/// What came of asking for a volume.
+/// Outcome of an attach request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Attached {
-    /// It is attached, or on its way.
+    /// It is attached, or being attached.
     Yes,
-    /// Something else on the instance holds the device name: another letter can do.
+    /// Something else on the instance has the device name: another letter may work.
     NameTaken,
 }
 
-/// Attaches the volume to the instance under the device name. Attached to it already (or on its way) is fine.
+/// Attaches the volume to the instance under the device name. Already attached to it (or being attached) is fine.
 ///
 /// Transient: a volume or an instance that is between two states.
 pub async fn attach_volume(
@@ -139,7 +139,7 @@ pub async fn attach_volume(
     }
 }
 
-/// Gives the volume a tag, or the tag that it has another value.
+/// Adds a tag to the volume, or changes the tag's value.
 pub async fn tag_volume(aws: &SdkConfig, volume: &str, key: &str, value: &str) -> Result<()> {
     let parameters = [
         ("ResourceId.1", volume),
@@ -178,7 +178,7 @@ fn told(refusal: Refusal, aws: &SdkConfig, what: &str, id: &str) -> Error {
     }
 }
 
-/// The first volume of an answer of DescribeVolumes.
+/// The first volume in a DescribeVolumes response.
 pub fn volume(answer: &Element) -> Option<VolumeInfo> {
     let item = answer.child("volumeSet")?.child("item")?;
     let attachments = item.child("attachmentSet").map(|set| {

@@ -1,4 +1,4 @@
-//! Where AWS's services are, where the environment names other places: `AWS_ENDPOINT_URL`, or with a service's name behind it.
+//! AWS endpoints that the environment overrides: `AWS_ENDPOINT_URL`, or the same with a service's name appended.
 
 use aws_types::service_config::{LoadServiceConfig, ServiceConfigKey};
 use ureq::http::Uri;
@@ -19,7 +19,7 @@ impl LoadServiceConfig for Endpoints {
     }
 }
 
-/// The endpoint of the service with this id ("Secrets Manager"), where it has one of its own.
+/// The endpoint of the service with this id ("Secrets Manager"), if it has one of its own.
 pub(super) fn of(service: &str) -> Option<String> {
     let service = service.to_uppercase().replace(' ', "_");
     value(&format!("{VARIABLE}_{service}"))
@@ -37,7 +37,7 @@ fn value(name: &str) -> Option<String> {
     url.filter(|url| !url.is_empty())
 }
 
-/// An endpoint that is no address is told before anybody is asked: all that a client says of it is that there is no answer.
+/// Rejects an endpoint that is not an address before any call: a client would only say that there is no answer.
 pub fn check() -> Result<()> {
     for (name, _) in std::env::vars_os() {
         let name = name.to_string_lossy();

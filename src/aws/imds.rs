@@ -11,19 +11,19 @@ use crate::http::Request;
 use crate::log::printable;
 use crate::retry::{Policy, retry};
 
-/// Seconds that a session token stays valid: the longest that the service grants.
+/// Lifetime of a session token, in seconds: the longest that the service grants.
 const TOKEN_SECONDS: &str = "21600";
 
-/// The service can answer a minute and more after boot, and throttles per instance; cloud-init itself waits 240 s for
-/// it (`DataSourceEc2.py`). About two minutes and a half; `preflight` tries three times.
+/// The service may take a minute or more after boot to answer, and throttles per instance; cloud-init itself waits
+/// 240 s for it (`DataSourceEc2.py`). About two and a half minutes in all; `preflight` tries three times.
 const PATIENCE: Policy = Policy {
     attempts: 40,
     first_pause: Duration::from_millis(500),
     longest_pause: Duration::from_secs(5),
 };
 
-/// Every instance has an id, a zone and a type; but a service that is just starting can deny or refuse it, or answer rubbish, for
-/// some seconds after boot (canonical/cloud-init#5577).
+/// Every instance has an id, a zone and a type, but a service that is just starting may say otherwise, refuse, or
+/// answer garbage for some seconds after boot (canonical/cloud-init#5577).
 const ODD_ANSWERS: u32 = 6;
 
 const HINT: &str = "check that the instance's metadata options have HttpEndpoint enabled and that no firewall, proxy or route keeps \
@@ -66,7 +66,7 @@ impl Imds {
         Self::at(&endpoint, PATIENCE)
     }
 
-    /// The service at `endpoint`, asked as patiently as `policy` says.
+    /// The service at `endpoint`, with `policy` for retries.
     pub fn at(endpoint: &str, policy: Policy) -> Self {
         Self {
             endpoint: endpoint.trim_end_matches('/').into(),
@@ -75,7 +75,7 @@ impl Imds {
         }
     }
 
-    /// The same service and session, asked as patiently as `policy` says.
+    /// The same service and session, with `policy` for retries.
     pub fn asked_like(&self, policy: Policy) -> Self {
         Self {
             endpoint: self.endpoint.clone(),
@@ -89,7 +89,7 @@ impl Imds {
         retry(self.policy, "metadata service", || async {
             match self.get_with_token(path).await? {
                 Answer::Unauthorized => {
-                    // The token has expired, or the instance was restored from hibernation: one fresh token.
+                    // The token has expired, or the instance was restored from hibernation: get one fresh token.
                     *self.token.lock().await = None;
                     match self.get_with_token(path).await? {
                         Answer::Unauthorized => Err(Error::new(
@@ -107,13 +107,13 @@ impl Imds {
         .await
     }
 
-    /// Its id alone, whatever else cannot be told.
+    /// The instance's id alone, even if nothing else can be found out.
     pub async fn instance_id(&self) -> Result<String> {
         self.valid("meta-data/instance-id", "instance id", is_instance_id)
             .await
     }
 
-    /// Its region alone.
+    /// The instance's region alone.
     pub async fn region(&self) -> Result<String> {
         self.valid("meta-data/placement/region", "region", is_region)
             .await
@@ -141,7 +141,7 @@ impl Imds {
         })
     }
 
-    /// The Auto Scaling group that started the instance; `None` also where instance tags in metadata are off.
+    /// The Auto Scaling group that started the instance; `None` also if instance tags in metadata are off.
     pub async fn auto_scaling_group(&self) -> Result<Option<String>> {
         self.get("meta-data/tags/instance/aws:autoscaling:groupName")
             .await
@@ -157,7 +157,7 @@ impl Imds {
         loop {
             let error = match self.get(path).await {
                 Ok(Some(value)) if is_valid(&value) => return Ok(value),
-                // It has been asked for patiently.
+                // `get` has already retried.
                 Err(error) if error.is_transient() => return Err(error),
                 Err(error) => error,
                 Ok(Some(value)) => {
@@ -232,7 +232,7 @@ impl Answer {
 }
 
 async fn exchange(request: Request, path: &str) -> Result<(u16, String)> {
-    // The first try after boot often times out (boto/botocore#1791): short and often beats long and seldom.
+    // The first try after boot often times out (boto/botocore#1791): many short tries beat a few long ones.
     let request = request.timeout(Duration::from_secs(2)).limit(64 * 1024);
     match request.send().await {
         Ok(answer) => Ok((

@@ -32,16 +32,16 @@ use crate::error::{Error, Result};
 use crate::log::printable;
 use crate::retry::Policy;
 
-/// What became of a signal to CloudFormation.
+/// Outcome of a signal to CloudFormation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Delivery {
     /// It was accepted.
     Accepted,
-    /// There is nothing in progress that it could be for: not an error, and not worth trying again.
+    /// Nothing in progress is waiting for it: not an error, and not worth retrying.
     NobodyWaits,
 }
 
-/// How patiently the metadata service is asked for credentials; each call to AWS has its own tries.
+/// Retries when asking the metadata service for credentials; each call to AWS has its own.
 const CREDENTIALS: Policy = Policy {
     attempts: 4,
     first_pause: Duration::from_millis(500),
@@ -49,10 +49,10 @@ const CREDENTIALS: Policy = Policy {
 };
 
 /// What every client is made from: `region`, credentials (the environment's, or those of the instance's role), one TLS
-/// stack, timeouts, retries. Asks nothing yet. `AWS_ENDPOINT_URL…` is honoured.
+/// stack, timeouts, retries. Makes no call yet. `AWS_ENDPOINT_URL…` is honoured.
 ///
-/// Not made with aws-config: no node has the other sources that it looks at (profiles, containers, single sign-on, web
-/// identities), and it took up a fifteenth of the binary.
+/// Not made with aws-config: no node has the other sources that it checks (profiles, containers, single sign-on, web
+/// identities), and it made up a fifteenth of the binary.
 pub fn sdk_config(region: String, imds: &Imds) -> SdkConfig {
     let proxy = crate::proxy::of_sdk();
     let http = aws_smithy_http_client::Builder::new().build_with_connector_fn(
@@ -72,7 +72,7 @@ pub fn sdk_config(region: String, imds: &Imds) -> SdkConfig {
         .behavior_version(BehaviorVersion::latest())
         .region(Region::new(region))
         .credentials_provider(SharedCredentialsProvider::new(credentials))
-        // The provider has its own.
+        // The provider has its own cache.
         .identity_cache(IdentityCache::no_cache())
         .service_config(endpoint::Endpoints)
         .http_client(bounds::bounded(http))
@@ -94,7 +94,7 @@ pub fn sdk_config(region: String, imds: &Imds) -> SdkConfig {
     config.build()
 }
 
-/// The region that `AWS_REGION` names, where it is set.
+/// The region that `AWS_REGION` names, if it is set.
 pub fn region_of_environment() -> Result<Option<String>> {
     let region = std::env::var("AWS_REGION").unwrap_or_default();
     match region.as_str() {

@@ -1,4 +1,4 @@
-//! S3: small objects, whole: put where there is none yet, read, listed.
+//! S3: small objects, whole: put if absent, read, listed.
 
 use aws_sdk_s3::Client;
 use aws_sdk_s3::config::http::HttpResponse;
@@ -14,7 +14,7 @@ use crate::error::{Error, Result};
 use crate::log::printable;
 use crate::retry::{Policy, retry};
 
-/// A bucket, for objects that fit into memory many times over.
+/// A bucket, for objects far smaller than memory.
 pub struct Bucket<'a> {
     client: Client,
     policy: Policy,
@@ -22,17 +22,17 @@ pub struct Bucket<'a> {
     name: &'a str,
 }
 
-/// What became of an object that was to be put.
+/// Outcome of putting an object.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Put {
-    /// It is there.
+    /// It was put.
     New,
-    /// There was one of that key, which is left as it is.
+    /// There already was one with that key; it is left as it is.
     Taken,
 }
 
 impl<'a> Bucket<'a> {
-    /// The bucket of that name. Asks nothing yet.
+    /// The bucket of that name. Makes no call yet.
     pub fn new(aws: &'a SdkConfig, name: &'a str) -> Self {
         Self {
             client: client(aws),
@@ -42,13 +42,13 @@ impl<'a> Bucket<'a> {
         }
     }
 
-    /// What messages call the object.
+    /// The object's name in messages.
     pub fn object(&self, key: &str) -> String {
         printable(&format!("s3://{}/{key}", self.name))
     }
 
-    /// Puts the object there, unless there is one: S3 overwrites nothing, whoever else writes at the same moment, and
-    /// compares the SHA-256 that it gets with what has arrived.
+    /// Puts the object, unless there is one already: S3 overwrites nothing, even if others write at the same moment,
+    /// and checks what arrived against the SHA-256 sent with it.
     pub async fn put_new(&self, key: &str, bytes: &[u8]) -> Result<Put> {
         let what = format!("the upload of {}", self.object(key));
         retry(self.policy, &what, || async {
@@ -66,7 +66,7 @@ impl<'a> Bucket<'a> {
         .await
     }
 
-    /// The object's bytes, or `None` where there is none. One of more than `most` bytes is an error.
+    /// The object's bytes, or `None` if there is none. One of more than `most` bytes is an error.
     pub async fn get(&self, key: &str, most: usize) -> Result<Option<Vec<u8>>> {
         let what = format!("the download of {}", self.object(key));
         retry(self.policy, &what, || async {
@@ -140,7 +140,7 @@ impl<'a> Bucket<'a> {
                 format!("the bucket {name} does not exist"),
                 "name another one in the config",
             ),
-            // Another call writes the same key at this moment.
+            // Another call is writing the same key at this moment.
             "ConditionalRequestConflict" => refusal.into_error(what, permission).transient(),
             _ => refusal.into_error(what, permission),
         }

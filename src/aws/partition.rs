@@ -1,6 +1,6 @@
-//! What AWS's services are called outside its first partition.
+//! Domain names of AWS's services outside the `aws` partition.
 
-/// The domain of a region's services, as the metadata service has it under `services/domain` (botocore, `partitions.json`).
+/// The domain of a region's services, as in the metadata service's `services/domain` (botocore, `partitions.json`).
 pub fn domain(region: &str) -> &'static str {
     const ELSEWHERE: &[(&str, &str)] = &[
         ("cn-", "amazonaws.com.cn"),

@@ -1,4 +1,4 @@
-//! The signed Query calls: EC2 and CloudFormation, for which an SDK crate would cost more than it gives.
+//! The signed Query calls: EC2 and CloudFormation, for which an SDK crate would cost more than it is worth.
 
 use std::time::{Duration, SystemTime};
 
@@ -29,8 +29,8 @@ pub(super) struct Service {
     pub(super) id: &'static str,
 }
 
-/// Calls `action` with `parameters`; the root element of its answer. Transient failures are retried as `aws` says;
-/// throttling is waited out, for as long as the caller waits.
+/// Calls `action` with `parameters` and returns the root element of the response. Transient failures are retried as set
+/// in `aws`; throttling is waited out for as long as the caller waits.
 pub(super) async fn call(
     aws: &SdkConfig,
     service: &Service,
@@ -198,7 +198,7 @@ fn read(action: &str, response: &Response) -> std::result::Result<Element, Troub
                 ),
                 "something other than AWS answers; look for a proxy or a wrong AWS_ENDPOINT_URL",
             );
-            // What begins as XML was cut off.
+            // A response that begins as XML was cut off.
             let is_cut = response.body.starts_with(b"<?xml");
             Err(Trouble::Silent(error.transient_if(is_cut)))
         }
@@ -276,7 +276,7 @@ mod tests {
     #[tokio::test]
     async fn passing_trouble_is_retried_and_the_rest_is_an_answer() {
         let throttled = "<Response><Errors><Error><Code>RequestLimitExceeded</Code><Message>slow</Message></Error></Errors></Response>";
-        // Throttled far more often than trouble is tried again.
+        // Throttled far more often than other failures are retried.
         let mut script_of_many = vec![(503, throttled); 20];
         script_of_many.extend([(503, "oops"), (400, throttled), (200, "<R/>")]);
         let server = script(script_of_many);

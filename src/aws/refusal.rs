@@ -6,10 +6,10 @@ use aws_sdk_s3::error::{ProvideErrorMetadata, SdkError};
 use crate::error::Error;
 use crate::log::printable;
 
-/// Where the role's permissions are looked up.
+/// What to check if there are no valid credentials.
 pub(super) const CREDENTIALS_HINT: &str = "check that the instance has an instance profile with its role, and that its route and security group reach AWS";
 
-/// What keeps calls from arriving.
+/// What to check if calls do not arrive.
 const NETWORK_HINT: &str =
     "check that the instance's route, DNS and security group reach AWS over HTTPS";
 
@@ -18,13 +18,13 @@ const NETWORK_HINT: &str =
 pub struct Refusal {
     /// HTTP status.
     pub(super) status: u16,
-    /// The service's error code, e.g. `AccessDenied`; empty where it gave none.
+    /// The service's error code, e.g. `AccessDenied`; empty if it gave none.
     pub(super) code: String,
-    /// The service's words.
+    /// The service's message.
     pub(super) message: String,
 }
 
-/// Why a call did not do what was asked.
+/// Why a call failed.
 pub(super) enum Trouble {
     /// The service answered no.
     Refused(Refusal),
@@ -33,9 +33,9 @@ pub(super) enum Trouble {
 }
 
 impl Refusal {
-    /// Whether the service only asks for patience: too many calls at once, of this node or of others.
+    /// Whether the service is only throttling: too many calls at once, from this node or from others.
     pub(super) fn is_throttled(&self) -> bool {
-        // As the SDKs have it (smithy-rs, aws-runtime `THROTTLING_ERRORS`).
+        // As in the SDKs (smithy-rs, aws-runtime `THROTTLING_ERRORS`).
         const THROTTLED: [&str; 14] = [
             "Throttling",
             "ThrottlingException",
@@ -62,13 +62,13 @@ impl Refusal {
             "Unavailable",
             "InternalError",
             "InternalFailure",
-            // Of EC2 and Secrets Manager, with status 400.
+            // From EC2 and Secrets Manager, with status 400.
             "ServerInternal",
             "InternalServiceError",
             "InternalServiceErrorException",
             "RequestTimeout",
             "RequestTimeoutException",
-            // Of S3: a bucket that is new, or an object at which others work as well.
+            // From S3: a new bucket, or an object that others are changing at the same time.
             "TemporaryRedirect",
             "OperationAborted",
             "ConditionalRequestConflict",
@@ -80,9 +80,9 @@ impl Refusal {
             || PASSING.contains(&self.code.as_str())
     }
 
-    /// Whether the same call may be answered otherwise some seconds later: what was made moments ago (a role's policy, a
-    /// volume) is not known everywhere yet (IAM and EC2 guides, "eventual consistency"), and a clock that was wrong at boot
-    /// has been set.
+    /// Whether the same call may be answered differently some seconds later: what was made moments ago (a role's
+    /// policy, a volume) has propagated by then (IAM and EC2 guides, "eventual consistency"), or a clock that was wrong
+    /// at boot has been set.
     pub(super) fn may_settle(&self) -> bool {
         self.is_denied()
             || self.is_about_clock()
@@ -90,8 +90,8 @@ impl Refusal {
             || self.code.ends_with(".NotFound")
     }
 
-    /// Whether it does not know the credentials, or no longer: the metadata service may have new ones, and those of a new role
-    /// are not known everywhere yet.
+    /// Whether it does not accept the credentials, or no longer: the metadata service may have new ones, and a new
+    /// role's may not have propagated yet.
     fn is_about_credentials(&self) -> bool {
         const CREDENTIALS: [&str; 6] = [
             "ExpiredToken",
@@ -104,7 +104,7 @@ impl Refusal {
         CREDENTIALS.contains(&self.code.as_str())
     }
 
-    /// Whether the signature's time is not AWS's.
+    /// Whether the signature's time may differ from AWS's.
     fn is_about_clock(&self) -> bool {
         const CLOCK: [&str; 5] = [
             "RequestExpired",
@@ -127,7 +127,7 @@ impl Refusal {
         DENIED.contains(&self.code.as_str()) || (self.status == 403 && self.code.is_empty())
     }
 
-    /// What to do about a denial: AWS says so where it is not the role's own policy that denies, or does not allow.
+    /// What to do about a denial: AWS says so if something other than the role's own policy denies the call.
     pub(super) fn denied_hint(&self, otherwise: &str) -> String {
         const OTHERS: [(&str, &str); 5] = [
             (
@@ -157,7 +157,7 @@ impl Refusal {
         other.map_or(otherwise, |(_, hint)| hint).into()
     }
 
-    /// Whether a KMS key stands in the way, whatever service was asked: `CustomerKeyHasBeenRevoked` (EC2), `KMS.Disabled…`
+    /// Whether a KMS key is the cause, whatever service was called: `CustomerKeyHasBeenRevoked` (EC2), `KMS.Disabled…`
     /// (S3), `DecryptionFailure` (Secrets Manager), or an `AccessDenied` that names a `kms:` action.
     pub(super) fn is_about_key(&self) -> bool {
         let (code, message) = (self.code.to_lowercase(), self.message.to_lowercase());
@@ -178,7 +178,7 @@ impl Refusal {
         )
     }
 
-    /// The code and the words, safe to print.
+    /// The code and the message, safe to print.
     pub fn text(&self) -> String {
         match (self.code.as_str(), self.message.as_str()) {
             ("", "") => format!("HTTP status {}", self.status),
@@ -188,7 +188,7 @@ impl Refusal {
         }
     }
 
-    /// The failure to do `what` for any reason that the caller does not know better.
+    /// The failure to do `what`, for any reason that the caller does not handle itself.
     pub(super) fn into_error(self, what: &str, permission: &str) -> Error {
         if self.status == 200 && self.code.is_empty() {
             return Error::new(
@@ -240,7 +240,7 @@ impl Refusal {
     }
 }
 
-/// Sorts an SDK's error. Never quotes a request or an answer, which can hold secrets.
+/// Classifies an SDK's error. Never quotes a request or a response, which can hold secrets.
 pub(super) fn trouble<E>(what: &str, error: &SdkError<E, HttpResponse>) -> Trouble
 where
     E: ProvideErrorMetadata + std::error::Error + Send + Sync + 'static,
@@ -271,7 +271,7 @@ where
     }
 }
 
-/// Whether the call was on its way, so that credentials were there.
+/// Whether the call got as far as the network, so that there were credentials.
 fn is_network<E>(error: &SdkError<E, HttpResponse>) -> bool {
     match error {
         SdkError::TimeoutError(_) => true,

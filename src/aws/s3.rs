@@ -1,4 +1,4 @@
-//! S3: one checked download.
+//! S3: one verified download.
 
 use std::fs::File;
 use std::io::{self, Seek as _, Write as _};
@@ -21,22 +21,22 @@ use crate::digest::Hasher;
 use crate::error::{Error, OrFail, Result};
 use crate::retry::retry;
 
-/// Largest object that is taken, in bytes.
+/// Largest object accepted, in bytes.
 const LARGEST: u64 = 1024 * 1024 * 1024;
 
 /// A download that receives no byte for this long is resumed.
 const STALLED: Duration = Duration::from_secs(30);
 
-/// What is hashed and written at a time, in bytes, and a little more.
+/// How many bytes, at least, are hashed and written at a time.
 const PIECE: usize = 1024 * 1024;
 
 const DISK: &str = "check that the root disk has space and is not read-only";
 const UPLOAD: &str = "upload the archive by hand (`aws s3 cp assets.tar.gz s3://BUCKET/KEY`), then set assets.bucket, assets.key and assets.sha256 (`sha256sum assets.tar.gz`) in the config";
 
-/// Fetches `s3://bucket/key`, which must have this SHA-256 (lower-case hex), into a file without a name in `folder`: it is
-/// gone when it is closed, however the run ends, so its bytes need not reach the disk.
+/// Fetches `s3://bucket/key`, which must have this SHA-256 (lower-case hex), into an unnamed file in `folder`: it is
+/// gone when closed, however the run ends, so its bytes need not reach the disk.
 ///
-/// A broken connection is resumed where it stopped, as long as the object is the same.
+/// A download whose connection breaks is resumed where it stopped, as long as the object is the same.
 pub async fn download(
     aws: &SdkConfig,
     bucket: &str,
@@ -59,18 +59,18 @@ pub async fn download(
     partial.into_inner().finish(&source.name, sha256)
 }
 
-/// Path-style names only where an endpoint is named: `bucket.localhost` seldom resolves.
+/// Path-style addressing only if an endpoint is configured: `bucket.localhost` seldom resolves.
 pub(super) fn client(aws: &SdkConfig) -> Client {
     let named = aws.endpoint_url().is_some() || super::endpoint::of("S3").is_some();
     let config = Builder::from(aws)
         .force_path_style(named)
-        // The SHA-256 that the caller wants is the check; S3 has none for the rest of an object.
+        // The SHA-256 that the caller expects is the check; S3 has no checksum for the rest of an object.
         .response_checksum_validation(ResponseChecksumValidation::WhenRequired)
         .build();
     Client::from_conf(config)
 }
 
-/// The bucket's own region, where the answer names another one than `region`.
+/// The bucket's own region, if the response names one other than `region`.
 pub(super) fn home_of<'a, E>(
     error: &'a SdkError<E, HttpResponse>,
     region: &str,
@@ -81,7 +81,7 @@ pub(super) fn home_of<'a, E>(
         .filter(|home| super::imds::is_region(home) && *home != region)
 }
 
-/// Whether S3 says that the bucket is in another region: with 301 without Location, which nothing follows
+/// Whether S3 says that the bucket is in another region: with a 301 without Location, which no client follows
 /// (aws-sdk-rust#183).
 pub(super) fn is_elsewhere(refusal: &Refusal) -> bool {
     matches!(refusal.status, 301 | 307)
@@ -101,7 +101,7 @@ struct Source<'a> {
     name: String,
 }
 
-/// What has been received of the object.
+/// What has been received of the object so far.
 struct Partial {
     file: Arc<File>,
     hasher: Hasher,
@@ -204,7 +204,7 @@ impl Partial {
         let mut body = answer.body;
         let (mut coming, mut come) = (Piece::new(), Piece::new());
         loop {
-            // One piece is hashed and written while the next one comes.
+            // One piece is hashed and written while the next one arrives.
             let (end, kept) = tokio::join!(coming.fill(&mut body), self.keep(come));
             let emptied = kept.or_fail(|| format!("cannot write {name} to the disk"), DISK)?;
             come = std::mem::replace(&mut coming, emptied);
@@ -212,7 +212,7 @@ impl Partial {
                 return Err(too_large());
             }
             let Some(end) = end else { continue };
-            // What came before a fault need not come again.
+            // What arrived before a failure need not be fetched again.
             self.keep(come)
                 .await
                 .or_fail(|| format!("cannot write {name} to the disk"), DISK)?;
@@ -227,7 +227,7 @@ impl Partial {
         }
     }
 
-    /// In a thread of its own: it takes as long as receiving does. Gives the piece back, empty.
+    /// Hashes and writes the piece in a thread of its own: that takes as long as receiving. Returns the piece, emptied.
     async fn keep(&mut self, piece: Piece) -> io::Result<Piece> {
         let (file, mut hasher) = (Arc::clone(&self.file), std::mem::take(&mut self.hasher));
         let length = piece.length();
@@ -263,11 +263,11 @@ impl Partial {
     }
 }
 
-/// A part of the object in memory. The bytes are copied into it so that the HTTP client has its own room back at once: it
-/// would ask for more with each read, and new memory costs more than the copy.
+/// A part of the object in memory. The bytes are copied into it so that the HTTP client gets its buffer back at once:
+/// it would allocate for each read, and new memory costs more than the copy.
 struct Piece(Vec<u8>);
 
-/// Why no more comes.
+/// Why the body ended.
 enum End {
     Whole,
     Stalled,
@@ -283,7 +283,7 @@ impl Piece {
         self.0.len() as u64
     }
 
-    /// Until it is full, or no more comes.
+    /// Reads until it is full, or the body ends.
     async fn fill(&mut self, body: &mut ByteStream) -> Option<End> {
         while self.0.len() < PIECE {
             let Ok(chunk) = tokio::time::timeout(STALLED, body.next()).await else {
@@ -352,7 +352,7 @@ mod tests {
     use crate::digest::sha256;
     use standins::scripted::{Received, Reply, Server, serve};
 
-    /// What comes of a download, which leaves nothing in its folder.
+    /// The result of a download, which must leave nothing in its folder.
     async fn fetch(server: &Server, sha256: &str) -> Result<Vec<u8>> {
         let folder = tempfile::tempdir().unwrap();
         let aws = config(&server.url).await;
@@ -367,7 +367,7 @@ mod tests {
         (0..100_000u32).map(|n| (n % 251) as u8).collect()
     }
 
-    /// Serves the rest of `content` from where the request asks, `step` bytes a time.
+    /// Serves the rest of `content` from where the request asks, `step` bytes at a time.
     fn stingy(content: Vec<u8>, etag: &'static str, step: usize) -> Server {
         serve(move |request: &Received| {
             let start: usize = request.header("range").map_or(0, |range| {
@@ -488,7 +488,7 @@ mod tests {
             let result = fetch(&server, &ours).await;
             let error = result.unwrap_err();
             assert_eq!(error.reason(), reason);
-            // A permission given moments ago is not known everywhere yet, and there may be new credentials.
+            // A permission granted moments ago may not have propagated yet, and there may be new credentials.
             let settles = reply.0 == 403 || reason.contains("ExpiredToken");
             assert_eq!(error.is_transient(), settles);
             assert_eq!(server.received().len() > 1, settles, "{reason}");
@@ -529,7 +529,7 @@ mod tests {
             error.reason(),
             "the download of s3://b/a/k.tgz was refused (SlowDown: Reduce)"
         );
-        // Whichever command it was: a tick of the metrics is no run.
+        // Whichever command it was: a metrics tick is not a run.
         assert_eq!(
             error.hint(),
             "AWS is busy or has an outage; try again in a few minutes"

@@ -8,7 +8,7 @@ use super::refusal::{Refusal, Trouble, trouble};
 use crate::error::{Error, Result};
 use crate::secret::Secret;
 
-// What to store instead, by what is wrong with the value.
+// What to store instead, for each thing that can be wrong with the value.
 const ONE_LINE: &str = "store the wallet password itself, one line of text, as the value of the secret (aws secretsmanager put-secret-value)";
 const PLAIN: &str = "the console's \"key/value\" makes a JSON object of it: store the wallet password itself as plain text (\"Plaintext\" in \
     the console, or aws secretsmanager put-secret-value), then run: bootstrap --phase secret --phase container --force";
@@ -19,9 +19,9 @@ const TYPE_ANEW: &str = "it was copied along from a web page or an editor: type 
 
 /// The wallet password that the secret `arn` (or name) holds, as text or as bytes.
 ///
-/// One newline at the end is removed, since editors and `echo` leave one. Empty, or with a NUL (no environment
-/// variable can hold it) or another newline (very probably a mistake, and the key would be encrypted with it) it is
-/// an error.
+/// One trailing newline is removed, since editors and `echo` leave one. A value that is empty, or has a NUL (no
+/// environment variable can hold it) or another newline (very probably a mistake, and the key would be encrypted with
+/// it), is an error.
 pub async fn wallet_password(aws: &SdkConfig, arn: &str) -> Result<Secret> {
     of_stage(aws, arn, None).await
 }
@@ -31,7 +31,7 @@ pub async fn previous_password(aws: &SdkConfig, arn: &str) -> Result<Secret> {
     of_stage(aws, arn, Some(PREVIOUS)).await
 }
 
-/// The label of a secret's value before the current one.
+/// The staging label of a secret's previous value.
 pub const PREVIOUS: &str = "AWSPREVIOUS";
 
 async fn of_stage(aws: &SdkConfig, arn: &str, stage: Option<&str>) -> Result<Secret> {
@@ -54,7 +54,7 @@ async fn of_stage(aws: &SdkConfig, arn: &str, stage: Option<&str>) -> Result<Sec
 }
 
 fn password(mut bytes: Vec<u8>, arn: &str) -> Result<Secret> {
-    // The end of a file's one line, as editors write it.
+    // The newline that editors write at the end of a file.
     if bytes.last() == Some(&b'\n') {
         bytes.pop();
         if bytes.last() == Some(&b'\r') {
@@ -91,28 +91,28 @@ fn password(mut bytes: Vec<u8>, arn: &str) -> Result<Secret> {
     ))
 }
 
-/// Of UTF-8, or of UTF-16 as a Windows editor may write it.
+/// That of UTF-8, or of UTF-16 as a Windows editor may write it.
 fn has_byte_order_mark(bytes: &[u8]) -> bool {
     [&b"\xEF\xBB\xBF"[..], b"\xFF\xFE", b"\xFE\xFF"]
         .iter()
         .any(|mark| bytes.starts_with(mark))
 }
 
-/// A no-break space, a space without width, a mark of direction: nothing that anyone types.
+/// A no-break space, a zero-width space, a direction mark: nothing that anyone types.
 fn has_invisible_end(bytes: &[u8]) -> bool {
     let is_unseen = |c: char| matches!(c, '\u{a0}' | '\u{ad}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202f}' | '\u{2060}'..='\u{206f}' | '\u{feff}');
     std::str::from_utf8(bytes)
         .is_ok_and(|text| text.starts_with(is_unseen) || text.ends_with(is_unseen))
 }
 
-/// Whether it is JSON that begins so: Secrets Manager's console makes an object from keys and values. Looked at without
-/// keeping a copy.
+/// Whether it is JSON that begins with this byte: Secrets Manager's console makes an object from keys and values.
+/// Parsed without keeping a copy.
 fn is_json(bytes: &[u8], begin: u8) -> bool {
     let text = bytes.trim_ascii();
     text.first() == Some(&begin) && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()
 }
 
-/// `{name:value}` and `{'name': 'value'}`: a JSON object whose quotes a shell has taken (aws/aws-cli#1682), or Python's form.
+/// `{name:value}` and `{'name': 'value'}`: JSON whose quotes a shell removed (aws/aws-cli#1682), or a Python dict.
 fn is_unquoted_object(bytes: &[u8]) -> bool {
     let inner = bytes.trim_ascii().strip_prefix(b"{");
     let inner = inner.and_then(|rest| rest.strip_suffix(b"}"));
@@ -289,7 +289,7 @@ mod tests {
             let error = wallet_password(&config(&server.url).await, "arn:x")
                 .await
                 .unwrap_err();
-            // A permission given moments ago is not known everywhere yet.
+            // A permission granted moments ago may not have propagated yet.
             let settles = code == "AccessDeniedException";
             assert_eq!((error.reason(), error.is_transient()), (reason, settles));
         }

@@ -1,4 +1,4 @@
-//! CloudFormation's wait condition handle: the one way for a reason to reach the stack's events.
+//! CloudFormation's wait condition handle: the only way to get a reason into the stack's events.
 
 use std::time::Duration;
 
@@ -11,7 +11,7 @@ use crate::error::{Error, Result};
 use crate::http::Request;
 use crate::retry::{Policy, retry};
 
-/// Longest data that CloudFormation takes, in bytes.
+/// Longest data that CloudFormation accepts, in bytes.
 const DATA: usize = 4096;
 
 /// Longest reason sent, in bytes: more than the console shows.
@@ -23,7 +23,7 @@ const REASON: usize = 1000;
 pub enum Status {
     /// The node is up.
     Success,
-    /// It is not.
+    /// The node is not up.
     Failure,
 }
 
@@ -36,10 +36,10 @@ struct Signal<'a> {
     data: &'a str,
 }
 
-/// Sends a signal to the handle. Reason and data are cut to what CloudFormation takes.
+/// Sends a signal to the handle. Reason and data are cut to what CloudFormation accepts.
 ///
-/// `url` is presigned, so it is a credential: no error quotes more than its host. An expired one is no error: nobody
-/// waits any more.
+/// `url` is presigned, so it is a credential: no error quotes more than its host. An expired one is not an error:
+/// nobody is waiting any more.
 pub async fn put(
     policy: Policy,
     url: &str,
@@ -107,7 +107,7 @@ fn host(url: &str) -> String {
     crate::log::printable(host)
 }
 
-/// At most `limit` bytes, cut between two characters.
+/// At most `limit` bytes, cut on a character boundary.
 fn cut(text: &str, limit: usize) -> &str {
     let end = (0..=limit.min(text.len()))
         .rev()

@@ -22,7 +22,7 @@ impl Element {
         self.children.iter().filter(move |child| child.name == name)
     }
 
-    /// The text of the first child of that name; `None` where absent or empty.
+    /// The text of the first child of that name; `None` if absent or empty.
     pub(super) fn text_of(&self, name: &str) -> Option<&str> {
         let text = self.child(name)?.text.trim();
         (!text.is_empty()).then_some(text)
@@ -37,7 +37,7 @@ impl Element {
     }
 }
 
-/// The root element; `None` where the text is not well-formed.
+/// The root element; `None` if the text is not well-formed.
 pub fn parse(mut xml: &str) -> Option<Element> {
     let mut open: Vec<Element> = vec![Element::default()];
     while let Some((text, rest)) = xml.split_once('<') {
@@ -88,7 +88,7 @@ pub fn parse(mut xml: &str) -> Option<Element> {
     }
 }
 
-/// Splits at the tag's `>`, which may also stand in a quoted attribute.
+/// Splits at the tag's closing `>`; a quoted attribute may contain others.
 fn split_tag(text: &str) -> Option<(&str, &str)> {
     let mut quote = None;
     for (at, character) in text.char_indices() {

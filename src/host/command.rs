@@ -21,7 +21,7 @@ use crate::shell::quote;
 
 /// How much of each output stream is kept: the beginning of stdout (it is parsed), the end of stderr (it is shown).
 const KEPT: usize = 1024 * 1024;
-/// How long to read on after the command has ended; a daemon that it left behind may hold the pipes open for ever.
+/// How long to keep reading after the command has exited: a daemon it left behind may hold the pipes open forever.
 const GRACE: Duration = Duration::from_millis(500);
 /// Numbers the commands of this run in the log.
 static NUMBER: AtomicU64 = AtomicU64::new(1);
@@ -42,18 +42,18 @@ pub struct Command {
 /// What a command does to the machine.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Effect {
-    /// It may change it.
+    /// It may change the machine.
     Changes,
-    /// It looks; others may get the same answer.
+    /// Read-only; its answer may be shared.
     Looks,
-    /// It looks for itself alone.
+    /// Read-only; its answer is not shared.
     LooksAlone,
 }
 
-/// What a finished command left.
+/// Result of a finished command.
 #[derive(Clone, Debug)]
 pub struct Output {
-    /// Exit code; 128 + signal number where a signal ended it.
+    /// Exit code; 128 + signal number if a signal killed it.
     pub code: i32,
     /// Standard output, lossily decoded, the first MiB.
     pub stdout: String,
@@ -63,12 +63,12 @@ pub struct Output {
     pub command: String,
     /// Name of the program.
     pub program: String,
-    /// Its first argument: of many programs, the subcommand.
+    /// Its first argument: for many programs, the subcommand.
     pub verb: String,
 }
 
 impl Output {
-    /// The error for an exit code that is no answer: quotes the command and the reason that it gave.
+    /// The error for an exit code that means failure: quotes the command and the reason it gave.
     pub fn failure(&self) -> Error {
         failures::read(self).into_error(&self.command, self.code)
     }
@@ -109,7 +109,7 @@ impl Command {
         self
     }
 
-    /// Sets an environment variable of the command.
+    /// Sets an environment variable for the command.
     pub fn env(mut self, name: &str, value: &str) -> Self {
         self.env.push((name.into(), value.into()));
         self
@@ -121,13 +121,13 @@ impl Command {
         self
     }
 
-    /// It changes nothing, so that others who ask the same may get the same answer (see [`Host::share_looks`]).
+    /// Marks it as read-only: its answer may be shared with others that ask the same (see [`Host::share_looks`]).
     pub fn looks(mut self) -> Self {
         self.effect = Effect::Looks;
         self
     }
 
-    /// It changes nothing, and is asked anew each time: what it says decides whether something is overwritten.
+    /// Marks it as read-only, but run anew each time: its answer decides whether something is overwritten.
     pub fn looks_alone(mut self) -> Self {
         self.effect = Effect::LooksAlone;
         self
@@ -143,7 +143,7 @@ impl Command {
         }
     }
 
-    /// Runs it; any exit code is an answer. Not found and the like are errors; a timeout is a transient one.
+    /// Runs it; any exit code is an answer. A missing program and the like are errors; a timeout is a transient one.
     pub async fn output(self) -> Result<Output> {
         let looks = Arc::clone(&self.host.looks);
         let known = match self.effect {
@@ -196,7 +196,7 @@ impl Command {
         result
     }
 
-    /// From start to exit. Dropping the future kills the process group.
+    /// Runs it from start to exit. Dropping the future kills the process group.
     async fn execute(self, program: &Path, command: &str) -> Result<Output> {
         let first = self
             .args
@@ -231,7 +231,7 @@ impl Command {
                     () = &mut streams, if !drained => drained = true,
                 }
             };
-            // It is gone and waited for; its number may now belong to someone else.
+            // It has been reaped; its PID may now belong to another process.
             group.release();
             if !drained {
                 let _ = tokio::time::timeout(GRACE, streams).await;
@@ -252,7 +252,7 @@ impl Command {
         })
     }
 
-    /// Starts the process as the leader of a group of its own.
+    /// Starts the process as leader of its own process group.
     async fn spawn(&self, program: &Path) -> std::io::Result<Child> {
         let mut command = tokio::process::Command::new(program);
         command
@@ -273,7 +273,7 @@ impl Command {
             command.env("BOOTSTRAP_ROOT", &self.host.root);
         }
         command.envs(self.env.iter().map(|(name, value)| (name, value)));
-        // A program file that is just being put in place is "busy" for a moment.
+        // A program file that is just being written is "busy" (ETXTBSY) for a moment.
         for _ in 0..50 {
             match command.spawn() {
                 Err(error) if error.kind() == std::io::ErrorKind::ExecutableFileBusy => {
@@ -294,7 +294,7 @@ impl Command {
     }
 }
 
-/// Kills the process group when dropped before it was released.
+/// Kills the process group if dropped before it is released.
 struct Group(Option<Pid>);
 
 impl Group {
@@ -320,7 +320,7 @@ impl Drop for Group {
     }
 }
 
-/// Hands what comes out of the pipe to `keep` until its end.
+/// Passes everything read from the pipe to `keep`, until EOF.
 async fn read(pipe: Option<impl AsyncRead + Unpin>, mut keep: impl FnMut(&[u8])) {
     let Some(mut pipe) = pipe else { return };
     let mut buffer = vec![0; 16 * 1024];
@@ -336,7 +336,7 @@ fn exit_code(status: ExitStatus) -> i32 {
         .unwrap_or(-1)
 }
 
-/// `http_proxy`, `HTTPS_PROXY`, `no_proxy` and their kind.
+/// `http_proxy`, `HTTPS_PROXY`, `no_proxy` and the like.
 fn is_proxy(name: &OsStr) -> bool {
     name.to_string_lossy().to_lowercase().ends_with("_proxy")
 }

@@ -1,4 +1,4 @@
-//! The two directories of the program that more than one module writes to.
+//! The two directories of this program that more than one module writes to.
 
 use super::Host;
 use super::files::Access;
@@ -14,21 +14,21 @@ pub struct Directory {
     pub mode: u32,
 }
 
-/// Lock and secrets; in memory, so whoever comes first after a boot makes it. Others may pass through to what is
-/// theirs, not look around.
+/// Lock and secrets; on tmpfs, so created by whoever needs it first after a boot. Other users may traverse it to reach
+/// their own files, but not list it.
 pub const RUN: Directory = Directory {
     path: paths::RUN,
     mode: 0o711,
 };
 
-/// What is remembered from run to run.
+/// State kept between runs.
 pub const STATE: Directory = Directory {
     path: paths::STATE,
     mode: 0o700,
 };
 
 impl Directory {
-    /// Makes it, with its mode.
+    /// Creates it with its mode.
     pub fn make(&self, host: &Host) -> Result<()> {
         host.make_dir(self.path, Access::mode(self.mode)).map(drop)
     }

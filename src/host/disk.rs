@@ -16,7 +16,7 @@ use super::Host;
 use crate::error::{Error, Result};
 use crate::log::printable;
 
-/// NVMe model of an instance's own disks (EC2 guide, block-device-mapping-concepts).
+/// NVMe model number of instance store disks (EC2 guide, block-device-mapping-concepts).
 const INSTANCE_STORE: &str = "Amazon EC2 NVMe Instance Storage";
 
 const LOOK: &str = "look at the device (`lsblk`, `dmesg`), then run `bootstrap` again";
@@ -26,7 +26,7 @@ const LOOK: &str = "look at the device (`lsblk`, `dmesg`), then run `bootstrap` 
 pub struct VolumeId(String);
 
 impl VolumeId {
-    /// The id in `text`; anything else is an error.
+    /// Parses the id; any other text is an error.
     pub fn parse(text: &str) -> Result<Self> {
         let digits = text.strip_prefix("vol-").unwrap_or_default();
         let hex = |c: char| c.is_ascii_digit() || ('a'..='f').contains(&c);
@@ -77,7 +77,7 @@ impl Host {
         let serial = id.serial();
         let link = format!("/dev/disk/by-id/nvme-Amazon_Elastic_Block_Store_{serial}");
         if let Some(device) = self.device(&self.resolve(&link)?)? {
-            // A stale or wrong link was seen in amazonlinux/amazon-ec2-utils#37.
+            // Stale or wrong links have been seen (amazonlinux/amazon-ec2-utils#37).
             return match self.device_attribute(&device, "device/serial")? {
                 Some(other) if !is_serial(&other, &serial) => Err(Error::new(
                     format!(
@@ -94,8 +94,8 @@ impl Host {
         found.first().map_or(Ok(None), |path| self.device(path))
     }
 
-    /// The Xen disk that a volume attached as `name` (`/dev/sdf`, `xvdf`) shows as, or another beside the root disk: kernels
-    /// shift the letters (`sdf` as `xvdj`). It bears no id: nothing on the machine says which volume it is.
+    /// The Xen disk that a volume attached as `name` (`/dev/sdf`, `xvdf`) appears as, or any other non-root disk:
+    /// kernels shift the letters (`sdf` becomes `xvdj`). It has no id: nothing on the machine says which volume it is.
     pub fn xen_disk(&self, name: &str) -> Option<String> {
         let letters = name.trim_start_matches("/dev/");
         let letters = letters
@@ -117,7 +117,7 @@ impl Host {
             .map(|name| format!("/dev/{name}"))
     }
 
-    /// The instance's own NVMe disk; `None` where it has none, an error where it has several.
+    /// The instance store disk (NVMe); `None` if there is none, an error if there are several.
     pub fn instance_store_device(&self) -> Result<Option<Device>> {
         let found = self.nvme_disks_with("model", |model| model == INSTANCE_STORE)?;
         match found.as_slice() {
@@ -133,7 +133,7 @@ impl Host {
         }
     }
 
-    /// The block device behind the node at `path`; `None` where there is no such node.
+    /// The block device behind the node at `path`; `None` if there is no such node.
     fn device(&self, path: &str) -> Result<Option<Device>> {
         let Some(number) = self.device_number(path)? else {
             return Ok(None);
@@ -148,14 +148,14 @@ impl Host {
         Ok(Some(Device {
             path: path.to_owned(),
             number,
-            // The kernel counts in sectors of 512 bytes whatever the device's own are.
+            // The kernel counts 512-byte sectors, whatever the device's own sector size.
             size: size * 512,
             sysfs,
         }))
     }
 
-    /// `major:minor` of the block device node at `path`; `None` where there is no such node. In a test's tree,
-    /// where it is a plain file, what sysfs says of a device of that name.
+    /// `major:minor` of the block device node at `path`; `None` if there is no such node. In a test's tree, where the
+    /// node is a regular file, taken from sysfs by device name.
     fn device_number(&self, path: &str) -> Result<Option<String>> {
         let node = match fs::metadata(self.path(path)) {
             Ok(node) => node,
@@ -182,7 +182,7 @@ impl Host {
             .ok_or_else(|| Error::new(format!("{path} is not a block device"), LOOK))
     }
 
-    /// The directory of the device in sysfs. By number first: in a container the node's name may be another device's.
+    /// The device's directory in sysfs. By number first: in a container, the node may have another device's name.
     fn sysfs_of(&self, number: &str, name: &str) -> Result<String> {
         let places = [
             format!("/sys/dev/block/{number}"),
@@ -199,7 +199,7 @@ impl Host {
         ))
     }
 
-    /// Paths of the NVMe disks whose controller has such an attribute.
+    /// Paths of the NVMe disks whose controller's attribute has a wanted value.
     fn nvme_disks_with(
         &self,
         attribute: &str,
@@ -223,19 +223,19 @@ impl Host {
         self.attribute(&device.sysfs, name)
     }
 
-    /// An attribute in sysfs; NVMe pads serial and model with spaces.
+    /// An attribute in sysfs; NVMe pads serial and model number with spaces.
     fn attribute(&self, directory: &str, name: &str) -> Result<Option<String>> {
         let text = self.read_others(&format!("{directory}/{name}"))?;
         Ok(text.map(|text| text.trim().to_owned()))
     }
 
-    /// Follows symbolic links as the machine would see them, also in a test's tree.
+    /// Resolves symbolic links as the machine would see them, even in a test's tree.
     fn resolve(&self, path: &str) -> Result<String> {
         let mut path = path.to_owned();
         for _ in 0..8 {
             match fs::read_link(self.path(&path)) {
                 Ok(target) => path = join(&path, &target),
-                // No link, or nothing there: the end of the way.
+                // Not a link, or nothing there: fully resolved.
                 Err(_) => return Ok(path),
             }
         }
@@ -251,7 +251,7 @@ fn is_serial(found: &str, serial: &str) -> bool {
     found.replace('-', "") == serial
 }
 
-/// `nvme1n1`, `nvme1n2`: a namespace of a controller, and no partition (`…p1`) or hidden path (`nvme1c0n1`) of one.
+/// `nvme1n1`, `nvme1n2`: a controller's namespace, not a partition (`…p1`) or hidden path (`nvme1c0n1`) of one.
 fn is_nvme_disk(name: &str) -> bool {
     let is_number =
         |text: &str| !text.is_empty() && text.bytes().all(|digit| digit.is_ascii_digit());
@@ -260,7 +260,7 @@ fn is_nvme_disk(name: &str) -> bool {
         .is_some_and(|(controller, namespace)| is_number(controller) && is_number(namespace))
 }
 
-/// What the link at `link` to `target` leads to.
+/// The path that the link at `link` with this `target` leads to.
 fn join(link: &str, target: &Path) -> String {
     let mut path = PathBuf::from("/");
     let directory = Path::new(link).parent().unwrap_or(Path::new("/"));
@@ -339,7 +339,7 @@ mod tests {
             "/sys/class/block/nvme2n2/device/serial",
             "vol0abc1234       \n",
         );
-        // A partition and a hidden multipath node show their disk's serial, too.
+        // Partitions and hidden multipath nodes show their disk's serial too.
         tree.file("/sys/class/block/nvme2n2p1/device/serial", "vol0abc1234\n");
         tree.file("/sys/class/block/nvme2c0n2/device/serial", "vol0abc1234\n");
         let device = tree.host.volume_device(&id()).unwrap().unwrap();

@@ -1,4 +1,4 @@
-//! The Docker engine, by its command line: only flags that Docker 20.10 to 29 share, and only JSON output.
+//! The Docker engine, through its command line: only flags that Docker 20.10 to 29 share, and only JSON output.
 
 mod engine;
 
@@ -16,11 +16,11 @@ use crate::log::printable;
 /// How much of a container's log is read, in lines.
 const LOG_LINES: &str = "200";
 
-/// The engine's config, and where it keeps images and containers where that says nothing else.
+/// The engine's config, and where it keeps images and containers unless that says otherwise.
 pub const CONFIG: &str = "/etc/docker/daemon.json";
 const DATA: &str = "/var/lib/docker";
 
-/// Images of engines that keep them in containerd's store (the default from 29 on).
+/// Where engines that use containerd's image store (the default from 29 on) keep images.
 pub const CONTAINERD: &str = "/var/lib/containerd";
 
 /// Where the engine listens, on every supported system.
@@ -49,7 +49,7 @@ impl Docker<'_> {
         named.to_owned()
     }
 
-    /// Engine version, or `None` where the engine does not answer.
+    /// Engine version, or `None` if the engine does not answer.
     pub async fn server_version(&self) -> Result<Option<String>> {
         if let Ok(version) = engine::version(&self.host.path(SOCKET)).await {
             return Ok(Some(version));
@@ -64,8 +64,8 @@ impl Docker<'_> {
         Ok(server.get("Version").and_then(Value::as_str).map(printable))
     }
 
-    /// `docker inspect` of the container, or `None` where there is none of that name. The engine is asked itself; where
-    /// it does not say, `docker` says why.
+    /// `docker inspect` of the container, or `None` if there is none of that name. Asks the engine directly; if that
+    /// fails, asks `docker`, which says why.
     pub async fn container(&self, name: &str) -> Result<Option<Value>> {
         match engine::container(&self.host.path(SOCKET), name).await {
             Ok(found) => Ok(found),
@@ -73,7 +73,7 @@ impl Docker<'_> {
         }
     }
 
-    /// `docker inspect` of the image, or `None` where it is not on this machine.
+    /// `docker inspect` of the image, or `None` if it is not on this machine.
     pub async fn image(&self, reference: &str) -> Result<Option<Value>> {
         match engine::image(&self.host.path(SOCKET), reference).await {
             Ok(found) => Ok(found),
@@ -81,7 +81,7 @@ impl Docker<'_> {
         }
     }
 
-    /// Pulls the image. Limits, timeouts and broken connections are transient; an image that does not exist is not.
+    /// Pulls the image. Rate limits, timeouts and broken connections are transient; a missing image is not.
     pub async fn pull(&self, reference: &str, timeout: Duration) -> Result<()> {
         let output = self
             .docker(["pull", "--quiet", reference])
@@ -96,8 +96,8 @@ impl Docker<'_> {
         Err(Error::new(reason, failure.hint).transient_if(failure.passes))
     }
 
-    /// Runs `docker` with a whole argv of `run …`, and says what was printed. A failure leaves the argv to the log: it is long, and what matters
-    /// comes after it, where a reason may be cut.
+    /// Runs `docker` with a complete `run …` argv and returns what it printed. The error leaves the argv to the log: it
+    /// is long, and the reason that follows it might be cut off.
     pub async fn run(&self, argv: &[String]) -> Result<String> {
         let command = self.docker(argv).timeout(Duration::from_mins(3));
         let output = command.output().await?;
@@ -107,7 +107,7 @@ impl Docker<'_> {
         Err(failures::read(&output).into_error("docker run", output.code))
     }
 
-    /// Starts a container that exists.
+    /// Starts an existing container.
     pub async fn start(&self, name: &str) -> Result<()> {
         let command = self.docker(["start", name]);
         let command = command.timeout(Duration::from_mins(3));
@@ -123,8 +123,8 @@ impl Docker<'_> {
         command.run().await.map(drop)
     }
 
-    /// Stops the container, which is killed after `seconds`, and starts it. To the engine that is one step, which it ends
-    /// even where this program is killed.
+    /// Stops the container (killed after `seconds`) and starts it. The engine does both as one step, which it completes
+    /// even if this program is killed.
     pub async fn restart(&self, name: &str, seconds: u32) -> Result<()> {
         let grace = seconds.to_string();
         let command = self
@@ -138,12 +138,12 @@ impl Docker<'_> {
         self.docker(["rename", from, to]).run().await.map(drop)
     }
 
-    /// Removes a container that does not run.
+    /// Removes a container that is not running.
     pub async fn remove(&self, name: &str) -> Result<()> {
         self.docker(["rm", name]).run().await.map(drop)
     }
 
-    /// The end of the container's log, both streams, since `since` (RFC 3339) where given.
+    /// The end of the container's log, both streams, since `since` (RFC 3339) if given.
     pub async fn log(&self, name: &str, since: Option<&str>) -> Result<String> {
         let mut command = self.docker(["logs", "--tail", LOG_LINES]).looks();
         if let Some(since) = since {
@@ -157,7 +157,7 @@ impl Docker<'_> {
         Ok(format!("{}\n{}", output.stdout, output.stderr))
     }
 
-    /// Runs a program inside the container that only looks; any exit code is an answer.
+    /// Runs a read-only program inside the container; any exit code is an answer.
     pub async fn exec(&self, name: &str, argv: &[&str]) -> Result<Output> {
         let command = self
             .docker(["exec", name])

@@ -18,7 +18,7 @@ const LARGEST: u64 = 16 * 1024 * 1024;
 pub struct Access {
     /// Permission bits, e.g. `0o644`.
     pub mode: u32,
-    /// Owner's user and group id; the running user's where absent.
+    /// Owner's user and group id; the running user's if absent.
     pub owner: Option<(u32, u32)>,
 }
 
@@ -28,7 +28,7 @@ impl Access {
         Self { mode, owner: None }
     }
 
-    /// Whether the file has it already.
+    /// Whether the file already has this owner and mode.
     fn is_of(self, file: &Metadata) -> bool {
         let owned = match self.owner {
             Some(owner) => owner == (file.uid(), file.gid()),
@@ -38,18 +38,18 @@ impl Access {
     }
 }
 
-/// The text without the byte order mark that some editors put before it: no reader of ours means it.
+/// The text without the byte order mark that some editors put before it: none of our parsers wants it.
 pub fn without_mark(text: &str) -> &str {
     text.strip_prefix('\u{feff}').unwrap_or(text)
 }
 
 impl Host {
-    /// The file's bytes, or `None` where it does not exist. A file of more than 16 MiB is an error.
+    /// The file's bytes, or `None` if it does not exist. A file of more than 16 MiB is an error.
     pub fn read(&self, path: &str) -> Result<Option<Vec<u8>>> {
         read_all(path, File::open(self.path(path)))
     }
 
-    /// The same of a file in a folder that the container owns: no link is followed, and a pipe keeps nobody waiting.
+    /// The same for a file in a folder that the container owns: follows no link, and never blocks on a pipe.
     pub fn read_foreign(&self, path: &str) -> Result<Option<Vec<u8>>> {
         if self.present(path)?.is_none() {
             return Ok(None);
@@ -57,8 +57,8 @@ impl Host {
         read_all(path, open_foreign(&self.path(path)))
     }
 
-    /// The last bytes, so many at most, of a file in a folder that the container owns: no link is followed, one that has
-    /// a second name is not read (it may be somebody else's file), and a pipe keeps nobody waiting.
+    /// The last bytes, at most `most`, of a file in a folder that the container owns: follows no link, refuses a file
+    /// with a second hard link (it may be someone else's file), and never blocks on a pipe.
     pub fn end_of_foreign(&self, path: &str, most: u64) -> Result<Option<Vec<u8>>> {
         let Some(mut file) = self.open_foreign(path)? else {
             return Ok(None);
@@ -75,7 +75,7 @@ impl Host {
             .map_err(|error| failure("read", path, error))
     }
 
-    /// The file, open under the same conditions.
+    /// Opens the file under the same conditions.
     pub fn open_foreign(&self, path: &str) -> Result<Option<File>> {
         if self.present(path)?.is_none() {
             return Ok(None);
@@ -93,7 +93,7 @@ impl Host {
             .map_err(|error| failure("read", path, error))
     }
 
-    /// The file's text, or `None` where it does not exist.
+    /// The file's text, or `None` if it does not exist.
     pub fn read_text(&self, path: &str) -> Result<Option<String>> {
         self.read(path)?
             .map(|bytes| {
@@ -108,15 +108,15 @@ impl Host {
             .transpose()
     }
 
-    /// The text of a file that others write, in whatever they take for text; what is no UTF-8 is replaced.
+    /// The text of a file that other programs write, in whatever encoding; invalid UTF-8 is replaced.
     pub fn read_others(&self, path: &str) -> Result<Option<String>> {
         let bytes = self.read(path)?;
         Ok(bytes.map(|bytes| String::from_utf8_lossy(&bytes).into_owned()))
     }
 
-    /// Writes the file so that no reader and no power cut ever sees a part of it: temporary file in the same
-    /// directory, final owner and mode before any byte, fsync of file and directory, rename. Missing parents are
-    /// made (0755). A symbolic link or anything else that is no file in its place is an error.
+    /// Writes the file so that no reader ever sees a part of it, and no power cut leaves one: temporary file in the
+    /// same directory, final owner and mode before any byte, fsync, rename, fsync of the directory. Missing parents are
+    /// made (0755). A symbolic link in its place, or anything else that is not a file, is an error.
     ///
     /// A run that is killed half-way leaves a file beside it ([`unfinished`]), which nothing reads and the next write
     /// removes. No file has two writers at a time: runs and ticks hold their locks.
@@ -127,8 +127,8 @@ impl Host {
         write_atomically(&target, bytes, access).map_err(|error| failure("write", path, error))
     }
 
-    /// Writes the file into a folder where no other name may ever be seen: as `write` does in `nearby`, a folder of the
-    /// same filesystem, and then moves it there.
+    /// Writes the file into a folder where no temporary name may ever be seen: first as `write` does into `nearby`, a
+    /// folder on the same filesystem, then by renaming it.
     pub fn write_by_way_of(
         &self,
         nearby: &str,
@@ -149,7 +149,7 @@ impl Host {
             .map_err(fail)
     }
 
-    /// Like `write`, but only where content or access differ; says whether it wrote.
+    /// Like `write`, but only if content or access differs; says whether it wrote.
     pub fn write_if_changed(&self, path: &str, bytes: &[u8], access: Access) -> Result<bool> {
         if let Some(file) = self.present(path)?
             && access.is_of(&file)
@@ -197,7 +197,7 @@ impl Host {
         }
     }
 
-    /// Gives the file or folder another name on the same filesystem, over a file that has it.
+    /// Renames the file or folder within its filesystem, replacing any file of the new name.
     pub fn rename(&self, from: &str, to: &str) -> Result<()> {
         let (old, new) = (self.path(from), self.path(to));
         fs::rename(&old, &new)
@@ -206,7 +206,7 @@ impl Host {
             .map_err(|error| failure("rename", from, error))
     }
 
-    /// User and group id of what is at `path`, or `None` where nothing is.
+    /// User and group id of what is at `path`, or `None` if nothing is.
     pub fn owner(&self, path: &str) -> Result<Option<(u32, u32)>> {
         match fs::symlink_metadata(self.path(path)) {
             Ok(found) => Ok(Some((found.uid(), found.gid()))),
@@ -215,7 +215,7 @@ impl Host {
         }
     }
 
-    /// Gives the directory, not what is in it, to this user and group.
+    /// Gives the directory, but not its contents, to this user and group.
     pub fn give_dir(&self, path: &str, (uid, gid): (u32, u32)) -> Result<()> {
         let target = self.path(path);
         lchown(&target, Some(uid), Some(gid))
@@ -223,7 +223,7 @@ impl Host {
             .map_err(|error| failure("change the owner of", path, error))
     }
 
-    /// Names in the directory, sorted; none where there is no such directory.
+    /// Names in the directory, sorted; none if there is no such directory.
     pub fn names_in(&self, path: &str) -> Result<Vec<String>> {
         let fail = |error| failure("list", path, error);
         let entries = match fs::read_dir(self.path(path)) {
@@ -240,7 +240,7 @@ impl Host {
         Ok(names)
     }
 
-    /// What is at `path`, links not followed; an error where it is no plain file.
+    /// What is at `path`, without following links; an error if it is not a regular file.
     fn present(&self, path: &str) -> Result<Option<Metadata>> {
         match fs::symlink_metadata(self.path(path)) {
             Ok(found) if found.is_file() => Ok(Some(found)),
@@ -250,7 +250,7 @@ impl Host {
         }
     }
 
-    /// Makes the directories above `path` that are missing.
+    /// Makes the missing parent directories of `path`.
     fn make_parents(&self, path: &str) -> Result<()> {
         let target = self.path(path);
         let mut missing: Vec<&Path> = target
@@ -267,7 +267,7 @@ impl Host {
     }
 }
 
-/// How the names begin of files that are to become `target`; others may have `.NAME.…` files of their own there.
+/// Prefix of the temporary files that are to become `target`; other programs may have `.NAME.…` files there too.
 fn unfinished(target: &Path) -> String {
     let name = target.file_name().unwrap_or_default().to_string_lossy();
     format!(".{name}.bootstrap-")
@@ -296,7 +296,7 @@ fn write_atomically(target: &Path, bytes: &[u8], access: Access) -> io::Result<(
     sync_dir(directory)
 }
 
-/// Makes one directory with exactly this mode; one that has appeared meanwhile is fine.
+/// Makes one directory with exactly this mode; one that has appeared in the meantime is fine.
 fn make_one(directory: &Path, mode: u32) -> io::Result<()> {
     match fs::create_dir(directory) {
         Ok(()) => fs::set_permissions(directory, Permissions::from_mode(mode))?,
@@ -347,7 +347,7 @@ fn open_foreign(path: &Path) -> io::Result<File> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?.into())
 }
 
-/// All of it, up to the limit; a file that does not exist is none.
+/// The whole file, up to the limit; `None` if it does not exist.
 fn read_all(path: &str, file: io::Result<File>) -> Result<Option<Vec<u8>>> {
     let mut bytes = Vec::new();
     let read = file.and_then(|file| file.take(LARGEST + 1).read_to_end(&mut bytes));
@@ -544,7 +544,7 @@ mod tests {
                 error.reason(),
                 format!("{path} is {kind} where a file was expected")
             );
-            // Where it takes a file's place in the last moment.
+            // If it takes a file's place at the last moment.
             let opened = open_foreign(&tree.host.path(&path));
             let text = opened.map(|mut file| file.read_to_end(&mut Vec::new()));
             assert!(matches!(text, Err(_) | Ok(Ok(0))), "{name}: {text:?}");

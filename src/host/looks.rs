@@ -10,10 +10,10 @@ use tokio::sync::OnceCell;
 use super::command::Output;
 use crate::error::Result;
 
-/// An older answer is not believed: machines also change by themselves.
+/// Older answers are not used: machines also change by themselves.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// The answer of one command; who asks while another waits for it waits too.
+/// The answer of one command; whoever asks while it is pending waits for the same one.
 pub(super) type Answer = Arc<OnceCell<Result<Output>>>;
 
 /// Answers by command; `None` while answers are not shared.
@@ -43,7 +43,7 @@ impl Looks {
         }
     }
 
-    /// Where the answer of `command` is, or is to be put; `None` where it is not shared.
+    /// Where the answer of `command` is, or is to be put; `None` if answers are not shared.
     pub(super) fn answer(&self, command: &str) -> Option<Answer> {
         let mut known = self.known();
         let known = known.as_mut()?;

@@ -30,7 +30,7 @@ pub use command::Command;
 
 use looks::Looks;
 
-/// Where a real machine keeps its tools, searched after `PATH`: cloud-init and cron start programs with a short one.
+/// Where a real machine keeps its tools, searched after `PATH`: cloud-init and cron set a short one.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
 
 /// The machine.
@@ -38,9 +38,9 @@ const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sb
 pub struct Host {
     root: PathBuf,
     search_path: OsString,
-    /// Whether apt's package lists have been read anew since this program started.
+    /// Whether apt's package lists have been refreshed since this program started.
     lists_are_fresh: Arc<AtomicBool>,
-    /// What was just looked at.
+    /// Recent answers of read-only commands.
     looks: Arc<Looks>,
 }
 
@@ -69,7 +69,7 @@ impl Host {
         self
     }
 
-    /// Where the absolute path `path` of the machine lies.
+    /// Where the machine's absolute path `path` really is.
     pub fn path(&self, path: impl AsRef<Path>) -> PathBuf {
         let path = path.as_ref();
         self.root.join(path.strip_prefix("/").unwrap_or(path))
@@ -80,12 +80,12 @@ impl Host {
         self.root == Path::new("/")
     }
 
-    /// Has everyone who looks at the same thing share the answer, until something is changed.
+    /// Shares the answers of read-only commands until something is changed.
     pub fn share_looks(&self) {
         self.looks.share();
     }
 
-    /// Forgets what was looked at, for a new look.
+    /// Forgets the shared answers, so that everything is looked at anew.
     pub fn look_again(&self) {
         self.looks.forget();
     }

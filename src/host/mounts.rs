@@ -28,15 +28,15 @@ pub struct Mount {
     pub source: String,
     /// Whether the mount, or the whole filesystem (as after an I/O error), is read-only.
     pub read_only: bool,
-    /// Whether setuid programs and device nodes on it are just files ([`SAFE`]).
+    /// Whether setuid bits and device nodes on it have no effect ([`SAFE`]).
     pub safe: bool,
 }
 
-/// What a volume is mounted with: nothing that a container leaves on it gives rights to whoever finds it on the host.
+/// Mount options of a volume: nothing that a container leaves on it gives anyone on the host more privileges.
 pub const SAFE: &str = "nosuid,nodev";
 
 impl Host {
-    /// Everything that is mounted, in the order of mounting.
+    /// Everything that is mounted, in mount order.
     pub fn mounts(&self) -> Result<Vec<Mount>> {
         const PATH: &str = "/proc/self/mountinfo";
         let text = self.read_others(PATH)?.ok_or_else(|| {
@@ -48,7 +48,7 @@ impl Host {
         Ok(text.lines().filter_map(parse_mount).collect())
     }
 
-    /// What is mounted exactly at `target` now; the topmost where several are.
+    /// What is mounted exactly at `target` now; the topmost if there are several.
     pub fn mounted_at(&self, target: &str) -> Result<Option<Mount>> {
         let mut mounts = self.mounts()?;
         mounts.retain(|mount| mount.target == target);
@@ -71,7 +71,7 @@ impl Host {
         }
     }
 
-    /// UUID of the filesystem that our line mounts from this volume; `None` where there is no such line.
+    /// UUID of the filesystem that our line mounts from this volume; `None` if there is no such line.
     pub fn fstab_uuid(&self, volume: &str) -> Result<Option<String>> {
         let text = self.fstab()?;
         let text = String::from_utf8_lossy(&text);
@@ -102,8 +102,8 @@ pub struct FstabEntry {
 }
 
 impl fmt::Display for FstabEntry {
-    /// `nofail`: a missing volume must not end the boot in an emergency shell. Docker waits for the attempt, so that
-    /// no container can start on an empty mount point first.
+    /// `nofail`: a missing volume must not drop the boot into an emergency shell. Docker waits for the mount attempt,
+    /// so that no container can start on an empty mount point first.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         write!(
             out,
@@ -120,7 +120,7 @@ impl fmt::Display for FstabEntry {
 }
 
 impl FstabEntry {
-    /// The new text of fstab, or `None` where nothing is to be changed.
+    /// The new text of fstab, or `None` if nothing is to be changed.
     pub fn edit(&self, text: &[u8]) -> Result<Option<Vec<u8>>> {
         let wanted = self.to_string();
         let mut edited = Vec::new();
@@ -160,7 +160,7 @@ impl FstabEntry {
     }
 }
 
-/// The volume that our mark names, empty where it names none; `None` where the line is not ours.
+/// The volume that our mark names, empty if it names none; `None` if the line is not ours.
 fn mark<'a>(fields: &[&'a str]) -> Option<&'a str> {
     if fields.first()?.starts_with('#') {
         return None;
@@ -230,7 +230,7 @@ pub(super) fn unescape(field: &str) -> String {
     String::from_utf8_lossy(&bytes).into_owned()
 }
 
-/// A path as fstab takes it.
+/// A path, escaped for fstab.
 fn escape(path: &str) -> String {
     path.replace('\\', r"\134")
         .replace(' ', r"\040")
@@ -381,7 +381,7 @@ not a line
             assert_eq!(String::from_utf8(after).unwrap(), named);
         }
         assert_eq!(wanted.edit(named.as_bytes()).unwrap(), None);
-        // No mark of ours.
+        // Not our mark.
         for option in ["x-bootstrapped", "x-bootstrap-vol-0abc1234"] {
             let line = OURS.replace("x-bootstrap", option);
             assert!(wanted.edit(line.as_bytes()).is_err());

@@ -6,8 +6,8 @@ use super::Host;
 use super::command::Output;
 use crate::log::printable;
 
-/// Its exit code if all is well except a GPU's infoROM, of which it warns between the lines (`man nvidia-smi`, "Return
-/// value"; NVIDIA/gpu-operator#285).
+/// Its exit code if all is well except a GPU's infoROM, about which it prints a warning amid its output
+/// (`man nvidia-smi`, "Return value"; NVIDIA/gpu-operator#285).
 const INFOROM_CORRUPTED: i32 = 14;
 
 /// One GPU as nvidia-smi reports it.
@@ -17,7 +17,7 @@ pub struct Card {
     pub name: String,
     /// Version of the driver: `580.159.03`.
     pub driver: String,
-    /// Whether the driver's persistence mode is on; `None` where the GPU has no such mode (`[N/A]`, a virtual one).
+    /// Whether the driver's persistence mode is on; `None` if the GPU has no such mode (`[N/A]`, a virtual one).
     pub persistent: Option<bool>,
 }
 
@@ -45,12 +45,12 @@ impl Host {
     }
 }
 
-/// Whether nvidia-smi did what it was asked for, if with a warning.
+/// Whether nvidia-smi did what it was asked to, if only with a warning.
 pub fn works(output: &Output) -> bool {
     matches!(output.code, 0 | INFOROM_CORRUPTED)
 }
 
-/// What nvidia-smi warns of although it works.
+/// What nvidia-smi warns of although it succeeded.
 pub fn warning(output: &Output) -> Option<String> {
     let lines = output.stdout.lines().chain(output.stderr.lines());
     let warned: Vec<&str> = lines
@@ -60,7 +60,7 @@ pub fn warning(output: &Output) -> Option<String> {
     (!warned.is_empty()).then(|| printable(&warned.join("; ")))
 }
 
-/// Why a GPU would not have its persistence mode turned on, which nvidia-smi calls no failure: "Unable to set persistence mode
+/// Why a GPU refused persistence mode, which nvidia-smi does not report as a failure: "Unable to set persistence mode
 /// for GPU …: Not Supported", "Persistence mode is not supported for …", "Treating as warning and moving on."
 pub fn kept_off(output: &Output) -> Option<String> {
     let mut lines = output.stdout.lines().chain(output.stderr.lines());
@@ -71,8 +71,8 @@ pub fn kept_off(output: &Output) -> Option<String> {
     Some(printable(line))
 }
 
-/// Lines such as `Tesla T4, 580.159.03, Enabled`. Where a value cannot be had it has another in brackets: `[N/A]`,
-/// `[Not Supported]`, `[Unknown Error]`, `[GPU is lost]`, or `ERR!`.
+/// Lines such as `Tesla T4, 580.159.03, Enabled`. A value that is not available is replaced by `[N/A]`,
+/// `[Not Supported]`, `[Unknown Error]`, `[GPU is lost]` or `ERR!`.
 pub fn cards(csv: &str) -> Result<Vec<Card>, String> {
     let mut cards = Vec::new();
     for line in csv.lines() {

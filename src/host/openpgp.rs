@@ -9,10 +9,10 @@ use sha1::{Digest as _, Sha1};
 const BEGIN: &str = "-----BEGIN PGP PUBLIC KEY BLOCK-----";
 const END: &str = "-----END PGP PUBLIC KEY BLOCK-----";
 
-/// Packet types of keys that sign by themselves: public, secret.
+/// Packet types of primary keys: public, secret.
 const PRIMARY: [u8; 2] = [6, 5];
 
-/// The fingerprint, in upper-case hex, of the key that an armoured file holds; `None` where it holds no key, several, or one
+/// The fingerprint, in upper-case hex, of the key in an armoured file; `None` if the file holds no key, several, or one
 /// of another kind: whoever is given the file trusts every key in it.
 pub fn only_key(file: &[u8]) -> Option<String> {
     let bytes = dearmored(str::from_utf8(file).ok()?)?;
@@ -40,7 +40,7 @@ pub fn only_key(file: &[u8]) -> Option<String> {
     Some(hex)
 }
 
-/// The bytes behind one block of armour, and nothing besides: what `gpgv` takes for a keyring.
+/// The decoded bytes of text that is exactly one armour block: what `gpgv` accepts as a keyring.
 pub fn dearmored(text: &str) -> Option<Vec<u8>> {
     let text = text.replace('\r', "");
     let inner = text.trim().strip_prefix(BEGIN)?.strip_suffix(END)?;
@@ -82,7 +82,7 @@ fn packet(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
         (true, [255, length @ ..]) | (_, length) => number(length),
     };
     let (body, rest) = rest.split_at_checked(length)?;
-    // Old ones have a bit less for the type; what has none is no packet.
+    // Bit 7 of the tag is set in every packet, old format or new.
     (tag & 0x80 != 0).then_some((kind, body, rest))
 }
 
@@ -90,7 +90,7 @@ fn packet(bytes: &[u8]) -> Option<(u8, &[u8], &[u8])> {
 mod tests {
     use super::*;
 
-    /// Made with `gpg --quick-generate-key`, and what gpg calls it.
+    /// A key made with `gpg --quick-generate-key`, and its fingerprint according to gpg.
     const KEY: &str = include_str!("../../tests/setup/another-key.asc");
     const FINGERPRINT: &str = "39F111C3CFBFB6F37FE487F2A184D8FE6BCEDE99";
 

@@ -22,14 +22,14 @@ pub enum Manager {
 pub enum CloudWatchAgent {
     /// A package of the system's own repositories.
     Package,
-    /// A .deb from AWS's bucket of the region, in this folder of it.
+    /// A .deb from AWS's bucket in the region, in this folder.
     Download(&'static str),
 }
 
 /// A package repository beyond the system's own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Repository {
-    /// A package of the system's own repositories brings it, with its key.
+    /// A package from the system's own repositories sets it up, with its key.
     Package(&'static str),
     /// More components of the archive that the system comes from.
     Components {
@@ -40,9 +40,9 @@ pub enum Repository {
     },
     /// A file, and the key that it names.
     Keyed {
-        /// Where the vendor has the key, by HTTPS.
+        /// Where the vendor publishes the key, over HTTPS.
         key_url: &'static str,
-        /// Which key it is; for this repository only.
+        /// The key's fingerprint; the key is for this repository only.
         fingerprint: &'static str,
         /// Where the key goes.
         key: &'static str,
@@ -54,7 +54,7 @@ pub enum Repository {
 }
 
 /// One step of installing the NVIDIA driver. In names, `{kernel}` is what `uname -r` prints (`6.8.0-1021-aws`),
-/// `{series}` its first two numbers (`6.18`) where the system names packages after them, `{flavour}` what comes after
+/// `{series}` its first two numbers (`6.18`) if the system names packages after them, `{flavour}` what comes after
 /// its numbers (`aws`, `cloud-amd64`), and `{branch}` the driver's branch (`580`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Step {
@@ -64,17 +64,17 @@ pub enum Step {
     Prepare(&'static [&'static str]),
     /// Installs, in one transaction, the first of these sets of packages that can be installed.
     Install(&'static [&'static [&'static str]]),
-    /// Has the package manager leave these as they are; dnf also keeps to the versions named here of what is not
-    /// installed yet.
+    /// Has the package manager leave these as they are; of packages not installed yet, dnf also sticks to the versions
+    /// named here.
     Hold(&'static [&'static str]),
-    /// Takes such holds back, so that they do not stand in the way of the steps after it.
+    /// Removes such holds, so that they do not block the steps after it.
     Release(&'static [&'static str]),
-    /// Has DKMS, where it is installed, build its modules for the running kernel.
+    /// Has DKMS, if it is installed, build its modules for the running kernel.
     BuildModules,
 }
 
-/// How the NVIDIA driver is obtained: with the open kernel modules if they are available, since driver guide 620
-/// removes the others.
+/// How the NVIDIA driver is obtained: with the open kernel modules if they are available, since driver 620 drops the
+/// others (driver guide).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Driver {
     /// The branch that is installed, unless the config names another.
@@ -89,11 +89,11 @@ pub struct Driver {
     pub steps: &'static [Step],
 }
 
-/// A supported operating system, as data: everything that has another name, or is obtained in another way, on another
-/// system. Adding one means adding a file beside this one, and a row to [`SUPPORTED`].
+/// A supported operating system, as data: everything whose name or source differs from one system to another. Adding
+/// one means adding a file beside this one, and a row to [`SUPPORTED`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Os {
-    /// `PRETTY`-like name: "Debian 12".
+    /// Name, much like `PRETTY_NAME`: "Debian 12".
     pub name: &'static str,
     /// `ID` of os-release.
     pub id: &'static str,
@@ -101,13 +101,13 @@ pub struct Os {
     pub version: &'static str,
     /// Its package manager.
     pub manager: Manager,
-    /// Packages of the Docker engine: the system's own, which is installed, and others that an image may bring.
+    /// Packages of the Docker engine: the system's own, which is installed, and others that an image may come with.
     pub docker: &'static [&'static str],
     /// Package and unit of cron.
     pub cron: (&'static str, &'static str),
     /// Units that the SSM agent can have here, the likelier one first.
     pub ssm_units: &'static [&'static str],
-    /// Package of the SSM agent, where the system's repositories have one.
+    /// Package of the SSM agent, if the system's repositories have one.
     pub ssm_package: Option<&'static str>,
     /// Packages that the user-data would install for itself.
     pub for_user_data: &'static [&'static str],
@@ -128,7 +128,7 @@ pub const SUPPORTED: &[Os] = &[
 ];
 
 impl Host {
-    /// The kernel's id of this boot; another after every reboot. `None` where /proc is not mounted.
+    /// The kernel's id for this boot, different after every reboot. `None` if /proc is not mounted.
     pub fn boot_id(&self) -> Result<Option<String>> {
         let text = self.read_text("/proc/sys/kernel/random/boot_id")?;
         Ok(text.map(|text| text.trim().to_owned()))
@@ -162,17 +162,17 @@ impl Host {
 /// The supported system that this os-release, read from `path`, describes.
 pub fn recognise(text: &str, path: &str) -> Result<&'static Os> {
     let text = without_mark(text);
-    // Only the lines that are needed have to be as os-release(5) says.
+    // Only the lines that are needed have to conform to os-release(5).
     let value = |key: &str| -> Result<String> {
         let mut found = String::new();
         for (index, line) in text.lines().enumerate() {
-            // A shell reads these too.
+            // A shell also accepts indentation and `export`.
             let line = line.trim();
             let line = line.strip_prefix("export ").unwrap_or(line).trim_start();
             let Some((name, value)) = line.split_once('=') else {
                 continue;
             };
-            // As in a shell, the last one counts. systemd reads over blanks around the sign.
+            // As in a shell, the last one counts. systemd ignores blanks around the `=`.
             let value = value.trim_start();
             if name.trim_end() == key {
                 found = unquoted(value).ok_or_else(|| {
@@ -222,7 +222,7 @@ fn use_instead() -> String {
     )
 }
 
-/// A shell-like value of os-release(5) without its quotes; `None` where the quotes do not match.
+/// A shell-like value of os-release(5) without its quotes; `None` if the quotes do not match.
 fn unquoted(value: &str) -> Option<String> {
     // What may follow: blanks and a comment.
     let is_end = |rest: &str| {

@@ -1,4 +1,4 @@
-//! Package managers: dnf and apt, with their locks waited for. Signature checks are never turned off.
+//! Package managers: dnf and apt. Waits for their locks; never turns signature checks off.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -12,7 +12,7 @@ use crate::error::{Error, Result};
 use crate::paths::PACKAGES_UNFINISHED;
 use crate::retry::{Policy, retry};
 
-/// A lock held by an update that runs at first boot, or a mirror that has not caught up, is gone after some minutes.
+/// A lock held by an update at first boot, or a mirror that has not caught up, sorts itself out within minutes.
 /// (amazon-linux-2023#397: the SSM agent's own update; canonical/cloud-init#2908: apt-daily.)
 const POLICY: Policy = Policy {
     attempts: 6,
@@ -35,12 +35,12 @@ const APT: [&str; 7] = [
 ];
 
 impl Host {
-    /// Whether a change of the installed packages was cut off.
+    /// Whether a change to the installed packages was cut off.
     pub fn packages_unfinished(&self) -> bool {
         self.path(PACKAGES_UNFINISHED).exists()
     }
 
-    /// Ends what an interrupted package manager left behind; nothing where it left nothing.
+    /// Completes what an interrupted package manager left unfinished, if anything.
     pub async fn mend_packages(&self) -> Result<()> {
         match self.os()?.manager {
             Manager::Dnf => self.mend_rpms().await?,
@@ -49,8 +49,8 @@ impl Host {
         self.remove(PACKAGES_UNFINISHED).map(drop)
     }
 
-    /// rpm takes a package into its database before it runs the package's last script, and never makes up for it: what
-    /// the transaction had got to is installed once more.
+    /// rpm adds a package to its database before running the package's last scriptlet, and never makes up for a missed
+    /// one: the packages that the transaction had got to are reinstalled.
     async fn mend_rpms(&self) -> Result<()> {
         let Some(began) = self.read_text(PACKAGES_UNFINISHED)? else {
             return Ok(());
@@ -85,7 +85,7 @@ impl Host {
         }
     }
 
-    /// Finishes what a killed dpkg left unpacked or half-configured; nothing can be installed before.
+    /// Finishes what a killed dpkg left unpacked or half-configured; until then nothing can be installed.
     async fn mend_debs(&self) -> Result<()> {
         let audit = self.command("dpkg").arg("--audit").output().await?;
         if audit.stdout.trim().is_empty() {
@@ -99,7 +99,7 @@ impl Host {
         if configured.code == 0 {
             return Ok(());
         }
-        // What they depend on may not have been unpacked yet.
+        // Their dependencies may not have been unpacked yet.
         let fixed = self.apt(&["--fix-broken", "install"]).output().await?;
         if fixed.code == 0 {
             return Ok(());
@@ -108,19 +108,19 @@ impl Host {
         self.judge(&configured)
     }
 
-    /// Runs what changes the installed packages.
+    /// Runs a command that changes the installed packages.
     async fn transact(&self, command: Command) -> Result<()> {
         let now = jiff::Timestamp::now().as_second().to_string();
         self.write(PACKAGES_UNFINISHED, now.as_bytes(), Access::mode(0o600))?;
         let output = command.output().await?;
-        // From 128 on a signal ended it.
+        // From 128 on, a signal killed it.
         if output.code < 128 {
             self.remove(PACKAGES_UNFINISHED)?;
         }
         self.judge(&output)
     }
 
-    /// Whether the package is installed, whole (half-installed counts as not).
+    /// Whether the package is fully installed (half-installed does not count).
     pub async fn package_installed(&self, package: &str) -> Result<bool> {
         let manager = self.os()?.manager;
         let asked = match manager {
@@ -132,7 +132,7 @@ impl Host {
             ]),
         };
         let output = asked.looks().output().await?;
-        // Both exit with 1 as well where there is no such package, and say so without this word.
+        // Both also exit with 1 if there is no such package, and say so without this word.
         if output.code != 0 && output.stderr.contains("error: ") {
             return Err(output.failure());
         }
@@ -140,15 +140,15 @@ impl Host {
         Ok(output.code == 0 && is_whole)
     }
 
-    /// Why the packages cannot be installed together, if so: the package manager tries it without doing it. That the
-    /// repositories have packages of these names says little: what they depend on may be gone.
+    /// Why the packages cannot be installed together, if they cannot: found by a dry run of the package manager. That
+    /// the repositories have packages of these names says little: their dependencies may be gone.
     async fn cannot_install(&self, packages: &[&str]) -> Result<Option<String>> {
         retry(POLICY, "looking for packages", || async {
             self.mend_packages().await?;
             let output = match self.os()?.manager {
                 Manager::Dnf => {
                     let output = self.dnf_install(&["--assumeno"], packages).output().await?;
-                    // Its exit code is that of a failure.
+                    // It exits with the code of a failure.
                     if output.stderr.contains("Operation aborted") {
                         return Ok(None);
                     }
@@ -190,8 +190,8 @@ impl Host {
         .await
     }
 
-    /// Installs the first of these sets of packages that can be installed, whole. Where there is none, `hint` says what
-    /// to do.
+    /// Installs the first of these sets of packages that can be installed as a whole. If there is none, `hint` says
+    /// what to do.
     pub async fn install_first_possible(&self, sets: &[Vec<String>], hint: &str) -> Result<()> {
         let mut reasons = Vec::new();
         for set in sets {
@@ -208,7 +208,7 @@ impl Host {
         Err(Error::new(reasons.join("; "), hint))
     }
 
-    /// Adds a repository (or its key) by writing its file; the package lists are then read anew.
+    /// Adds a repository (or its key) by writing its file; the package lists are then refreshed.
     pub fn add_repository_file(&self, path: &str, bytes: &[u8]) -> Result<()> {
         if self.write_if_changed(path, bytes, Access::mode(0o644))? {
             self.lists_are_fresh.store(false, Ordering::Relaxed);
@@ -228,7 +228,7 @@ impl Host {
                 })
                 .await
             }
-            // The distribution's own tool: it knows which archives are security, and leaves changed config alone.
+            // The distribution's own tool: it knows which archives are for security, and leaves modified config alone.
             Manager::Apt => {
                 if !self.package_installed("unattended-upgrades").await? {
                     self.install_packages(&["unattended-upgrades"]).await?;
@@ -244,7 +244,7 @@ impl Host {
         }
     }
 
-    /// Has the package manager leave the installed ones of these packages as they are.
+    /// Has the package manager leave those of these packages that are installed as they are.
     pub async fn hold_packages(&self, packages: &[&str]) -> Result<()> {
         match self.os()?.manager {
             Manager::Dnf => {
@@ -256,14 +256,14 @@ impl Host {
         }
     }
 
-    /// Takes back what [`Self::hold_packages`] has done; nothing where they are not held.
+    /// Undoes [`Self::hold_packages`]; does nothing if they are not held.
     pub async fn release_packages(&self, packages: &[&str]) -> Result<()> {
         match self.os()?.manager {
             Manager::Dnf => {
                 let release = ["versionlock", "delete"].iter().chain(packages);
                 let release: Vec<&str> = release.copied().collect();
                 let output = self.dnf(&release).output().await?;
-                // Some versions call it a failure that nothing was held.
+                // Some versions fail if nothing was held.
                 if output.stdout.contains("No package found for")
                     || output.stderr.contains("No package found for")
                 {
@@ -275,7 +275,7 @@ impl Host {
         }
     }
 
-    /// Marks the installed ones of these packages; apt refuses names that it does not know.
+    /// Marks those of these packages that are installed; apt refuses names that it does not know.
     async fn mark(&self, how: &str, packages: &[&str]) -> Result<()> {
         let mut installed = Vec::new();
         for package in packages {
@@ -290,19 +290,19 @@ impl Host {
         self.succeed(mark).await
     }
 
-    /// apt's package lists, read once in a process.
+    /// Refreshes apt's package lists, once per process.
     pub(super) async fn refresh_lists(&self) -> Result<()> {
         if self.lists_are_fresh.load(Ordering::Relaxed) {
             return Ok(());
         }
-        // Without this an index that could not be had is only a warning.
+        // Without this, an index that could not be fetched is only a warning.
         let update = self.apt(&["-o", "APT::Update::Error-Mode=any", "update"]);
         self.succeed(update.timeout(LISTS)).await?;
         self.lists_are_fresh.store(true, Ordering::Relaxed);
         Ok(())
     }
 
-    /// dnf waits for its own lock by itself.
+    /// dnf waits for its lock by itself.
     fn dnf(&self, args: &[&str]) -> Command {
         self.command("dnf").arg("-y").args(args).timeout(INSTALL)
     }
@@ -319,7 +319,7 @@ impl Host {
         self.with_packages(quietly(install), packages)
     }
 
-    /// Names, and paths of package files.
+    /// Adds names, and paths of package files.
     fn with_packages(&self, command: Command, packages: &[&str]) -> Command {
         packages.iter().fold(command, |command, package| {
             if package.starts_with('/') {
@@ -334,7 +334,7 @@ impl Host {
         quietly(self.command("apt-get").args(APT).args(args))
     }
 
-    /// Runs it; a failure that is worth another try is transient.
+    /// Runs it; a failure that is worth retrying is transient.
     async fn succeed(&self, command: Command) -> Result<()> {
         self.judge(&command.output().await?)
     }
@@ -352,8 +352,8 @@ impl Host {
     }
 }
 
-/// Asks no questions, and restarts no services: needrestart would restart the SSM agent under the very command that
-/// runs us, or Docker under the node.
+/// Asks no questions, and restarts no services: needrestart would restart the SSM agent whose command is running us, or
+/// Docker with the node in it.
 fn quietly(command: Command) -> Command {
     command
         .env("DEBIAN_FRONTEND", "noninteractive")

@@ -14,12 +14,12 @@ pub struct Gpu {
     pub subsystem: u16,
 }
 
-/// What the free driver thinks of a GPU model.
+/// Whether the open kernel modules support a GPU model.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Support {
     /// In the open kernel modules' list of devices.
     Open,
-    /// Older than Turing: the open kernel modules do not drive it, and driver guide 620 removes the others.
+    /// Older than Turing: the open kernel modules do not support it, and driver 620 drops the others (driver guide).
     BeforeTuring,
 }
 
@@ -27,7 +27,7 @@ use Support::{BeforeTuring, Open};
 
 type Model = (u16, &'static str, Support);
 
-/// Models of EC2's instance types: PCI device id, name, instance family.
+/// GPU models of EC2's instance types: PCI device id, name, instance family.
 /// Ids from amazon-eks-ami nvidia-open-supported-devices-580.txt and pci-ids.ucw.cz.
 const MODELS: &[Model] = &[
     (0x1eb8, "Tesla T4 (g4dn)", Open),
@@ -44,12 +44,12 @@ const MODELS: &[Model] = &[
     (0x1db5, "Tesla V100 32 GB (p3dn)", BeforeTuring),
 ];
 
-/// An L4 with one of these subsystem ids is a fraction of a card (gr6f, g6f), which only the GRID driver drives
+/// An L4 with one of these subsystem ids is a fraction of a card (gr6f, g6f), which only the GRID driver supports
 /// (amazon-ecs-ami nvidia-kmod-load.sh).
 const FRACTIONAL_L4: (u16, [u16; 3]) = (0x27b8, [0x1733, 0x1735, 0x1737]);
 
 impl Gpu {
-    /// The model's name, or its PCI id where this program does not know it.
+    /// The model's name, or its PCI id if this program does not know it.
     pub fn name(&self) -> String {
         match MODELS.iter().find(|(device, ..)| *device == self.device) {
             Some((_, name, _)) => (*name).into(),
@@ -57,8 +57,8 @@ impl Gpu {
         }
     }
 
-    /// Why the driver that the systems' repositories carry, with open modules or not, cannot drive it, if so. An unknown
-    /// model may be too new for the table: the driver itself decides.
+    /// Why the driver in the systems' repositories, with open modules or not, does not support it, if so. An unknown
+    /// model may be too new for the table: then the driver itself decides.
     pub fn unsupported(&self, open_modules: bool) -> Option<String> {
         let (device, fractions) = FRACTIONAL_L4;
         if self.device == device && fractions.contains(&self.subsystem) {

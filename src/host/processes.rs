@@ -5,8 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::Host;
 
 impl Host {
-    /// Names of the live processes that descend from this one, itself included; `None` where it is not to be seen. The
-    /// kernel cuts a name after 15 bytes.
+    /// Names of the live processes that descend from this one, itself included; `None` if it is not visible. The kernel
+    /// truncates names to 15 bytes.
     pub fn descendants(&self, ancestor: u32) -> Option<BTreeSet<String>> {
         let mut processes = BTreeMap::new();
         for entry in self.names_in("/proc").ok()? {
@@ -40,7 +40,7 @@ impl Host {
 struct Process {
     name: String,
     parent: u32,
-    /// One that has ended stays until its parent asks for its end.
+    /// A process that has exited stays listed until its parent reaps it.
     lives: bool,
 }
 

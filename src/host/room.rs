@@ -1,4 +1,4 @@
-//! Room on the disks: how much there is, and which folders are on another disk than the root directory.
+//! Space on the disks: how much there is, and which folders are on a disk other than the root directory's.
 
 use std::os::unix::fs::MetadataExt as _;
 use std::path::Path;
@@ -6,18 +6,18 @@ use std::path::Path;
 use super::Host;
 use crate::error::{OrFail, Result};
 
-/// Room on a filesystem, in bytes.
+/// Space on a filesystem, in bytes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Space {
-    /// What can still be used.
+    /// Still available.
     pub free: u64,
-    /// All that can be used.
+    /// Usable in total.
     pub size: u64,
 }
 
 impl Host {
-    /// Room where `path` is, or will be once it is made. As df counts: what is reserved for root counts neither as free nor
-    /// as used.
+    /// Space where `path` is, or will be once created. Counted as df does: what is reserved for root is neither free
+    /// nor used.
     pub fn space(&self, path: &str) -> Result<Space> {
         let stat = rustix::fs::statvfs(self.path(self.existing(path))).or_fail(
             || format!("cannot ask for the free space of {path}"),
@@ -32,7 +32,7 @@ impl Host {
         })
     }
 
-    /// Those of the folders that are on another disk than the root directory, and than those before them.
+    /// The folders on a disk other than that of the root directory and of any folder before them.
     pub fn on_other_disks<'a>(&self, folders: impl IntoIterator<Item = &'a str>) -> Vec<&'a str> {
         let mut disks = vec![self.disk_of("/")];
         let mut found = Vec::new();
@@ -51,7 +51,7 @@ impl Host {
         found.ok().map(|found| found.dev())
     }
 
-    /// The nearest folder above that exists: what is not there yet will be on its disk.
+    /// The path, or its nearest ancestor that exists: what does not exist yet will be on its disk.
     fn existing<'a>(&self, path: &'a str) -> &'a Path {
         let mut above = Path::new(path).ancestors();
         let found = above.find(|above| self.path(above).exists());

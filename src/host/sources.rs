@@ -1,4 +1,4 @@
-//! apt's sources: more components of the archives that the machine has already.
+//! apt's sources: more components of archives that the machine already uses.
 
 use std::collections::BTreeSet;
 use std::fmt::Write as _;
@@ -7,12 +7,12 @@ use super::Host;
 use crate::error::{Error, Result};
 use crate::paths::{APT_LINES, APT_STANZAS};
 
-/// Where the entries go that are added; one for each form that apt knows.
+/// Where added entries go: one file for each of apt's formats.
 const ADDED: [&str; 2] = [APT_STANZAS, APT_LINES];
 const FORMAT: &str = "$(SOURCESENTRY)|$(REPO_URI)|$(RELEASE)|$(COMPONENT)|$(ORIGIN)";
 
 impl Host {
-    /// Has apt know these components of the distribution's archives too, from where the machine has their `main`: the
+    /// Adds these components of the distribution's archives to apt's sources, from where the machine gets `main`: the
     /// same mirror, suites and keys (apt refuses two entries for one address whose keys differ).
     pub async fn add_components(&self, origin: &str, wanted: &[&str]) -> Result<()> {
         self.refresh_lists().await?;
@@ -49,11 +49,11 @@ impl Host {
     }
 }
 
-/// An entry of a file of sources.
+/// An entry in a sources file.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 struct Entry {
     path: String,
-    /// Of its line in a .list file, of its stanza in a .sources file; from 1.
+    /// Number of its line in a .list file, or of its stanza in a .sources file; from 1.
     number: usize,
 }
 
@@ -93,7 +93,7 @@ fn lacking<'a>(told: &str, origin: &str, wanted: &[&'a str]) -> Vec<(Entry, Vec<
     lacking
 }
 
-/// The stanza with these components instead of its own, and for packages only.
+/// The stanza with these components instead of its own, and for binary packages only.
 fn stanza(text: &str, number: usize, components: &[&str]) -> Option<String> {
     let mut stanzas: Vec<Vec<&str>> = vec![Vec::new()];
     for line in text.lines().filter(|line| !line.starts_with('#')) {
@@ -107,7 +107,7 @@ fn stanza(text: &str, number: usize, components: &[&str]) -> Option<String> {
     let mut text = format!("Types: deb\nComponents: {}\n", components.join(" "));
     let mut is_kept = false;
     for line in stanza {
-        // A line that begins with a blank goes on with the field before it.
+        // A line that begins with a blank continues the field before it.
         if !line.starts_with([' ', '\t']) {
             let name = line.split(':').next()?.trim().to_lowercase();
             is_kept = !["types", "components"].contains(&name.as_str());
@@ -144,7 +144,7 @@ mod tests {
 
     const WANTED: &[&str] = &["contrib", "non-free"];
 
-    /// As AWS's AMIs of Debian have it, with a key and a comment more.
+    /// As in AWS's Debian AMIs, plus a key and a comment.
     const STANZAS: &str = "# As installed.\n\nTypes: deb deb-src\nURIs: mirror+file:///etc/apt/mirrors/debian.list\n\
         Suites: bookworm bookworm-updates\nComponents: main\n# Debian's\nSigned-By:\n -----BEGIN PGP PUBLIC KEY BLOCK-----\n .\n\
         \n\nTypes: deb\nURIs: https://mirror.example/debian-security\nSuites: bookworm-security\nComponents: main contrib\n";

@@ -1,4 +1,4 @@
-//! systemd units, by systemctl.
+//! systemd units, through systemctl.
 
 use std::path::Path;
 use std::time::Duration;
@@ -8,13 +8,13 @@ use super::command::Output;
 use super::failures::{self, systemctl::is_unit_absent};
 use crate::error::{Error, Result};
 
-/// Longer than systemd's own start limit (90 s), so that systemd's own verdict is what we hear.
+/// Longer than systemd's own start timeout (90 s), so that systemd's verdict comes first.
 const START: Duration = Duration::from_mins(5);
 
-/// The reason may stand before what systemd itself adds.
+/// The reason may come before what systemd itself adds.
 const JOURNAL_LINES: &str = "30";
 
-/// Units that checks ask about, besides those that differ by system: a question about one fetches them all.
+/// Units that checks ask about, besides those that differ by system: asking about one fetches all.
 const ASKED_FOR: [&str; 5] = [
     "bootstrap.service",
     "bootstrap-repair.timer",
@@ -23,7 +23,7 @@ const ASKED_FOR: [&str; 5] = [
     "bootstrap-metrics.timer",
 ];
 
-/// What systemd says of a unit.
+/// What systemd says about a unit.
 struct Shown {
     state: String,
     enabled: bool,
@@ -43,19 +43,19 @@ impl Host {
             .await?;
         match output.stdout.trim() {
             state if is_active(state) => Ok(true),
-            // No word at all: systemd itself was not reached.
+            // No output at all: systemd itself was not reached.
             "" if output.code != 0 => Err(output.failure()),
             _ => Ok(output.code == 0),
         }
     }
 
-    /// What systemd calls the state of each of these units (`active`, `activating`, `failed`, …), asked for in one call.
+    /// systemd's name for the state of each of these units (`active`, `activating`, `failed`, …), fetched in one call.
     pub async fn unit_states(&self, units: &[&str]) -> Result<Vec<String>> {
         let shown = self.show(units).await?;
         Ok(shown.into_iter().map(|shown| shown.state).collect())
     }
 
-    /// Whether the machine is on its way down.
+    /// Whether the machine is shutting down.
     pub async fn is_shutting_down(&self) -> bool {
         let asked = self.systemctl(&["is-system-running"]).looks();
         let said = asked.output().await;
@@ -78,10 +78,10 @@ impl Host {
         Ok(is_enabled(output.stdout.trim()))
     }
 
-    /// What systemd says of the unit, asked for all units in one call, where looks are shared.
+    /// What systemd says about the unit, fetched for all units in one call, if answers are shared.
     ///
-    /// Only its yes counts: what it knows of unit files can be older than they are, since units are enabled without a
-    /// reload (see [`Host::daemon_reload`]).
+    /// Only a yes counts: what systemd knows of unit files can be out of date, since units are enabled without a reload
+    /// (see [`Host::daemon_reload`]).
     async fn shown(&self, unit: &str) -> Option<Shown> {
         if !self.looks.are_shared() {
             return None;
@@ -129,7 +129,7 @@ impl Host {
         .any(|directory| self.path(directory).join(unit).exists())
     }
 
-    /// Whether someone has put an empty file, or a link to nothing, in the unit's place (systemctl mask).
+    /// Whether someone has put an empty file, or a link to /dev/null, in the unit's place (systemctl mask).
     fn unit_masked(&self, unit: &str) -> bool {
         ["/etc/systemd/system", "/run/systemd/system"]
             .iter()
@@ -148,7 +148,7 @@ impl Host {
         self.start_unit(unit).await
     }
 
-    /// Enables the unit without starting it, where it is not enabled yet.
+    /// Enables the unit without starting it, if it is not enabled yet.
     pub async fn enable(&self, unit: &str) -> Result<()> {
         if !self.unit_enabled(unit).await? {
             if self.unit_masked(unit) {

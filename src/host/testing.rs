@@ -7,7 +7,7 @@ use std::os::unix::fs::PermissionsExt;
 use super::Host;
 use super::disk::Device;
 
-/// The machine; gone when dropped.
+/// The machine; deleted when dropped.
 pub struct Tree {
     /// Its files, with only the fake tools on its search path.
     pub host: Host,
@@ -23,7 +23,7 @@ impl Tree {
         Self { host, root }
     }
 
-    /// A tool that runs `script` with /bin/sh. Each call is added, one line of arguments, to what [`Self::calls`] gives.
+    /// Adds a tool that runs `script` with /bin/sh. Each call is recorded, as one line, for [`Self::calls`].
     pub fn tool(&self, name: &str, script: &str) {
         let path = self.root.path().join("tools").join(name);
         let calls = self.root.path().join("calls");
@@ -43,7 +43,7 @@ impl Tree {
             .collect()
     }
 
-    /// A block device of this size in bytes: a sparse file, and sysfs' word that it is one.
+    /// A block device of this size in bytes: a sparse file and its entries in sysfs.
     pub fn disk(&self, name: &str, number: &str, size: u64) -> Device {
         let path = format!("/dev/{name}");
         let sysfs = format!("/sys/class/block/{name}");

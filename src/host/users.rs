@@ -25,14 +25,14 @@ pub struct Group {
     pub members: Vec<String>,
 }
 
-/// What is still to be done for an account to be as wanted.
+/// What an account still lacks to be as wanted.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Missing {
     /// Its primary group does not exist.
     pub group: bool,
     /// The account does not exist.
     pub account: bool,
-    /// It is no member of the supplementary group.
+    /// It is not a member of the supplementary group.
     pub membership: bool,
 }
 
@@ -44,8 +44,8 @@ impl Missing {
 }
 
 impl Host {
-    /// What `wanted` and its membership in the group `also` still need. A name or a number that belongs to
-    /// someone else is an error: changing it would give them our files, or us theirs.
+    /// What `wanted` and its membership in the group `also` still lack. A name or id that belongs to someone else is an
+    /// error: changing it would give them our files, or us theirs.
     pub fn account_missing(&self, wanted: &Account, also: Option<&str>) -> Result<Missing> {
         let accounts = self.accounts()?;
         let groups = self.groups()?;
@@ -70,7 +70,7 @@ impl Host {
         leaving.run().await.map(drop)
     }
 
-    /// Makes what is missing: the group named like the account, the account with a home, the membership.
+    /// Creates what is missing: the group named after the account, the account with a home, the membership.
     pub async fn create_account(
         &self,
         wanted: &Account,

@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 use super::tests::{HOSTILE, words};
 use super::word;
 
-/// What stands in commands without having gone through [`word`], and why nobody outside chooses it.
+/// Placeholders in commands that do not go through [`word`], and why nobody outside chooses their values.
 const OURS: &[(&str, &str, &str)] = &[
     ("*", "tool", "a program's name from a table"),
     ("*", "make", "a program's name from a table"),
@@ -65,7 +65,7 @@ fn a_shell_makes_of_each_command_in_a_message_the_words_that_are_meant() {
             }
         }
     }
-    // Not by a macro, whose output a test that passes does not show.
+    // Not with `println!`, whose output a passing test does not show.
     writeln!(
         std::io::stdout(),
         "hints: {commands} commands of {messages} messages read by a shell, {filled} of them filled in with each of \
@@ -75,11 +75,11 @@ fn a_shell_makes_of_each_command_in_a_message_the_words_that_are_meant() {
     )
     .unwrap();
     assert_eq!(wrong, [""; 0]);
-    // So that the search itself is not lost.
+    // Fails if the search no longer finds anything.
     assert!(commands > 120 && filled > 20, "{commands}, {filled}");
 }
 
-/// How many words a shell makes of it.
+/// How many words a shell splits it into.
 fn shell(command: &str) -> Result<usize, ()> {
     let made = std::panic::catch_unwind(|| words(command).len());
     made.map_err(drop)
@@ -102,7 +102,7 @@ fn sources(folder: &Path) -> Vec<PathBuf> {
     found
 }
 
-/// The strings of Rust's source; comments and characters are passed over.
+/// The string literals in Rust source; comments and character literals are skipped.
 fn texts(source: &str) -> Vec<Text> {
     let mut found = Vec::new();
     let mut rest = source;
@@ -146,8 +146,8 @@ fn string(source: &str, is_raw: bool) -> (String, &str) {
     (text, characters.as_str())
 }
 
-/// What stands between backquotes, behind `run:`, or as a program's call in brackets, and begins with a program and
-/// something for it to do.
+/// What is in backquotes, after `run:`, or a program's call in parentheses, and begins with a program and an argument
+/// for it.
 fn commands_in(text: &str) -> Vec<&str> {
     const PROGRAMS: &[&str] = &[
         "docker ",
@@ -179,14 +179,14 @@ fn commands_in(text: &str) -> Vec<&str> {
         .collect()
 }
 
-/// Without the rest of the sentence that it stands in.
+/// The command without the rest of its sentence.
 fn until_it_ends(text: &str) -> &str {
     let ends = [", ", "; ", " (", ". ", "`"].iter();
     let end = ends.filter_map(|end| text.find(end)).min();
     text[..end.unwrap_or(text.len())].trim_end_matches('.')
 }
 
-/// What is to be filled in, by its name; empty where it has none.
+/// The names of the placeholders; empty for one without a name.
 fn holes(command: &str) -> Vec<&str> {
     let opened = command.split('{').skip(1);
     opened
@@ -202,7 +202,7 @@ fn fill(command: &str, holes: &[&str], with: &str) -> String {
     filled
 }
 
-/// Whether what is filled in has gone through [`word`]: as an argument, or under its name in the same file.
+/// Whether the placeholder's value has gone through [`word`]: as an argument, or under its name in the same file.
 fn is_quoted(hole: &str, source: &str, after: &str) -> bool {
     if hole.is_empty() {
         return after.contains("word(");

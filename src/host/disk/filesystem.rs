@@ -1,4 +1,4 @@
-//! Making, mounting and growing the filesystem of a device.
+//! Making, mounting and growing the filesystem on a device.
 
 use std::fmt;
 use std::path::Path;
@@ -13,7 +13,7 @@ use crate::host::{Command, Host, failures};
 use crate::retry::{Policy, retry};
 use crate::shell::word;
 
-/// The label that our filesystems get.
+/// Label of the filesystems that we make.
 const LABEL: &str = "theta-data";
 
 /// Formatting, mounting (a journal may have to be replayed) and growing take minutes on a slow volume.
@@ -26,7 +26,7 @@ const GROWING: Policy = Policy {
     longest_pause: Duration::from_secs(5),
 };
 
-/// A filesystem may end this much before its device: the rest of the last block group. Volumes grow by GiB.
+/// A filesystem may end this many bytes before its device: the remainder of the last block group. Volumes grow by GiB.
 const SLACK: u64 = 256 * 1024 * 1024;
 
 /// Filesystems that we make, as the config names them.
@@ -43,7 +43,7 @@ pub enum Kind {
 }
 
 impl fmt::Display for Kind {
-    /// As fstab, mountinfo and libblkid call it.
+    /// The name that fstab, mountinfo and libblkid use.
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
         out.write_str(match self {
             Self::Ext4 => "ext4",
@@ -53,7 +53,7 @@ impl fmt::Display for Kind {
 }
 
 impl Kind {
-    /// What makes one.
+    /// The program that makes one.
     fn maker(self) -> &'static str {
         match self {
             Self::Ext4 => "mkfs.ext4",
@@ -61,7 +61,7 @@ impl Kind {
         }
     }
 
-    /// The package with its tools; every supported system calls it so.
+    /// The package with its tools; it has this name on every supported system.
     pub fn package(self) -> &'static str {
         match self {
             Self::Ext4 => "e2fsprogs",
@@ -69,7 +69,7 @@ impl Kind {
         }
     }
 
-    /// Bytes, from what `dumpe2fs -h` or `xfs_info` says.
+    /// Size in bytes, from the output of `dumpe2fs -h` or `xfs_info`.
     fn size(self, described: &str) -> Option<u64> {
         match self {
             Self::Ext4 => ext4_size(described),
@@ -77,8 +77,8 @@ impl Kind {
         }
     }
 
-    /// What a person does about a damaged filesystem on the device that belongs at `target`. `fsck` alone does
-    /// nothing on XFS, and none of these works on what is mounted.
+    /// How to repair a damaged filesystem on the device that belongs at `target`. Plain `fsck` does nothing on XFS, and
+    /// none of these tools works on a mounted filesystem.
     pub fn repair(self, device: &Device, target: &str) -> String {
         let tool = match self {
             Self::Ext4 => "fsck.ext4 -f",
@@ -94,14 +94,14 @@ impl Kind {
 }
 
 impl Host {
-    /// Whether the tools of this filesystem are there; a minimal image may lack them.
+    /// Whether this filesystem's tools are installed; a minimal image may lack them.
     pub fn has_tools_of(&self, kind: Kind) -> bool {
         self.has_program(kind.maker())
     }
 
-    /// Makes a filesystem on the device, which must hold exactly what the caller `saw` and decided on: nothing, the
-    /// phantom "atari" table, or what an earlier attempt left. Looks again right before. `uuid` is the one that it gets,
-    /// where that is known beforehand. `ready` is the caller's last word, with nothing between it and the first write.
+    /// Makes a filesystem on the device, which must still hold exactly what the caller `saw`: nothing, the phantom
+    /// "atari" table, or what an earlier attempt left. Probes again just before. `uuid` is the one to give it, if
+    /// chosen beforehand. `ready` is the caller's last check: nothing happens between it and the first write.
     pub async fn format(
         &self,
         device: &Device,
@@ -123,7 +123,7 @@ impl Host {
             return Err(Error::new(format!("{path} is read-only"), LOOK));
         }
         let make = match kind {
-            // All space is the node's: 1 % is enough of a reserve for root. Inode tables are zeroed later.
+            // Only the node uses the space: 1 % reserved for root is enough. Inode tables are zeroed later.
             Kind::Ext4 => self.command(kind.maker()).args([
                 "-q",
                 "-L",
@@ -140,7 +140,7 @@ impl Host {
             (Kind::Ext4, Some(uuid)) => make.args(["-U", uuid]),
             (Kind::Xfs, Some(uuid)) => make.args(["-m".to_owned(), format!("uuid={uuid}")]),
         };
-        // mkfs.xfs, unlike mkfs.ext4 without a terminal, refuses even the phantom table and its own leavings.
+        // mkfs.xfs, unlike mkfs.ext4 without a terminal, refuses to overwrite the phantom table or its own leftovers.
         let make = match kind {
             Kind::Xfs if !blank => make.arg("-f"),
             _ => make,
@@ -150,7 +150,7 @@ impl Host {
         Ok(())
     }
 
-    /// Gives what is mounted at `target` the options that it lacks; whoever has files open there does not notice.
+    /// Remounts `target` with the options it lacks; files open there are not affected.
     pub async fn make_safe(&self, target: &str) -> Result<()> {
         let command = self
             .command("mount")
@@ -158,8 +158,8 @@ impl Host {
         command.timeout(LONG).run().await.map(drop)
     }
 
-    /// Mounts the device at `target`, and makes sure that it is what is there then. Not by fstab's UUID: a copy made
-    /// from a snapshot has the same, and udev may not know it yet, which `nofail` turns into success.
+    /// Mounts the device at `target` and checks that it is what is mounted there. Not by fstab's UUID: a volume made
+    /// from a snapshot has the same one, and udev may not know it yet, which `nofail` turns into success.
     pub async fn mount(&self, device: &Device, kind: Kind, target: &str) -> Result<()> {
         let output = self
             .command("mount")
@@ -169,7 +169,7 @@ impl Host {
             .timeout(LONG)
             .output()
             .await?;
-        // systemd may have been faster, so what is mounted counts, not the exit code.
+        // systemd may have mounted it first, so what is mounted counts, not the exit code.
         match self.mounted_at(target)? {
             Some(mount) if mount.device == device.number => Ok(()),
             Some(mount) => Err(Error::new(
@@ -201,15 +201,15 @@ impl Host {
 
     /// Whether the device has grown past its filesystem, which is mounted at `target`.
     pub async fn can_grow(&self, device: &Device, kind: Kind, target: &str) -> Result<bool> {
-        // xfs_info wants the mount point of what is mounted.
+        // xfs_info needs the mount point of a mounted filesystem.
         let place = match kind {
             Kind::Ext4 => self.path(&device.path),
             Kind::Xfs => target.into(),
         };
         let output = self.describe(kind, &place).output().await?;
         match kind.size(&output.stdout) {
-            // dumpe2fs reads the superblock of a mounted filesystem: it may find the checksum wrong, exit with another
-            // code than 0 and still say all that is asked for (tytso/e2fsprogs#125).
+            // dumpe2fs reads the superblock of a mounted filesystem: it may find a bad checksum, exit with a code other
+            // than 0 and still print all that is needed (tytso/e2fsprogs#125).
             Some(size) => Ok(size.saturating_add(SLACK) < device.size),
             None if output.code != 0 => Err(output.failure()),
             None => Err(Error::new(
@@ -222,7 +222,7 @@ impl Host {
         }
     }
 
-    /// The size of the filesystem, where the device is too small for it; it is not mounted.
+    /// The size of the (unmounted) filesystem if the device is too small for it.
     async fn larger_than(&self, device: &Device, kind: Kind) -> Option<u64> {
         let described = self.describe(kind, &self.path(&device.path)).output().await;
         let size = kind.size(&described.ok()?.stdout)?;
@@ -250,7 +250,7 @@ impl Host {
     }
 }
 
-/// A volume can only grow, so this one was copied from a larger one. A check of the filesystem would offer to cut it.
+/// A volume can only grow, so this one was copied from a larger one. fsck would offer to truncate the filesystem.
 fn too_small(device: &Device, kind: Kind, size: u64) -> Error {
     let path = &device.path;
     Error::new(

@@ -1,4 +1,4 @@
-//! What is on a block device and who uses it: everything that speaks against formatting it.
+//! What is on a block device and what uses it: every reason not to format it.
 
 use std::fmt;
 use std::fs::File;
@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::host::mounts::unescape;
 use crate::log::printable;
 
-/// Signatures that are filesystems, for naming them.
+/// Signatures that are filesystems.
 const FILESYSTEMS: [&str; 10] = [
     "ext2",
     "ext3",
@@ -31,19 +31,19 @@ const FILESYSTEMS: [&str; 10] = [
 /// Signatures that are partition tables, for naming them.
 const TABLES: [&str; 6] = ["gpt", "PMBR", "dos", "atari", "mac", "sun"];
 
-/// How much is read at either end to be sure that the device can be read.
+/// How many bytes are read at either end to check that the device is readable.
 const SAMPLE: u64 = 1024 * 1024;
 
-/// Sizes of the blocks of ext4.
+/// Block sizes of ext4.
 const EXT4_BLOCKS: [u64; 3] = [1024, 2048, 4096];
-/// The size of a superblock of ext4; XFS has its fields in fewer bytes.
+/// Size of an ext4 superblock; the fields of an XFS one take fewer bytes.
 const SUPERBLOCK: usize = 1024;
-/// Bytes in a block of XFS, as `mkfs.xfs` makes it.
+/// Block size of XFS as `mkfs.xfs` makes it, in bytes.
 const XFS_BLOCK: u64 = 4096;
-/// Volumes have whole GiB, and mkfs.xfs makes four allocation groups of less than 4 TiB, each with a superblock: one
-/// begins at a multiple of this, also where the volume has grown since.
+/// Volumes are a whole number of GiB, and mkfs.xfs divides less than 4 TiB into four allocation groups, each with a
+/// superblock: each begins at a multiple of this, even if the volume has grown since.
 const XFS_STEP: u64 = 256 * 1024 * 1024;
-/// As many of them are looked at: all in the first 256 GiB.
+/// How many of these multiples are checked: all in the first 256 GiB.
 const XFS_STEPS: u64 = 1024;
 
 /// What a device holds.
@@ -51,26 +51,26 @@ const XFS_STEPS: u64 = 1024;
 pub enum Contents {
     /// Nothing, as far as anything can tell.
     Blank,
-    /// One filesystem and nothing else, in use by nobody.
+    /// One filesystem and nothing else, not in use.
     Filesystem {
         /// Its type, e.g. `ext4`.
         kind: String,
         /// Its UUID.
         uuid: String,
     },
-    /// Anything else: all that was found.
+    /// Anything else: everything that was found.
     Foreign(Vec<Finding>),
 }
 
 impl Contents {
-    /// Nothing but an "atari" partition table. Random bytes of a fresh encrypted EBS volume look like one about once
-    /// in 1,800 volumes (bottlerocket-os/bottlerocket#4855, kubernetes-sigs/aws-ebs-csi-driver#738).
+    /// Whether there is only an "atari" partition table. The random bytes of about one in 1,800 fresh encrypted EBS
+    /// volumes look like one (bottlerocket-os/bottlerocket#4855, kubernetes-sigs/aws-ebs-csi-driver#738).
     pub fn is_only_atari(&self) -> bool {
         matches!(self, Self::Foreign(findings)
             if matches!(findings.as_slice(), [Finding::Signature { kind, .. }] if kind == "atari"))
     }
 
-    /// The filesystem of which backup superblocks are there.
+    /// The filesystem whose backup superblocks were found.
     pub fn remains(&self) -> Option<Kind> {
         let Self::Foreign(findings) = self else {
             return None;
@@ -81,13 +81,13 @@ impl Contents {
         })
     }
 
-    /// Nothing but what an mkfs of this kind leaves behind that was cut short.
+    /// Whether there is only what an interrupted mkfs of this kind leaves behind.
     pub fn is_left_by_mkfs(&self, kind: Kind) -> bool {
         let Self::Foreign(findings) = self else {
             return false;
         };
         match findings.as_slice() {
-            // mkfs.ext4 writes the backup superblocks first, mkfs.xfs the main one.
+            // mkfs.ext4 writes the backup superblocks first, mkfs.xfs the primary one.
             [Finding::Remains(left)] => *left == kind,
             [Finding::Signature { .. }, Finding::Unfinished] => kind == Kind::Xfs,
             _ => false,
@@ -133,20 +133,20 @@ pub enum Finding {
     Signature {
         /// libblkid's name: `xfs`, `gpt`, `LVM2_member` …
         kind: String,
-        /// UUID, where it has one.
+        /// UUID, if it has one.
         uuid: Option<String>,
     },
-    /// Backup superblocks of such a filesystem, whose main one cannot be read: damaged, or wiped.
+    /// Backup superblocks of such a filesystem whose primary one cannot be read: damaged or wiped.
     Remains(Kind),
-    /// The XFS there is not finished: `mkfs.xfs` clears the mark for that last, and the kernel never mounts it before.
+    /// An unfinished XFS: `mkfs.xfs` clears its in-progress flag last, and the kernel refuses to mount it before that.
     Unfinished,
     /// The kernel has a partition of this name on it.
     Partition(String),
     /// The kernel has a device of this name (LVM, RAID, crypt) on top of it.
     Holder(String),
-    /// It, or a partition, is swap in use.
+    /// It, or one of its partitions, is swap in use.
     Swap,
-    /// It, or a partition, is mounted here.
+    /// It, or one of its partitions, is mounted here.
     Mounted(String),
 }
 
@@ -182,7 +182,7 @@ impl fmt::Display for Finding {
 }
 
 impl Host {
-    /// Everything on the device. Looks twice, since a device that is just appearing has been taken for blank, and
+    /// Everything on the device. Looks twice: a device that was just appearing has been mistaken for blank and
     /// formatted (hetznercloud/csi-driver#1346). Whatever cannot be read is an error, never "blank".
     pub async fn probe(&self, device: &Device) -> Result<Contents> {
         let first = self.look(device).await?;
@@ -198,7 +198,7 @@ impl Host {
         }
     }
 
-    /// The only filesystem on the device, also while it is mounted.
+    /// The only filesystem on the device, even if mounted.
     pub async fn filesystem_on(&self, device: &Device) -> Result<Contents> {
         Ok(Contents::of(self.signatures(device).await?))
     }
@@ -232,8 +232,8 @@ impl Host {
         )
     }
 
-    /// The filesystem whose backup superblocks are on the device. libblkid looks at the main ones only, so that a
-    /// volume with a damaged first block seems blank to it.
+    /// The filesystem whose backup superblocks are on the device. libblkid checks primary ones only, so it takes a
+    /// volume with a damaged first block for blank.
     async fn remains(&self, device: &Device) -> Result<Option<Kind>> {
         let (path, size) = (self.path(&device.path), device.size);
         let look = tokio::task::spawn_blocking(move || first_backup(&path, size));
@@ -271,7 +271,7 @@ impl Host {
         found.extend(
             mounts
                 .into_iter()
-                // Btrfs has device numbers of its own; there the source has to do.
+                // Btrfs uses device numbers of its own; for those, compare the source.
                 .filter(|mount| {
                     numbers.contains(&mount.device)
                         || (mount.device.starts_with("0:") && paths.contains(&mount.source))
@@ -282,7 +282,7 @@ impl Host {
     }
 }
 
-/// Reads both ends of the device. wipefs takes an I/O error for the absence of signatures.
+/// Reads both ends of the device: wipefs mistakes an I/O error for the absence of signatures.
 async fn readable(host: &Host, device: &Device) -> Result<()> {
     let sample = SAMPLE.min(device.size);
     for start in [0, device.size - sample] {
@@ -303,7 +303,7 @@ async fn read(host: &Host, device: &Device, start: u64, length: u64) -> Result<V
         .or_fail(|| format!("cannot read {}", device.path), LOOK)
 }
 
-/// What the first backup superblock on the disk is of.
+/// The filesystem that the first backup superblock on the disk belongs to.
 fn first_backup(path: &Path, size: u64) -> io::Result<Option<Kind>> {
     let disk = File::open(path)?;
     let mut bytes = [0; SUPERBLOCK];
@@ -327,7 +327,7 @@ struct Backup {
 }
 
 enum Backed {
-    /// Of ext4 with blocks of this size, in this block group.
+    /// Of ext4 with this block size, in this block group.
     Ext4 {
         block: u64,
         group: u64,
@@ -335,11 +335,12 @@ enum Backed {
     Xfs,
 }
 
-/// Every such place on a device of this size. ext4 has its own in the block groups 0, 1 and the powers of 3, 5 and 7.
+/// Every such place on a device of this size. ext4 has superblocks in block groups 0, 1 and the powers of 3, 5 and 7.
 fn backups(size: u64) -> Vec<Backup> {
     let mut places = Vec::new();
     for block in EXT4_BLOCKS {
-        // One block of bits tells of each block in a group; the first block of all is left free where it is small.
+        // A group has as many blocks as one bitmap block has bits. Blocks of 1 KiB are numbered from 1: the first is
+        // left for the boot sector.
         let bytes = 8 * block * block;
         let first = if block == 1024 { block } else { 0 };
         let powers = [3_u64, 5, 7].into_iter().flat_map(|base| {
@@ -361,8 +362,8 @@ fn backups(size: u64) -> Vec<Backup> {
     places
 }
 
-/// Whether it is the superblock in this block group of an ext2, ext3 or ext4 with blocks of this size, as mkfs makes
-/// them. More than the magic number, which random bytes have once in 65,536 times.
+/// Whether it is the superblock that mkfs puts into this block group of an ext2, ext3 or ext4 with this block size.
+/// Checks more than the magic number, which random bytes match once in 65,536 times.
 fn is_ext4_backup(superblock: &[u8], block: u64, group: u64) -> bool {
     let number = |at: usize, bytes: usize| {
         let digits = superblock.get(at..at + bytes).into_iter().flatten();
@@ -371,7 +372,7 @@ fn is_ext4_backup(superblock: &[u8], block: u64, group: u64) -> bool {
             .fold(0, |number, digit| number << 8 | u64::from(*digit))
     };
     number(0x38, 2) == 0xEF53
-        // s_log_block_size, s_first_data_block, s_blocks_per_group: one block of bits tells of each block in a group.
+        // s_log_block_size, s_first_data_block, s_blocks_per_group: as many as one bitmap block has bits.
         && 1024 << number(0x18, 4).min(6) == block
         && number(0x14, 4) == u64::from(block == 1024)
         && number(0x20, 4) == 8 * block
@@ -380,7 +381,7 @@ fn is_ext4_backup(superblock: &[u8], block: u64, group: u64) -> bool {
         && number(0x5A, 2) == group & 0xFFFF
 }
 
-/// Whether it is an XFS superblock that says itself that an allocation group starts here.
+/// Whether it is an XFS superblock by whose own geometry an allocation group starts here.
 fn is_xfs_backup(superblock: &[u8], start: u64) -> bool {
     let number = |at: usize| {
         let digits = superblock.get(at..at + 4).into_iter().flatten();
@@ -399,7 +400,7 @@ fn is_unfinished(superblock: &[u8]) -> bool {
     superblock.starts_with(b"XFSB") && superblock.get(126) == Some(&1)
 }
 
-/// Older versions print nothing at all where there is no signature.
+/// Older versions of wipefs print nothing at all if there is no signature.
 pub fn parse_wipefs(json: &str) -> serde_json::Result<Vec<Finding>> {
     #[derive(Deserialize)]
     struct Answer {
@@ -420,7 +421,7 @@ pub fn parse_wipefs(json: &str) -> serde_json::Result<Vec<Finding>> {
             kind: r#type.unwrap_or_else(|| "unknown".into()),
             uuid,
         };
-        // LUKS and GPT have two copies of theirs.
+        // LUKS and GPT have theirs twice.
         if !found.contains(&signature) {
             found.push(signature);
         }
@@ -432,7 +433,7 @@ fn is_filesystem(kind: &str) -> bool {
     FILESYSTEMS.contains(&kind)
 }
 
-/// Only such a UUID is put into fstab.
+/// Only a UUID of this form is put into fstab.
 fn is_uuid(text: &str) -> bool {
     text.len() == 36 && text.chars().all(|c| c.is_ascii_hexdigit() || c == '-')
 }
@@ -451,7 +452,7 @@ mod tests {
     use super::*;
     use crate::host::testing::Tree;
 
-    // What `wipefs --no-act --json` of util-linux 2.38.1 says of images made with the real tools.
+    // What `wipefs --no-act --json` of util-linux 2.38.1 prints for images made with the real tools.
     const BLANK: &str = "{\n   \"signatures\": [\n\n   ]\n}\n";
     const EXT4: &str = r#"{"signatures":[{"device":"x","offset":"0x438","type":"ext4","uuid":"757b587e-6bc4-4df0-a276-2cb0d86f03ee","label":"theta-data"}]}"#;
     const XFS: &str = r#"{"signatures":[{"device":"x","offset":"0x0","type":"xfs","uuid":"e6c3289c-54ab-4226-bef1-adb007a51f37","label":"theta-data"}]}"#;
@@ -468,7 +469,7 @@ mod tests {
     const EXT4_BAD_UUID: &str =
         r#"{"signatures":[{"type":"ext4","uuid":"x /data\n/dev/sda / ext4 defaults 0 0 padd"}]}"#;
 
-    // How the superblock of the second group begins that the real tools put on a disk of 1 GiB.
+    // The start of the second group's superblock, as the real tools write it on a 1 GiB disk.
     const EXT4_1K: &[u8] = b"\x00\x00\x01\x00\x00\x00\x10\x00\xf5\x28\x00\x00\x8e\x73\x0f\x00\xf5\xff\x00\x00\x01\x00\x00\
         \x00\x00\x00\x00\x00\x00\x00\x00\x00\x00\x20\x00\x00\x00\x20\x00\x00\x00\x02\x00\x00\x00\x00\
         \x00\x00\xb0\xf5\x02\x6b\x00\x00\xff\xff\x53\xef\x00\x00\x01\x00\x00\x00\xb0\xf5\x02\x6b\x00\
@@ -588,7 +589,7 @@ mod tests {
             (BLANK, 128 * MIB, &other_group, "nothing"),
             (BLANK, 128 * MIB, &other_size, "nothing"),
             (BLANK, 256 * MIB, b"XFSB\0\0\x10\0", "nothing"),
-            // Every filesystem has them.
+            // Every filesystem has backups.
             (
                 EXT4,
                 128 * MIB,

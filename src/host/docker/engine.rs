@@ -1,7 +1,7 @@
-//! Looks at the engine, its containers and its images through the engine's own socket.
+//! Queries the engine, its containers and its images through the engine's own socket.
 //!
-//! A process of Docker's command line takes 24 ms of CPU and 37 MiB to fetch the same document: three times as much as
-//! all the rest of a metrics tick, every minute.
+//! The `docker` command takes 24 ms of CPU and 37 MiB to fetch the same document: three times as much as the rest of a
+//! metrics tick, every minute.
 
 use std::io;
 use std::path::Path;
@@ -13,10 +13,10 @@ use tokio::net::UnixStream;
 
 use crate::log::printable;
 
-/// An engine answers within milliseconds; whoever asks has another way.
+/// An engine answers within milliseconds; if it does not, callers have a fallback.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
-/// No document is longer, in bytes.
+/// Longest document accepted, in bytes.
 const LIMIT: u64 = 1 << 20;
 
 /// The engine's version.
@@ -30,10 +30,10 @@ pub(super) async fn version(socket: &Path) -> io::Result<String> {
     }
 }
 
-/// What the engine says of the container: its document, or `None` where there is none of that name. An error where it
-/// says anything else, or nothing.
+/// The engine's document on the container, or `None` if there is none of that name. Any other answer, or none at all,
+/// is an error.
 pub(super) async fn container(socket: &Path, name: &str) -> io::Result<Option<Value>> {
-    // What Docker allows in a name has no meaning of its own in a path.
+    // The characters that Docker allows in a name need no escaping in a path.
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-".contains(c);
     if !name.starts_with(|c: char| c.is_ascii_alphanumeric()) || !name.chars().all(plain) {
         return Err(strange("no name of a container"));
@@ -42,7 +42,7 @@ pub(super) async fn container(socket: &Path, name: &str) -> io::Result<Option<Va
     document(answer, "No such container")
 }
 
-/// The same of the image.
+/// The same for the image.
 pub(super) async fn image(socket: &Path, reference: &str) -> io::Result<Option<Value>> {
     let plain = |c: char| c.is_ascii_alphanumeric() || "_.-/:@".contains(c);
     let is_name = |part: &str| part.starts_with(|c: char| c.is_ascii_alphanumeric());
@@ -57,7 +57,7 @@ fn strange(text: &str) -> io::Error {
     io::Error::new(io::ErrorKind::InvalidData, text)
 }
 
-/// A thing's document, or nothing where the engine itself says that there is none.
+/// The document, or `None` if the engine itself says that there is no such thing.
 fn document((status, body): (u16, Value), absent: &str) -> io::Result<Option<Value>> {
     let said = body.get("message").and_then(Value::as_str);
     match status {
@@ -81,7 +81,7 @@ async fn ask(socket: &Path, path: &str) -> io::Result<(u16, Value)> {
     Ok((status.unwrap_or_default(), serde_json::from_slice(body)?))
 }
 
-/// The whole answer to a GET. In HTTP/1.0 it is neither chunked nor followed by another.
+/// The whole response to a GET. With HTTP/1.0 it is neither chunked nor followed by another.
 async fn get(socket: &Path, path: &str) -> io::Result<Vec<u8>> {
     let mut stream = UnixStream::connect(socket).await?;
     let request = format!("GET {path} HTTP/1.0\r\nHost: docker\r\n\r\n");
@@ -97,7 +97,7 @@ mod tests {
 
     use super::*;
 
-    /// An engine that gives this answer once; then what it was asked.
+    /// Asks an engine that gives this answer once; also returns the request it got.
     async fn asked<T>(
         answer: &'static str,
         ask: impl AsyncFnOnce(&Path) -> io::Result<T>,

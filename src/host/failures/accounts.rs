@@ -1,4 +1,4 @@
-//! useradd, usermod, groupadd, of shadow 4.8 to 4.17.
+//! useradd, usermod and groupadd (shadow 4.8 to 4.17).
 
 use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
 

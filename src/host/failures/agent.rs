@@ -1,8 +1,8 @@
-//! amazon-cloudwatch-agent-ctl, of the agent 1.2476 to 1.300069.
+//! amazon-cloudwatch-agent-ctl (agent 1.2476 to 1.300069).
 
 use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
 
-/// It tells every step, the reason in the middle, and ends with advice.
+/// It reports every step, with the reason in the middle, and ends with advice.
 pub(super) const AGENT: Tool = Tool {
     programs: &["amazon-cloudwatch-agent-ctl"],
     chatter: &[

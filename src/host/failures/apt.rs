@@ -1,4 +1,4 @@
-//! apt 2.4 to 3, dpkg, and what unattended-upgrade says through them.
+//! apt 2.4 to 3, dpkg, and what unattended-upgrade passes on from them.
 
 use super::{BY_HAND, Fact, Meaning, PROXY_LOGIN, QUOTED_LINES, TLS, Tool};
 use Meaning::{Lasts, Passes};
@@ -92,7 +92,7 @@ pub(super) const APT: Tool = Tool {
             hint: "correct the line that is named in /etc/apt/apt.conf.d, then run `bootstrap` again",
             source: "Debian/apt",
         },
-        // What cannot be checked is called unsigned, too.
+        // apt also calls unsigned what it was unable to check.
         Fact {
             words: &[
                 "couldn't create temporary file /tmp/",
@@ -144,7 +144,7 @@ pub(super) const APT: Tool = Tool {
             hint: TLS,
             source: "Debian/apt",
         },
-        // dpkg itself, in the middle of its work.
+        // dpkg itself, half-way through its work.
         Fact {
             words: &[
                 "/dpkg received ",
@@ -155,7 +155,7 @@ pub(super) const APT: Tool = Tool {
             source: "Debian/apt",
             hint: "run `dpkg --configure -a`, then run `bootstrap` again",
         },
-        // What could not be fetched has no signature and no Release file either, and apt complains of that as well.
+        // If a fetch failed, apt also complains that there is no signature or no Release file.
         Fact {
             words: &[
                 "500  internal",
@@ -185,7 +185,7 @@ pub(super) const APT: Tool = Tool {
             hint: UNSIGNED,
             source: "Debian/apt",
         },
-        // Before the next fact: apt adds its words to these as well, whether or not a package is held.
+        // Before the next fact: apt adds that one's words to these too, whether or not a package is held.
         Fact {
             words: &[
                 "unmet dependencies",
@@ -217,7 +217,7 @@ pub(super) const APT: Tool = Tool {
             hint: LOCKED,
             source: "canonical/cloud-init#2908; microsoft/lisa#660 (dpkg)",
         },
-        // Another apt has emptied or renewed what this one reads.
+        // Another apt has cleaned or updated the files that this one reads.
         Fact {
             words: &[
                 "problem renaming the file /var/",

@@ -4,7 +4,7 @@ use super::apt::{LOCKED, MISSING, NETWORK, ROOM, UNSIGNED};
 use super::{BY_HAND, Fact, Meaning, PROXY_LOGIN, QUOTED_LINES, TLS, Tool};
 use Meaning::{Lasts, Passes};
 
-/// The reason stands on standard error or in the middle of standard output; a summary follows.
+/// The reason is on standard error or in the middle of standard output; a summary follows.
 pub(super) const DNF: Tool = Tool {
     programs: &["dnf", "dnf5", "yum", "rpm"],
     chatter: &[
@@ -158,7 +158,7 @@ pub(super) const DNF: Tool = Tool {
             hint: NETWORK,
             source: "rpm-software-management/librepo",
         },
-        // Where no line says why.
+        // If no line says why.
         Fact {
             words: &["failed to download"],
             meaning: Passes,

@@ -3,7 +3,7 @@
 use super::{Fact, Meaning, Tool};
 use Meaning::{Lasts, Passes};
 
-/// What comes after the reason, or around it.
+/// Lines after the reason, or around it.
 const CHATTER: &[&str] = &[
     // Up to 27, and from 28 on.
     "See 'docker* --help'*",
@@ -24,7 +24,7 @@ const CHATTER: &[&str] = &[
     "Learn more at https://docs.docker.com*",
 ];
 
-/// How the engine's own words begin; a tool that it calls may add lines of its own.
+/// How the engine's own messages begin; a tool that it calls may add lines of its own.
 const MARKS: &[&str] = &["docker: *", "Error response from daemon: *"];
 
 const GPU: &str = "run: bootstrap --phase nvidia --phase docker --phase container";
@@ -70,7 +70,7 @@ pub const DOCKER: Tool = Tool {
     facts: &[
         NO_PERMISSION,
         UNREACHABLE,
-        // A shim that ended, or could not begin.
+        // A shim that exited or could not start.
         Fact {
             words: &[
                 "ttrpc: closed",
@@ -108,7 +108,7 @@ pub const DOCKER: Tool = Tool {
             hint: "see what the engine is busy with (`docker ps -a`, `journalctl -u docker.service`), then run `bootstrap` again",
             source: "moby/moby, docker/cli",
         },
-        // Every container is a unit of systemd's, which may just be reading its files anew.
+        // Every container is a systemd unit, and systemd may be reloading just then.
         Fact {
             words: &[
                 "unable to apply cgroup configuration",
@@ -120,7 +120,7 @@ pub const DOCKER: Tool = Tool {
             hint: "see what systemd is busy with (`systemctl list-jobs`), then run: bootstrap --phase container",
             source: "opencontainers/runc, libcontainer/cgroups/systemd",
         },
-        // A socket of containerd's, not a port.
+        // A containerd socket, not a port.
         Fact {
             words: &["create new shim socket"],
             meaning: Lasts,
@@ -163,7 +163,7 @@ pub const DOCKER: Tool = Tool {
             source: "anderskm/gputil#55",
         },
         Fact {
-            // From 29 on --gpus asks CDI first, which has nothing without the toolkit's specifications.
+            // From 29 on, --gpus tries CDI first, which finds nothing without the toolkit's specifications.
             words: &[
                 "failed to discover gpu vendor",
                 "no known gpu vendor",
@@ -213,7 +213,7 @@ pub const DOCKER: Tool = Tool {
             hint: "the image is for another processor: name one for linux/amd64 in edge.image and edge.tag",
             source: "errno(3)",
         },
-        // After a power cut, or when someone has cleaned up in there.
+        // After a power cut, or after someone has deleted files there.
         Fact {
             words: &[
                 "layer does not exist",
@@ -243,7 +243,7 @@ pub const DOCKER: Tool = Tool {
             source: "moby/moby, libnetwork/drivers/bridge",
         },
         Fact {
-            // Whoever reloads the firewall takes the engine's chains away.
+            // Reloading the firewall removes the engine's chains.
             words: &["no chain/target/match by that name", "iptables failed"],
             meaning: Lasts,
             hint: "the engine's firewall rules are gone: systemctl restart docker.service, then run: bootstrap --phase container",
@@ -263,8 +263,8 @@ const LOGIN: &str = "check edge.image in /etc/bootstrap/config.json: it must be 
 const REGISTRY: &str = "the registry, or what is between it and the instance, is in trouble: see https://www.dockerstatus.com, run \
     `docker pull` by hand to see all it says, or name a mirror in edge.image";
 
-/// `docker pull`. What is not known is tried again: registries and what is between have more kinds of bad moments than
-/// anyone has listed.
+/// `docker pull`. Unknown failures are retried: registries, and whatever is in between, have more kinds of transient
+/// failure than anyone has listed.
 pub const PULL: Tool = Tool {
     programs: &["docker pull"],
     chatter: CHATTER,
@@ -293,7 +293,7 @@ pub const PULL: Tool = Tool {
             source: "errno(3)",
         },
         Fact {
-            // "error getting credentials - err: exec: "docker-credential-ecr-login": executable file not found in $PATH".
+            // error getting credentials - err: exec: "docker-credential-ecr-login": executable file not found in $PATH
             words: &[
                 "error getting credentials",
                 "error listing credentials",
@@ -329,7 +329,7 @@ pub const PULL: Tool = Tool {
             source: "moby/moby, distribution/reference",
         },
         Fact {
-            // "content digest … not found" is no answer of the registry.
+            // "content digest … not found" is not the registry's answer.
             words: &[
                 "manifest unknown",
                 "manifest for * not found",
@@ -342,8 +342,8 @@ pub const PULL: Tool = Tool {
             hint: NO_IMAGE,
             source: "opencontainers/distribution-spec (error codes), containerd/containerd (remotes)",
         },
-        // A page that a proxy or a content network sends in the registry's place, or an address of a layer that was signed for
-        // some minutes only.
+        // A page that a proxy or CDN sends in the registry's place, or a layer's presigned URL, which is valid for some
+        // minutes only.
         Fact {
             words: &[
                 "error parsing http 40",
@@ -397,7 +397,7 @@ pub const PULL: Tool = Tool {
                    /etc/docker/daemon.json",
             source: "Go's net/http",
         },
-        // The word of a registry that refuses is "denied"; this alone is said, too, when a token has run out in a long pull.
+        // A registry that refuses says "denied"; this alone also appears when a token expires during a long pull.
         Fact {
             words: &["unauthorized: authentication required"],
             meaning: Passes,
@@ -458,7 +458,7 @@ pub const PULL: Tool = Tool {
             hint: "check that the instance reaches the registry by HTTPS: subnet route, NAT, security group, DNS",
             source: "Go's net",
         },
-        // A warning only, where anything else is said.
+        // Only a warning if anything else is said.
         Fact {
             words: &["error loading config file", "error parsing config file"],
             meaning: Lasts,
@@ -479,7 +479,7 @@ pub(super) const TOOLKIT: Tool = Tool {
     facts: &[],
 };
 
-/// Docker has no such container, image or network: an answer, no failure. Nothing else that "is not there" is one.
+/// Docker has no such container, image or network: an answer, not a failure. "Not found" of anything else is a failure.
 pub fn is_absent(stderr: &str) -> bool {
     // "Error: No such container: x", since 25 "Error response from daemon: No such container: x".
     const ABSENT: &[&str] = &[
@@ -503,7 +503,7 @@ pub fn is_program_missing(said: &str) -> bool {
         "*: symbol not found*",
         "*exec: \"*\": stat *: no such file or directory*",
         "*exec: \"*\": permission denied*",
-        // The image brings a program of its own, and not what it needs.
+        // The image has its own copy of the program, without what it needs.
         "*couldn't find libnvidia-ml.so library*",
         "*error while loading shared libraries: *",
     ];

@@ -1,4 +1,4 @@
-//! mkfs.ext4, resize2fs, dumpe2fs and e2fsck, 1.45 to 1.47.3, and the same of XFS.
+//! mkfs.ext4, resize2fs, dumpe2fs and e2fsck, 1.45 to 1.47.3, and their counterparts for XFS.
 
 use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
 use Meaning::{Lasts, Passes};
@@ -31,7 +31,7 @@ pub(super) const E2FSPROGS: Tool = Tool {
     otherwise: Lasts,
     hint: BY_HAND,
     facts: &[
-        // Read while the kernel was writing it: the superblock of a mounted filesystem is seldom still.
+        // Read while the kernel was writing it: the superblock of a mounted filesystem keeps changing.
         Fact {
             words: &["superblock checksum does not match"],
             meaning: Passes,
@@ -65,7 +65,7 @@ pub(super) const E2FSPROGS: Tool = Tool {
             source: "tytso/e2fsprogs (1.47.0, RELEASE-NOTES)",
             hint: "the filesystem was made by newer tools than this system's: use an AMI as new as the one that it comes from",
         },
-        // The kernel's reason is in its log alone: "There are errors in the filesystem, so online resizing is not allowed".
+        // The reason is only in dmesg: "There are errors in the filesystem, so online resizing is not allowed".
         Fact {
             words: &[
                 "permission denied to resize filesystem",

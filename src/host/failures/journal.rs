@@ -1,4 +1,4 @@
-//! The journal of a service that did not start: what systemd adds behind the service's own words, and Docker's own.
+//! The journal of a service that did not start: what systemd adds after the service's own lines, and dockerd's lines.
 
 use super::{Fact, Meaning, QUOTED_LINES, SEE_JOURNAL, Tool};
 use Meaning::{Lasts, Passes};

@@ -1,7 +1,7 @@
-//! What tools say when they fail: which line is the reason, what passes by itself, what to do about it.
+//! What tools say when they fail: which line is the reason, which failures pass by themselves, what to do about them.
 //!
-//! One file for each tool, as data: words of the tool, as its versions print them, what they mean, and where that was
-//! seen. Nothing else in the program looks for words in a tool's messages to judge a failure.
+//! One file per tool, as data: the tool's words as its versions print them, what they mean, and where they were seen.
+//! Nothing else in the program judges a failure by words in a tool's messages.
 
 mod accounts;
 mod agent;
@@ -20,10 +20,10 @@ use super::command::Output;
 use crate::error::Error;
 use crate::log::printable;
 
-/// How many lines are quoted where nothing is known about any of them.
+/// How many lines are quoted if nothing is known about any of them.
 const QUOTED_LINES: usize = 5;
 
-/// What to do where nothing better is known.
+/// What to do if nothing better is known.
 const BY_HAND: &str = "run the command by hand as root to see its full output, fix what it reports, then run `bootstrap` again";
 
 /// What is known about the messages of one tool.
@@ -33,13 +33,13 @@ pub struct Tool {
     programs: &'static [&'static str],
     /// Lines that are never the reason, as patterns: banners, progress, summaries, pointers to a manual.
     chatter: &'static [&'static str],
-    /// Lines that are the reason, as patterns, where the tool marks it: what follows one may only go on with it.
+    /// Lines that are the reason, as patterns, if the tool marks it: a line after one can only continue it.
     marks: &'static [&'static str],
-    /// How many of the last lines that are left are the reason, where no fact is known.
+    /// How many of the last remaining lines are the reason if no fact fits.
     lines: usize,
-    /// The first one that fits decides; so what never gets better comes before what may.
+    /// The first one that fits decides, so permanent failures come before those that may pass.
     facts: &'static [Fact],
-    /// What a failure means that no fact fits.
+    /// What a failure means if no fact fits.
     otherwise: Meaning,
     /// What to do about such a failure.
     hint: &'static str,
@@ -48,9 +48,9 @@ pub struct Tool {
 /// Words of a tool and what they mean.
 #[derive(Debug)]
 pub struct Fact {
-    /// A line with one of these means it (patterns; upper and lower case are the same).
+    /// A line with one of these means it (patterns, case-insensitive).
     pub words: &'static [&'static str],
-    /// Whether it passes.
+    /// Whether it passes by itself.
     pub meaning: Meaning,
     /// What to do.
     pub hint: &'static str,
@@ -58,7 +58,7 @@ pub struct Fact {
     pub source: &'static str,
 }
 
-/// Whether a failure gets better by itself.
+/// Whether a failure passes by itself.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     /// Trying again can help.
@@ -70,7 +70,7 @@ pub enum Meaning {
 /// A failure, as read from what a tool said.
 #[derive(Debug, PartialEq, Eq)]
 pub struct Failure {
-    /// The line, or lines, that say why; fit to be quoted. Empty where the tool said nothing.
+    /// The line, or lines, that say why; safe to quote. Empty if the tool said nothing.
     pub reason: String,
     /// Whether trying again can help.
     pub passes: bool,
@@ -93,7 +93,7 @@ const TOOLS: &[&Tool] = &[
     &docker::TOOLKIT,
 ];
 
-/// What to do about a service whose journal says nothing that is known.
+/// What to do about a service if nothing in its journal is known.
 pub const SEE_JOURNAL: &str = "see the service's journal";
 
 /// A tool that nothing is known about.
@@ -118,8 +118,8 @@ const PROXY_LOGIN: &str = "the proxy on the way wants a name and a password: see
     give it both, then run `bootstrap` again";
 const CLOCK: &str = "see whether the clock is right (`timedatectl`, `chronyc tracking`), put it right, then run `bootstrap` again";
 
-/// A machine's clock can be wrong until its time service has asked for the first time: said of signatures and
-/// certificates beside what could not be had for it, so looked for before all else.
+/// A machine's clock can be wrong until its time service first synchronises it. Tools say so of signatures and
+/// certificates, next to what could not be fetched because of it, so this is checked first.
 const WRONG_CLOCK: Fact = Fact {
     words: &[
         "not valid yet",
@@ -166,7 +166,7 @@ const COMMON: &[Fact] = &[
     },
 ];
 
-/// The exit code of what was killed: by the kernel, when memory runs out.
+/// The exit code after SIGKILL, which the kernel sends when memory runs out.
 const KILLED: i32 = 128 + 9;
 
 /// Reads what a failed tool said.
@@ -183,7 +183,7 @@ pub fn read(output: &Output) -> Failure {
     failure
 }
 
-/// Whether the tool's own words say better than its caller what to do.
+/// Whether a fact fits, so that its hint is better than the caller's.
 pub fn is_known(output: &Output) -> bool {
     let tool = tool(&output.program, &output.verb);
     let lines = [&output.stderr, &output.stdout].map(|text| said(text));
@@ -191,10 +191,10 @@ pub fn is_known(output: &Output) -> bool {
     lines.any(|line| !tool.is_chatter(line) && tool.facts.iter().any(|fact| fact.fits(line)))
 }
 
-/// Reads text that comes by another way than a call of the tool.
+/// Reads text that was not obtained by running the tool.
 pub fn read_as(tool: &Tool, stderr: &str, stdout: &str) -> Failure {
     let all: Vec<&str> = [stderr, stdout].into_iter().flat_map(said).collect();
-    // A step that is told ("Waiting for cache lock: …"), or a warning, decides only where nothing else is said.
+    // A progress line ("Waiting for cache lock: …") or a warning decides only if nothing else is said.
     let mut lines = all.clone();
     lines.retain(|line| !tool.is_chatter(line));
     if lines.is_empty() {
@@ -223,7 +223,7 @@ pub fn read_as(tool: &Tool, stderr: &str, stdout: &str) -> Failure {
     }
 }
 
-/// What is known about the tool: of its subcommand, else of the whole program.
+/// What is known about the tool: about its subcommand, else about the whole program.
 pub fn tool(program: &str, verb: &str) -> &'static Tool {
     let whole = format!("{program} {verb}");
     let known = |name: &str| TOOLS.iter().find(|tool| tool.programs.contains(&name));
@@ -234,11 +234,11 @@ pub fn tool(program: &str, verb: &str) -> &'static Tool {
         .map_or(&UNKNOWN, |tool| *tool)
 }
 
-/// The lines that say something: without blank ones, and without where a program was when it broke off.
+/// The lines that say something: no blank lines, no stack traces.
 fn said(text: &str) -> impl Iterator<Item = &str> {
     let mut is_in_trace = false;
     let lines = text.lines().filter(move |line| {
-        // Python's, whose reason comes behind the lines that are indented; Go's, whose reason comes before.
+        // Python gives the reason after the indented lines of its trace, Go before its trace.
         let begins = line.starts_with("Traceback (most recent call last):");
         is_in_trace = begins || (is_in_trace && line.starts_with(' '));
         !is_in_trace
@@ -250,7 +250,7 @@ fn said(text: &str) -> impl Iterator<Item = &str> {
         .filter(|line| !line.is_empty())
 }
 
-/// The last lines of a text that are not empty, at most so many.
+/// The last non-empty lines of a text, at most `count`.
 pub fn last_lines(text: &str, count: usize) -> Vec<&str> {
     last(
         text.lines().map(str::trim).filter(|line| !line.is_empty()),
@@ -269,11 +269,11 @@ impl Tool {
         self.chatter.iter().any(|pattern| like(pattern, line))
     }
 
-    /// The last lines that say something: marked ones, else any; all chatter is better than nothing.
+    /// The last lines that say something: marked ones, else any but chatter, else chatter.
     fn reason(&self, text: &str) -> String {
         let all: Vec<&str> = said(text).collect();
         let mut says = all.clone();
-        // How the tool is used comes after what was wrong.
+        // The usage text comes after the reason.
         if let Some(usage) = says.iter().position(|line| line.starts_with("Usage:")) {
             says.truncate(usage);
         }
@@ -309,7 +309,7 @@ fn contains(words: &str, line: &str) -> bool {
     like(&format!("*{words}*"), line)
 }
 
-/// Whether the line is like the pattern, in which each `*` stands for any text; upper and lower case are the same.
+/// Whether the line matches the pattern, in which each `*` stands for any text; case is ignored.
 pub fn like(pattern: &str, line: &str) -> bool {
     let (pattern, line) = (pattern.to_lowercase(), line.to_lowercase());
     let mut pieces = pattern.split('*');
@@ -317,7 +317,7 @@ pub fn like(pattern: &str, line: &str) -> bool {
         return false;
     };
     let mut pieces: Vec<&str> = pieces.collect();
-    // Without any `*` the whole line has to be the pattern.
+    // Without a `*`, the whole line must equal the pattern.
     let Some(end) = pieces.pop() else {
         return rest.is_empty();
     };

@@ -1,4 +1,4 @@
-//! modprobe, of kmod 29 to 34.
+//! modprobe (kmod 29 to 34).
 
 use super::{BY_HAND, Fact, Meaning, Tool};
 use Meaning::Lasts;
@@ -11,7 +11,7 @@ pub(super) const MODPROBE: Tool = Tool {
     otherwise: Lasts,
     hint: BY_HAND,
     facts: &[
-        // Debian's `install` line for the module fails because of this, with "Operation not permitted".
+        // Because of this, Debian's `install` line for the module fails with "Operation not permitted".
         Fact {
             words: &["module * not found in directory"],
             meaning: Lasts,
@@ -19,7 +19,7 @@ pub(super) const MODPROBE: Tool = Tool {
             source: "Witko/nvidia-xrun#148",
         },
         SECURE_BOOT,
-        // A hardened image's way to switch a module off; what modprobe says behind it is another thing.
+        // How hardened images disable a module; what modprobe says after it is misleading.
         Fact {
             words: &[
                 "install command '*/false' for module",
@@ -71,7 +71,7 @@ const SECURE_BOOT: Fact = Fact {
     source: "linux-apfs/linux-apfs-rw#80, hhfeuer/nvhda#8 (\"Required key\": before Linux 5.4)",
 };
 
-/// Whether the kernel refuses the module for good: no other kernel, driver build or reboot is a help.
+/// Whether the kernel refuses the module for good: no other kernel, driver build or reboot helps.
 pub fn is_refused(said: &str) -> bool {
     said.lines()
         .any(|line| SECURE_BOOT.fits(line) || LOCKDOWN.fits(line))

@@ -1,4 +1,4 @@
-//! systemctl, of systemd 249 to 257.
+//! systemctl (systemd 249 to 257).
 
 use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
 use Meaning::{Lasts, Passes};
@@ -84,9 +84,9 @@ pub(super) const SYSTEMCTL: Tool = Tool {
     ],
 };
 
-/// systemd knows no such unit: an answer. "Failed to connect to bus: No such file or directory" is none.
+/// systemd knows no such unit: an answer. "Failed to connect to bus: No such file or directory" is not.
 pub fn is_unit_absent(stderr: &str) -> bool {
-    // Before 253 on standard error only; after it, by the word "not-found" on standard output.
+    // Before 253, on standard error only; since then, as the word "not-found" on standard output.
     stderr.lines().any(|line| {
         super::like(
             "Failed to get unit file state for *: No such file or directory",

@@ -1,4 +1,4 @@
-//! What real versions of the tools print, and what is read from it.
+//! What real versions of the tools print, and how it is read.
 
 use super::*;
 
@@ -330,7 +330,7 @@ fn read(tool: &str, stderr: &str, stdout: &str) -> Failure {
 #[test]
 fn the_reason_is_what_the_tool_means_not_what_it_says_last() {
     for (tool, stderr, reason, passes, hint) in CASES {
-        // It may stand on either stream.
+        // It may be on either stream.
         for failure in [read(tool, stderr, ""), read(tool, "", stderr)] {
             assert_eq!(
                 (failure.reason.as_str(), failure.passes),

@@ -1,4 +1,4 @@
-//! mount, of util-linux 2.37 to 2.41.
+//! mount (util-linux 2.37 to 2.41).
 
 use super::{BY_HAND, Fact, Meaning, QUOTED_LINES, Tool};
 use Meaning::{Lasts, Passes};

@@ -1,9 +1,10 @@
-//! Amazon Linux 2023. Its own repositories have everything, NVIDIA's driver and toolkit too.
+//! Amazon Linux 2023. Its own repositories have everything, including NVIDIA's driver and toolkit.
 
 use super::{CloudWatchAgent, Driver, Manager, Os, Repository, Step};
 
-/// Brings the repository `amazonlinux-nvidia`, Amazon's signed mirror of NVIDIA's
-/// (docs.aws.amazon.com/linux/al2023/ug/nvidia-drivers.html). NVIDIA's own .repo file turns signatures off (gpgcheck=0).
+/// Sets up the repository `amazonlinux-nvidia`, Amazon's signed mirror of NVIDIA's
+/// (docs.aws.amazon.com/linux/al2023/ug/nvidia-drivers.html). NVIDIA's own .repo file turns signature checks off
+/// (gpgcheck=0).
 const NVIDIA: Repository = Repository::Package("nvidia-release");
 
 pub(super) const OS: Os = Os {
@@ -12,7 +13,7 @@ pub(super) const OS: Os = Os {
     version: "2023",
     manager: Manager::Dnf,
     docker: &["docker", "docker-ce"],
-    // The system ships no cron (docs.amazonaws.cn/en_us/linux/al2/ug/prepare-for-al2023.html), but has it.
+    // Not preinstalled (docs.amazonaws.cn/en_us/linux/al2/ug/prepare-for-al2023.html), but in the repositories.
     cron: ("cronie", "crond"),
     ssm_units: &["amazon-ssm-agent.service"],
     ssm_package: Some("amazon-ssm-agent"),
@@ -27,11 +28,11 @@ pub(super) const OS: Os = Os {
         // `kernel6.12-devel`; other names of those do not resolve (amazonlinux/amazon-linux-2023#989, and FAQ 6 of
         // docs.aws.amazon.com/linux/al2023/ug/kernel-update.html).
         series_from: (6, 12),
-        // The set of aws/amazon-ecs-ami scripts/al2023/gpu/install-nvidia-driver.sh.
+        // The same set as in aws/amazon-ecs-ami scripts/al2023/gpu/install-nvidia-driver.sh.
         steps: &[
             Step::Repository(NVIDIA),
             Step::Prepare(&["dnf-command(versionlock)"]),
-            // A lock hides every other version, those for a kernel that runs now among them.
+            // A lock hides every other version, including those for the kernel that runs now.
             Step::Release(&["kernel*", "nvidia*", "kmod-nvidia*", "libnvidia*"]),
             // Before dkms, whose compiler needs some kernel's headers.
             Step::Hold(&[
@@ -42,7 +43,7 @@ pub(super) const OS: Os = Os {
             ]),
             // Always for the running kernel: without a version these resolved to another kernel's and broke DKMS
             // (amazonlinux/amazon-linux-2023#945, aws/amazon-ecs-ami#414). Not its headers: DKMS needs none, and they
-            // conflict with another kernel's, which the compiler may have brought (#1042).
+            // conflict with another kernel's, which the compiler may have pulled in (#1042).
             Step::Install(&[&[
                 "dkms",
                 "kernel{series}-devel-{kernel}",
@@ -51,7 +52,7 @@ pub(super) const OS: Os = Os {
                 "nvidia-driver-cuda-{branch}*",
                 "nvidia-persistenced-{branch}*",
             ]]),
-            // An update of one of them alone parts the library from the module.
+            // Updating only one of them would leave the library out of step with the module.
             Step::Hold(&["nvidia*", "kmod-nvidia*", "libnvidia*"]),
             Step::BuildModules,
         ],

@@ -3,8 +3,8 @@
 use super::ubuntu::NVIDIA_TOOLKIT;
 use super::{CloudWatchAgent, Driver, Manager, Os, Repository, Step};
 
-/// A new library would not fit the module that is loaded (unattended-upgrades installs it), and a new kernel comes
-/// without headers.
+/// A new library (unattended-upgrades installs it) would not match the loaded module, and a new kernel comes without
+/// headers.
 const HELD: &[&str] = &[
     "linux-image-{flavour}",
     "linux-headers-{flavour}",
@@ -36,7 +36,7 @@ pub(super) const OS: Os = Os {
     cloudwatch_agent: CloudWatchAgent::Download("debian"),
     toolkit: NVIDIA_TOOLKIT,
     driver: Driver {
-        // The only one that it has; L4 needs 525.
+        // The only one that it has; an L4 needs at least 525.
         branch: 535,
         has_other_branches: false,
         open_modules: false,
@@ -48,8 +48,8 @@ pub(super) const OS: Os = Os {
                 names: &["contrib", "non-free", "non-free-firmware"],
             }),
             // Not nvidia-open-kernel-dkms: it stayed at 535.261.03, which does not compile for kernels from 6.1.0-53 on
-            // (`pci_resize_resource` has other arguments), and what cannot be configured blocks apt. This one gets
-            // security updates.
+            // (`pci_resize_resource` takes other arguments), and a package that cannot be configured blocks apt. This
+            // one gets security updates.
             Step::Install(&[
                 &[
                     "linux-headers-{kernel}",
@@ -60,7 +60,7 @@ pub(super) const OS: Os = Os {
                     "libnvidia-encode1",
                     "libnvcuvid1",
                 ],
-                // The archive drops the headers of older kernels; the newest pair then needs a reboot.
+                // The archive drops the headers of older kernels; the newest kernel and headers then need a reboot.
                 &[
                     "linux-image-{flavour}",
                     "linux-headers-{flavour}",

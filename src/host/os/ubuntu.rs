@@ -1,4 +1,4 @@
-//! Ubuntu 22.04 and 24.04, as AWS's AMIs have them.
+//! Ubuntu 22.04 and 24.04, as in AWS's AMIs.
 
 use super::{CloudWatchAgent, Driver, Manager, Os, Repository, Step};
 
@@ -13,8 +13,8 @@ pub(super) const NVIDIA_TOOLKIT: Repository = Repository::Keyed {
            https://nvidia.github.io/libnvidia-container/stable/deb/amd64 /\n",
 };
 
-/// A new kernel would come without modules, and a new library would not fit the module that is loaded
-/// (unattended-upgrades installs both).
+/// A new kernel would come without modules, and a new library would not match the loaded module (unattended-upgrades
+/// installs both).
 const HELD: &[&str] = &[
     "linux-{flavour}",
     "linux-image-{flavour}",
@@ -52,14 +52,14 @@ pub(super) const UBUNTU_24_04: Os = Os {
         has_other_branches: true,
         open_modules: true,
         series_from: (0, 0),
-        // Names as in Ubuntu's index of 2026-11-22, where 580, 595 and 615 are.
+        // Names as in Ubuntu's index of 2026-11-22, which has 580, 595 and 615.
         steps: &[
             Step::Release(HELD),
             // The edge encoder transcodes video, with libnvidia-encode.
             Step::Install(&[
-                // Signed modules, built for this kernel. The meta package for the flavour would pull the newest kernel
-                // and with it a reboot. Those of an older kernel stay in the index when the driver that they were made
-                // for has gone, and then cannot be installed.
+                // Signed modules, built for this kernel. The flavour's metapackage would pull in the newest kernel, and
+                // so require a reboot. Modules for an older kernel stay in the index after the driver that they were
+                // built for has gone, and then cannot be installed.
                 &[
                     "linux-modules-nvidia-{branch}-server-open-{kernel}",
                     "nvidia-headless-no-dkms-{branch}-server-open",
@@ -83,7 +83,7 @@ pub(super) const UBUNTU_24_04: Os = Os {
 pub(super) const UBUNTU_22_04: Os = Os {
     name: "Ubuntu 22.04",
     version: "22.04",
-    // Its curl cannot sign for a role.
+    // Its curl cannot sign requests with a role's credentials.
     for_user_data: &["awscli"],
     ..UBUNTU_24_04
 };
