@@ -56,7 +56,7 @@ pub fn printable(text: &str) -> String {
 }
 
 /// Invisible characters that end a line, hide text or reorder what a terminal shows ("Trojan Source",
-/// CVE-2021-42574): Unicode's category Cf, the line and paragraph separators, and blank fillers.
+/// CVE-2021-42574): most of Unicode's category Cf, the line and paragraph separators, and blank fillers.
 fn is_unseen(character: char) -> bool {
     matches!(character,
         '\u{ad}' | '\u{61c}' | '\u{180e}' | '\u{200b}'..='\u{200f}' | '\u{2028}'..='\u{202e}' | '\u{2060}'..='\u{206f}'

@@ -45,8 +45,8 @@ pub struct Fault {
     pub reason: String,
 }
 
-/// Looks for a fault, given what the runs so far have done. A machine that is being set up for the first time, or never
-/// was, has none: whoever started that takes care of it.
+/// Looks for a fault, given what the runs so far have done. Until a machine has been set up, nothing is down or hung; only
+/// a first run that failed counts, an hour later.
 pub async fn look(node: &Node, journal: &Journal, now: i64) -> Result<Option<Fault>> {
     let fault = |kind, reason| Ok(Some(Fault { kind, reason }));
     if was_set_up(journal) {

@@ -10,7 +10,7 @@ use crate::log::printable;
 const FSTAB: &str = "/etc/fstab";
 
 /// The option that marks our line in fstab, alone or followed by `=` and a volume's id; mount and systemd ignore
-/// options that begin with `x-`.
+/// options that begin with `x-` and that they do not know.
 const MARK: &str = "x-bootstrap";
 
 /// One line of /proc/self/mountinfo.

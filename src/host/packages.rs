@@ -290,7 +290,7 @@ impl Host {
         self.succeed(mark).await
     }
 
-    /// Refreshes apt's package lists, once per process.
+    /// Refreshes apt's package lists, once per process unless a repository is added.
     pub(super) async fn refresh_lists(&self) -> Result<()> {
         if self.lists_are_fresh.load(Ordering::Relaxed) {
             return Ok(());
