@@ -59,8 +59,10 @@ class Reader:
         try:
             found = list(self.aws.pages("logs", "describe_log_streams", "logStreams", logGroupName=self.group))
         except Refused as refused:
+            missing = refused.code == "ResourceNotFoundException"
+            why = "does not exist" if missing else f"cannot be read: {refused}"
             raise Failed(
-                f"the log group {self.group} cannot be read: {refused}\n"
+                f"the log group {self.group} {why}\n"
                 "It is part of the node's stack: check that --name and --region name a node"
             ) from refused
         mine = [one for one in found if one["logStreamName"].endswith(f"/{self.log}")]
