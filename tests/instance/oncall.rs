@@ -193,14 +193,6 @@ pub fn the_remedy_of_every_breakage_makes_the_node_healthy() {
     }
 }
 
-/// With nothing there to repair it, since the timer is stopped: systemd starts the engine again, and that the container.
-pub fn a_killed_engine_needs_nobody() {
-    let shared = shared();
-    let instance = shared.instance();
-    instance.run("systemctl kill --kill-whom=main --signal=KILL docker.service");
-    is_healthy(instance, &shared.address, "a killed engine");
-}
-
 /// The new value does not open the key, so the old one is made the current one again, as the second remedy says.
 pub fn a_changed_secret_is_told_before_the_next_boot_fails() {
     let shared = shared();
