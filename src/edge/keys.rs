@@ -121,21 +121,13 @@ impl KeyFolder {
     /// The node cannot pass a folder of its own without the right to search it.
     fn note_way(&mut self, path: &str, metadata: &fs::Metadata, owner: Option<u32>) {
         if owner == Some(metadata.uid()) && metadata.mode() & 0o100 == 0 {
-            self.closed.push((
-                format!("{path} has mode {:04o}", metadata.mode() & 0o7777),
-                format!("chmod u+rwx {}", word(path)),
-            ));
+            self.closed.push(told(path, metadata, "u+rwx"));
         }
     }
 
     fn note(&mut self, path: &str, metadata: &fs::Metadata, mode: u32, owner: Option<u32>) {
         let found = metadata.mode();
-        let told = || {
-            (
-                format!("{path} has mode {:04o}", found & 0o7777),
-                format!("chmod {mode:o} {}", word(path)),
-            )
-        };
+        let told = || told(path, metadata, &format!("{mode:o}"));
         // A key is read, and may be read-only; a folder is entered and listed.
         let needed = if metadata.is_dir() { 0o500 } else { 0o400 };
         if found & needed != needed {
@@ -148,6 +140,14 @@ impl KeyFolder {
                 .push(format!("{path} is owned by uid {}", metadata.uid()));
         }
     }
+}
+
+/// The mode that was found, and the command that sets the right one.
+fn told(path: &str, metadata: &fs::Metadata, right: &str) -> (String, String) {
+    (
+        format!("{path} has mode {:04o}", metadata.mode() & 0o7777),
+        format!("chmod {right} {}", word(path)),
+    )
 }
 
 /// The address that a key file is named after: 40 hex digits of either case, with or without `0x`.
@@ -293,23 +293,21 @@ mod tests {
         let uid = fs::metadata(root.path()).unwrap().uid();
         fs::create_dir_all(root.path().join("data/key/encrypted")).unwrap();
         let key = root.path().join("data/key");
-        let look = || {
-            look(&host, "/data/key/encrypted", Some(uid))
-                .unwrap()
-                .closed
-        };
-        assert_eq!(look(), []);
-        // Without privileges this could not be looked at.
+        let look = || look(&host, "/data/key/encrypted", Some(uid)).unwrap();
+        let mut found = look();
+        assert_eq!(found.closed, []);
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
+        let closed = [(
+            "/data/key has mode 0600".into(),
+            "chmod u+rwx /data/key".into(),
+        )];
+        found.note_way("/data/key", &fs::metadata(&key).unwrap(), Some(uid));
+        assert_eq!(found.closed, closed);
+        // Only root can look beyond it.
         if uid == 0 {
-            fs::set_permissions(&key, fs::Permissions::from_mode(0o600)).unwrap();
-            assert_eq!(
-                look(),
-                [(
-                    "/data/key has mode 0600".into(),
-                    "chmod u+rwx /data/key".into()
-                )]
-            );
+            assert_eq!(look().closed, closed);
         }
+        fs::set_permissions(&key, fs::Permissions::from_mode(0o700)).unwrap();
     }
 
     #[test]
