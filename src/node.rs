@@ -140,7 +140,6 @@ impl Node {
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
 
     use super::*;
     use crate::aws::tests::config;
@@ -158,11 +157,7 @@ mod tests {
                 "assets": {{"bucket": "assets", "key": "a", "sha256": "{}"}}}}"#,
             "a".repeat(64)
         );
-        let once = Policy {
-            attempts: 1,
-            first_pause: Duration::ZERO,
-            longest_pause: Duration::ZERO,
-        };
+        let once = Policy::without_pause(1);
         let imds = Imds::at("http://127.0.0.1:9", once);
         let node = Node::new(Config::load(&text).unwrap(), Host::at("/nowhere"), imds);
         let node = node.with_aws(config(&server.url).await);

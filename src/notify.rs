@@ -272,11 +272,7 @@ mod tests {
     use crate::aws::tests::config;
     use standins::scripted::{Reply, Server, script, serve};
 
-    const QUICK: Policy = Policy {
-        attempts: 3,
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::ZERO,
-    };
+    const QUICK: Policy = Policy::without_pause(3);
 
     fn stack(server: &Server) -> Stack {
         Stack {

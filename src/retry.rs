@@ -20,6 +20,16 @@ pub struct Policy {
 }
 
 impl Policy {
+    /// For tests: so many tries, with no pause between them.
+    #[cfg(test)]
+    pub(crate) const fn without_pause(attempts: u32) -> Self {
+        Self {
+            attempts,
+            first_pause: Duration::ZERO,
+            longest_pause: Duration::ZERO,
+        }
+    }
+
     /// The pause after failure number `failures` (1 for the first), with up to half of it taken off at random so
     /// that nodes started together do not try together.
     pub fn pause(&self, failures: u32) -> Duration {

@@ -142,11 +142,7 @@ mod tests {
     use crate::retry::Policy;
     use standins::scripted::{Reply, Server, serve};
 
-    const ONCE: Policy = Policy {
-        attempts: 1,
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::ZERO,
-    };
+    const ONCE: Policy = Policy::without_pause(1);
 
     fn document(key: &str, minutes: i64) -> String {
         let end = Timestamp::now() + jiff::SignedDuration::from_mins(minutes);

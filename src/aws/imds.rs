@@ -300,11 +300,7 @@ mod tests {
     use super::*;
     use standins::scripted::{Received, Reply, Server, serve};
 
-    const QUICK: Policy = Policy {
-        attempts: 3,
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::ZERO,
-    };
+    const QUICK: Policy = Policy::without_pause(3);
 
     fn service(mut get: impl FnMut(&Received) -> Reply + Send + 'static) -> Server {
         let mut tokens = 0;

@@ -120,11 +120,7 @@ mod tests {
     use super::*;
     use standins::scripted::{Server, script};
 
-    const QUICK: Policy = Policy {
-        attempts: 3,
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::ZERO,
-    };
+    const QUICK: Policy = Policy::without_pause(3);
 
     async fn put_to(server: &Server, reason: &str, data: &str) -> Result<Delivery> {
         let url = format!(

@@ -78,11 +78,7 @@ mod tests {
     use crate::host::testing::Tree;
     use crate::retry::Policy;
 
-    const NEVER: Policy = Policy {
-        attempts: 1,
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::ZERO,
-    };
+    const NEVER: Policy = Policy::without_pause(1);
 
     fn node(tree: &Tree) -> Node {
         let config = serde_json::from_value(serde_json::json!({

@@ -1,7 +1,6 @@
 //! Nodes for the tests of phases.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use crate::aws::imds::Imds;
 use crate::config::Config;
@@ -50,10 +49,6 @@ pub(super) fn node_in_cloud(tree: &Tree, os_release: &str, config: Config) -> (A
 }
 
 fn imds(endpoint: &str) -> Imds {
-    let once = Policy {
-        attempts: 1,
-        first_pause: Duration::ZERO,
-        longest_pause: Duration::ZERO,
-    };
+    let once = Policy::without_pause(1);
     Imds::at(endpoint, once)
 }
