@@ -11,7 +11,7 @@ use serde_json::{Value, json};
 
 use crate::Test;
 use crate::machine::Machine;
-use crate::shared::{expect_failure, healthy};
+use crate::shared::{expect_failure, healthy, named};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
@@ -220,8 +220,7 @@ fn whom_the_container_runs_as_is_seen_in_each_image_once() {
     let mut machine = healthy("debian-12");
     let said = |machine: &Machine| {
         let report = machine.run(&["verify", "--json"]).json();
-        let checks = report["checks"].as_array().unwrap();
-        let spec = checks.iter().find(|check| check["name"] == "spec").unwrap();
+        let spec = named(&report["checks"], "spec");
         spec["detail"].as_str().unwrap().to_owned()
     };
     let image = "edgelauncher runs thetalabsorg/edgelauncher_mainnet:latest";

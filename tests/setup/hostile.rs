@@ -12,7 +12,7 @@ use serde_json::{Value, json};
 
 use crate::Test;
 use crate::machine::{Gate, Machine};
-use crate::shared::{expect_failure, healthy};
+use crate::shared::{expect_failure, healthy, named};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
@@ -121,8 +121,7 @@ fn pipe() {
         came.send(()).unwrap();
     });
     let report = machine.run(&["verify", "--json"]).json();
-    let checks = report["checks"].as_array().unwrap();
-    let check = checks.iter().find(|check| check["name"] == "key").unwrap();
+    let check = named(&report["checks"], "key");
     let said = format!("{KEYS}/{name} is no plain file, as a key is");
     assert_eq!(
         (&check["status"], &check["detail"]),

@@ -6,7 +6,7 @@ use serde_json::json;
 
 use crate::Test;
 use crate::machine::{INSTANCE, Machine};
-use crate::shared::{PHASES, healthy};
+use crate::shared::{PHASES, healthy, named};
 use crate::trace::{self, Nobody, Victim};
 
 #[rustfmt::skip]
@@ -300,8 +300,7 @@ fn expect_no_act(machine: &Machine) {
     assert_eq!(tick.output(), format!("error: {reason}\n  help: {hint}\n"));
     assert_eq!(requests(machine), asked);
     let verify = machine.run(&["verify", "--json"]).expect(1).json();
-    let checks = verify["checks"].as_array().unwrap();
-    let os = checks.iter().find(|check| check["name"] == "os").unwrap();
+    let os = named(&verify["checks"], "os");
     assert_eq!(
         (&os["status"], &os["detail"], &os["hint"]),
         (&json!("fail"), &json!(reason), &json!(hint))

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::Test;
 use crate::machine::INSTANCE;
-use crate::shared::healthy;
+use crate::shared::{healthy, named};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
@@ -177,13 +177,8 @@ fn metrics_dry_run_publishes_nothing() {
     let before = machine.snapshot();
     let shown = machine.run(&["metrics", "--dry-run"]).expect(0).json();
     assert_eq!(shown["namespace"], "CWAgent");
-    let peers = shown["metrics"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|metric| metric["name"] == "edge_peers");
     assert_eq!(
-        *peers.unwrap(),
+        *named(&shown["metrics"], "edge_peers"),
         json!({"name": "edge_peers", "value": 3.0, "unit": "Count", "dimensions": {"InstanceId": INSTANCE}})
     );
     assert!(machine.aws.state().metrics().is_empty());

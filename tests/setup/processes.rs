@@ -12,7 +12,7 @@ use standins::edge_node;
 
 use crate::Test;
 use crate::machine::{Machine, PASSWORD, Started, poll};
-use crate::shared::healthy;
+use crate::shared::{healthy, named};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
@@ -76,9 +76,7 @@ fn a_killed_process_is_named_and_published() {
     let (launcher, started) = start_node(&mut machine);
     let check = |name: &str| {
         let report = machine.run(&["verify", "--only", "node", "--json"]).json();
-        let checks = report["checks"].as_array().unwrap().iter();
-        let mut found = checks.filter(|check| check["name"] == name);
-        let found = found.next().unwrap();
+        let found = named(&report["checks"], name);
         format!(
             "{}: {}",
             found["status"].as_str().unwrap(),
@@ -160,12 +158,7 @@ fn a_killed_process_is_named_and_published() {
     // Another run of the container has another past.
     machine.rule(json!({"run": "docker container inspect edgelauncher", "print": [inspected_later(&machine, launcher.id())]}));
     let report = machine.run(&["verify", "--only", "node", "--json"]).json();
-    let anycast = report["checks"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|check| check["name"] == "anycast");
-    let anycast: &Value = anycast.unwrap();
+    let anycast = named(&report["checks"], "anycast");
     assert_eq!(
         format!("skip: {}", anycast["detail"].as_str().unwrap()),
         unseen

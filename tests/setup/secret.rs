@@ -18,7 +18,9 @@ use standins::http::Response;
 use crate::Test;
 use crate::faults::look_for_the_password;
 use crate::machine::{Gate, Machine, PASSWORD, SECRET, Started};
-use crate::shared::{expect_failure, expect_failure_signals, healthy, json_text, side_by_side};
+use crate::shared::{
+    expect_failure, expect_failure_signals, healthy, json_text, named, side_by_side,
+};
 use crate::trace::{self, Call, Witness};
 
 #[rustfmt::skip]
@@ -86,9 +88,7 @@ fn verify_tries_the_password_where_asked() {
     let secret = |options: &[&str], code| {
         let run = machine.run(&[&["verify", "--json"], options].concat());
         let report = run.expect(code).json();
-        let checks = report["checks"].as_array().unwrap();
-        let check = checks.iter().find(|check| check["name"] == "secret");
-        check.unwrap().clone()
+        named(&report["checks"], "secret").clone()
     };
     let there = format!("{STORED} is there, in memory, for bcuser");
     let proving: &[&str] = &["--prove-password"];

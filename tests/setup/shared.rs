@@ -3,7 +3,7 @@
 use std::fs;
 use std::path::Path;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use crate::machine::{INSTANCE, Machine};
 
@@ -45,6 +45,13 @@ pub fn side_by_side<C: Sync>(cases: &[C], each: impl Fn(&C) + Sync) {
             }
         }
     });
+}
+
+/// The check, or the metric, of this name in the list of a report.
+#[track_caller]
+pub fn named<'a>(list: &'a Value, name: &str) -> &'a Value {
+    let mut entries = list.as_array().unwrap().iter();
+    entries.find(|entry| entry["name"] == name).expect(name)
 }
 
 /// What a failed phase says, and what to do about it.

@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use crate::Test;
 use crate::machine::{Machine, poll};
-use crate::shared::{PHASES, healthy};
+use crate::shared::{PHASES, healthy, named};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
@@ -50,10 +50,8 @@ fn verify_says_syncing_while_the_network_is_joined() {
     let report = verify(&machine, 5);
     assert_eq!(report["verdict"], "syncing");
     for (name, detail) in [("height", "not known yet"), ("peers", "none yet")] {
-        let checks = report["checks"].as_array().unwrap();
-        let check = checks.iter().find(|check| check["name"] == name).unwrap();
         assert_eq!(
-            *check,
+            *named(&report["checks"], name),
             json!({"name": name, "status": "warn", "detail": detail, "hint": "wait: bootstrap verify --wait 30m"})
         );
     }
@@ -91,11 +89,9 @@ fn an_unmounted_volume_is_no_lost_key() {
         "height",
         "peers",
     ] {
-        let checks = report["checks"].as_array().unwrap();
-        let check = checks.iter().find(|check| check["name"] == name).unwrap();
         let skipped =
             json!({"name": name, "status": "skip", "detail": "because of volume", "hint": null});
-        assert_eq!(*check, skipped);
+        assert_eq!(*named(&report["checks"], name), skipped);
     }
     let run = machine.run(&["--phase", "container", "--force"]).expect(1);
     for said in [report.to_string(), run.output()] {
@@ -209,8 +205,7 @@ fn each_disk_that_fills_up_is_named() {
         for (used, status, free) in [(54, "pass", "15 % free"), (7, "fail", "4 % free")] {
             machine.write(&format!("{place}/ballast-{used}"), &"x".repeat(used << 20));
             let report = machine.run(&["verify", "--json"]).json();
-            let checks = report["checks"].as_array().unwrap();
-            let found = checks.iter().find(|found| found["name"] == check).unwrap();
+            let found = named(&report["checks"], check);
             let detail = found["detail"].as_str().unwrap();
             assert_eq!(found["status"], status, "{place}: {found}");
             assert!(detail.contains(&format!("{place}: {free} (")), "{detail}");

@@ -6,7 +6,7 @@ use std::os::unix::fs::{chown, symlink};
 use crate::Test;
 use crate::faults::data;
 use crate::machine::{ADDRESS, Machine, VOLUME};
-use crate::shared::{expect_failure, healthy};
+use crate::shared::{expect_failure, healthy, named};
 
 #[rustfmt::skip]
 pub const TESTS: &[Test] = &[
@@ -35,8 +35,7 @@ fn swapped() -> String {
 /// The check of the key in the health check, which fails.
 fn key_check(machine: &Machine) -> (String, String) {
     let report = machine.run(&["verify", "--json"]).expect(1).json();
-    let checks = report["checks"].as_array().unwrap();
-    let check = checks.iter().find(|check| check["name"] == "key").unwrap();
+    let check = named(&report["checks"], "key");
     assert_eq!(check["status"], "fail", "{check}");
     let text = |name: &str| check[name].as_str().unwrap().to_owned();
     (text("detail"), text("hint"))

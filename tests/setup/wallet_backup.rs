@@ -11,7 +11,7 @@ use standins::http::Response;
 use crate::Test;
 use crate::faults::{data, look_for_the_password};
 use crate::machine::{ADDRESS, BACKUPS, Machine, PASSWORD, SECRET, poll};
-use crate::shared::{expect_failure, healthy, side_by_side};
+use crate::shared::{expect_failure, healthy, named, side_by_side};
 use crate::volume::{stop_and_start, with_instance_store};
 
 #[rustfmt::skip]
@@ -67,9 +67,8 @@ fn is_backed_up(machine: &Machine) {
 /// What the health check says of it, which finds nothing that fails: status, detail, hint.
 fn check(machine: &Machine) -> (String, String, String) {
     let report = machine.run(&["verify", "--json"]).expect(0).json();
-    let checks = report["checks"].as_array().unwrap();
-    let found = checks.iter().find(|check| check["name"] == "wallet-backup");
-    let text = |name: &str| found.unwrap()[name].as_str().unwrap_or_default().to_owned();
+    let found = named(&report["checks"], "wallet-backup");
+    let text = |name: &str| found[name].as_str().unwrap_or_default().to_owned();
     (text("status"), text("detail"), text("hint"))
 }
 
@@ -326,13 +325,8 @@ fn a_key_that_is_gone_is_not_waited_for() {
     );
     fs::rename(&file, &aside).unwrap();
     let report = machine.run(&["verify", "--json"]).expect(1).json();
-    let key = report["checks"]
-        .as_array()
-        .unwrap()
-        .iter()
-        .find(|check| check["name"] == "key");
     assert_eq!(
-        key.unwrap()["hint"],
+        named(&report["checks"], "key")["hint"],
         format!(
             "put it back from its copy, on your own machine: scripts/backup-key --restore s3://{}",
             object()
