@@ -10,7 +10,7 @@ use crate::edge::container::restore_gpu;
 use crate::edge::earnings::{self, Earnings};
 use crate::edge::keys::{self, Keys};
 use crate::edge::processes::{self, ANYCAST, Process, lives};
-use crate::edge::{Spec, own_logs, trouble, wallet};
+use crate::edge::{Spec, logs, trouble, wallet};
 use crate::engine::Lock;
 use crate::engine::lock::Taken;
 use crate::error::{Error, Result};
@@ -103,7 +103,8 @@ async fn give_gpu_back(node: &Node) -> Result<()> {
 async fn show(node: &Node) -> Result<Outcome> {
     let mut progress = Progress::load(&node.host);
     let spec = Spec::require(&node.host, &node.config)?;
-    let metrics = look(node, &spec, &mut progress).await?;
+    let live = live(&node.host, &node.config, &spec).await;
+    let metrics = look(node, &spec, &live, &mut progress).await?;
     let list: Vec<_> = metrics
         .iter()
         .map(|metric| {
@@ -127,10 +128,12 @@ async fn publish(node: &Node) -> Result<Outcome> {
     let spec = Spec::require(&node.host, &node.config);
     let metrics = match &spec {
         Ok(spec) => {
-            let metrics = look(node, spec, &mut progress).await;
-            let (host, password) = (&node.host, trouble::password(&node.host));
-            let places = &mut progress.logs;
-            own_logs::copy(host, &node.config, spec, places, password.as_ref());
+            let Node { host, config, .. } = node;
+            let live = live(host, config, spec).await;
+            let metrics = look(node, spec, &live, &mut progress).await;
+            let container = live.container.as_ref().ok().and_then(Option::as_ref);
+            let (places, password) = (&mut progress.logs, trouble::password(host));
+            logs::copy(host, config, spec, container, places, password.as_ref());
             metrics
         }
         Err(error) => Err(error.clone()),
@@ -162,10 +165,14 @@ async fn publish(node: &Node) -> Result<Outcome> {
     published.and(saved).map(|()| Outcome::Published)
 }
 
-/// Looks at the node, records what it sees in `progress`, and returns what to publish.
-async fn look(node: &Node, spec: &Spec, progress: &mut Progress) -> Result<Vec<Metric>> {
+/// Records what was seen of the node in `progress`, and returns what to publish.
+async fn look(
+    node: &Node,
+    spec: &Spec,
+    live: &Live,
+    progress: &mut Progress,
+) -> Result<Vec<Metric>> {
     let Node { host, config, .. } = node;
-    let live = live(host, config, spec).await;
     let now = Timestamp::now().as_second();
     let status = live.status.as_ref().ok();
     progress.observe(status.and_then(|status| status.height), now);
@@ -192,7 +199,7 @@ async fn look(node: &Node, spec: &Spec, progress: &mut Progress) -> Result<Vec<M
         })
     });
     let repairs = Repairs::load(host).count(now);
-    let mut metrics = measure(&live, &earnings, progress, now, is_own, repairs, &identity);
+    let mut metrics = measure(live, &earnings, progress, now, is_own, repairs, &identity);
     if config.metrics.per_peer {
         let peers: Vec<String> = live
             .peers

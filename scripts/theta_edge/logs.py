@@ -13,11 +13,10 @@ from theta_edge.command import COMMON_HELP, Common, Failed, WrongUsage, options
 from theta_edge.terminal import heading, printable, readable
 
 HELP = f"""\
-Usage: scripts/logs [OPTION…] [bootstrap|cloud-init|container|edge]
+Usage: scripts/logs [OPTION…] [bootstrap|cloud-init|edge]
 
-Shows the log of bootstrap (the default), cloud-init's output at the first boot, the log of the edge node's
-container, or the logs of the processes in it (edge), from every instance that the node ever had, oldest
-first.
+Shows the log of bootstrap (the default), cloud-init's output at the first boot, or what the edge node's
+container and the processes in it write (edge), from every instance that the node ever had, oldest first.
 
   --name STACK                the node (default: theta-edge-node)
   --since DURATION            how far to look back, such as 30m, 2h or 7d (default: 1d)
@@ -25,7 +24,7 @@ first.
   --raw                       bootstrap's JSON lines as they are
 {COMMON_HELP}"""
 
-LOGS = ("bootstrap", "cloud-init", "container", "edge")
+LOGS = ("bootstrap", "cloud-init", "edge")
 SECONDS = {"s": 1, "m": 60, "h": 3600, "d": 86400}
 # CloudWatch Logs may deliver an event this much later than a younger one, in milliseconds.
 LATE = 5 * 60 * 1000
@@ -120,7 +119,7 @@ def main(arguments: list[str]) -> int:
         elif value in LOGS:
             log = value
         else:
-            raise WrongUsage(f"there is no log {value}: use bootstrap, cloud-init, container or edge")
+            raise WrongUsage(f"there is no log {value}: use bootstrap, cloud-init or edge")
     back = seconds(since, 5, "smhd")
     if back is None:
         raise WrongUsage(f"--since takes a duration such as 30m, 2h or 7d, not {since}")

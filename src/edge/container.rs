@@ -58,6 +58,12 @@ impl Container {
         (self.is_up() && number > 0).then_some(number)
     }
 
+    /// The file that Docker writes its output to, if it uses one (log driver json-file).
+    pub fn log(&self) -> Option<&str> {
+        let path = self.document.get("LogPath")?.as_str()?;
+        (!path.is_empty()).then_some(path)
+    }
+
     /// Seconds since its last start.
     pub fn age(&self, now: Timestamp) -> Option<i64> {
         Some(now.as_second() - self.started?.as_second())

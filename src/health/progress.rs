@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
-use crate::edge::own_logs::Place;
+use crate::edge::logs::Place;
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::files::Access;

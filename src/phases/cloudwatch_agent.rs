@@ -305,7 +305,6 @@ mod tests {
             [
                 "{instance_id}/bootstrap",
                 "{instance_id}/cloud-init",
-                "{instance_id}/container",
                 "{instance_id}/edge"
             ]
         );

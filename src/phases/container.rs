@@ -14,7 +14,7 @@ use crate::edge::keys::{self, Keys};
 use crate::edge::rpc::Client;
 use crate::edge::run_as::{self, RunAs};
 use crate::edge::spec::{Spec, Wanted};
-use crate::edge::{image, trouble, wallet};
+use crate::edge::{image, logs, trouble, wallet};
 use crate::engine::{Applied, Phase, State};
 use crate::error::{Error, Result};
 use crate::host::Host;
@@ -365,12 +365,10 @@ impl Work<'_> {
             }
             // The launcher can stay alive although its core has given up.
             if look % 10 == 0 || look == self.watch.looks {
-                let log = self
-                    .host
-                    .docker()
-                    .log(name, Some(&began.to_string()))
-                    .await?;
+                let since = began.to_string();
+                let log = self.host.docker().log(name, Some(&since)).await?;
                 if let Some(error) = trouble::known(&log) {
+                    logs::keep(self.host, &log, trouble::password(self.host).as_ref());
                     return Err(error);
                 }
             }
@@ -383,8 +381,10 @@ impl Work<'_> {
         let name = &self.spec.name;
         let log = self.host.docker().log(name, Some(&began.to_string())).await;
         let log = log.unwrap_or_default();
+        let password = trouble::password(self.host);
+        logs::keep(self.host, &log, password.as_ref());
         trouble::known(&log).unwrap_or_else(|| {
-            let quoted = trouble::last_lines(&log, trouble::password(self.host).as_ref());
+            let quoted = trouble::last_lines(&log, password.as_ref());
             Error::new(
                 format!("{reason}; {quoted}"),
                 format!("read the whole log: docker logs {}", word(name)),

@@ -68,7 +68,7 @@ def test_what_the_logs_cost_is_watched(node):
     alarm = node().alarms["LogsFlood"]
     group = {"Name": "LogGroupName", "Value": node().outputs["LogGroup"]}
     assert (alarm["Namespace"], alarm["MetricName"], alarm["Dimensions"]) == ("AWS/Logs", "IncomingBytes", [group])
-    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == ("Sum", "GreaterThanThreshold", 500 << 20)
+    assert (alarm["Statistic"], alarm["ComparisonOperator"], alarm["Threshold"]) == ("Sum", "GreaterThanThreshold", 50 << 20)
     assert (alarm["Period"], alarm["EvaluationPeriods"], alarm["TreatMissingData"]) == (3600, 1, "notBreaching")
 
 

@@ -184,7 +184,7 @@ def test_without_them_it_has_its_own_policies_only(node):
 @pytest.mark.parametrize("action", ["logs:CreateLogStream", "logs:DescribeLogStreams", "logs:PutLogEvents"])
 def test_it_writes_its_own_log_group_only(any_node, action):
     group = f"arn:aws:logs:{ACCOUNT}:log-group:/theta-edge/"
-    for stream in ("", "i-1/bootstrap", "i-1/container"):
+    for stream in ("", "i-1/bootstrap", "i-1/edge"):
         assert may(any_node, action, f"{group}{any_node.stack}:log-stream:{stream}")
         assert not may(any_node, action, f"{group}other:log-stream:{stream}")
     assert not may(any_node, "logs:DeleteLogStream", f"{group}{any_node.stack}:log-stream:i-1/bootstrap")

@@ -61,6 +61,7 @@ const CHAINS: [&[Test]; 3] = [
         driver::an_instance_cannot_set_the_clock_of_this_machine,
         driver::every_hint_of_a_launch_can_be_followed,
         oncall::the_remedy_of_every_breakage_makes_the_node_healthy,
+        processes::what_the_container_writes_is_copied_for_cloudwatch,
         processes::a_killed_process_is_named_with_its_log,
         oncall::a_changed_secret_is_told_before_the_next_boot_fails,
         oncall::a_broken_journal_and_a_killed_run_need_nobody_but_the_next_run,

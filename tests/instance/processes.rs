@@ -4,6 +4,24 @@ use crate::launch::check;
 use crate::oncall::is_healthy;
 use crate::shared::shared;
 
+/// As a real Docker logs it; no agent ships it as it is.
+pub fn what_the_container_writes_is_copied_for_cloudwatch() {
+    let shared = shared();
+    let instance = shared.instance();
+    let last = instance.run("docker logs edgelauncher 2>&1 | tail --lines 1");
+    instance.run("bootstrap metrics");
+    let copied = instance.run("grep '^container: ' /var/log/bootstrap-edge.log");
+    assert!(
+        copied.contains(&format!("container: {last}")),
+        "{last}\nnot in\n{copied}"
+    );
+    let config = instance.run("cat /var/lib/bootstrap/cloudwatch-agent.json");
+    assert!(
+        config.contains("bootstrap-edge.log") && !config.contains("/var/lib/docker"),
+        "{config}"
+    );
+}
+
 pub fn a_killed_process_is_named_with_its_log() {
     let shared = shared();
     let instance = shared.instance();

@@ -43,7 +43,7 @@ def test_bootstraps_lines_are_readable_and_the_first_instance_comes_first(aws, l
     put(logs, "i-0zzz/bootstrap", (now - 50 * MINUTE, entry("old", phase="docker")))
     put(logs, "i-0aaa/bootstrap", (now - 10 * MINUTE, entry("failed", phase="secret", level="error")))
     put(logs, "i-0aaa/bootstrap", (now - 9 * MINUTE, entry("done")))
-    put(logs, "i-0aaa/container", (now, "of the edge node"))
+    put(logs, "i-0aaa/edge", (now, "of the edge node"))
     ended = run(aws, "logs")
     assert ended.returncode == 0
     assert ended.stdout.splitlines() == [
@@ -60,9 +60,9 @@ def test_raw_lines_are_as_they_are(aws, logs, now):
     assert run(aws, "logs", "--raw").stdout == line + "\n"
 
 
-@pytest.mark.parametrize("log", ["cloud-init", "container", "edge"])
+@pytest.mark.parametrize("log", ["cloud-init", "edge"])
 def test_the_other_logs(aws, logs, now, log):
-    for name in ("bootstrap", "cloud-init", "container", "edge"):
+    for name in ("bootstrap", "cloud-init", "edge"):
         put(logs, f"i-0aaa/{name}", (now - MINUTE, f"{name} 1"), (now, f"{name} 2"))
     ended = run(aws, "logs", log)
     assert (ended.returncode, ended.stdout) == (0, f"{log} 1\n{log} 2\n")
@@ -72,20 +72,20 @@ def test_the_log_group_is_the_stacks(aws, now):
     deployed.common(aws)
     deployed.node(aws, "another-node")
     logs = aws.client("logs")
-    logs.create_log_stream(logGroupName="/theta-edge/another-node", logStreamName="i-0aaa/container")
+    logs.create_log_stream(logGroupName="/theta-edge/another-node", logStreamName="i-0aaa/edge")
     logs.put_log_events(
         logGroupName="/theta-edge/another-node",
-        logStreamName="i-0aaa/container",
+        logStreamName="i-0aaa/edge",
         logEvents=[{"timestamp": now, "message": "hello"}],
     )
-    assert run(aws, "logs", "--name", "another-node", "container").stdout == "hello\n"
+    assert run(aws, "logs", "--name", "another-node", "edge").stdout == "hello\n"
 
 
 def test_how_far_to_look_back(aws, logs, now):
-    put(logs, "i-0aaa/container", (now - 90 * MINUTE, "before"), (now - 30 * MINUTE, "after"))
-    assert run(aws, "logs", "container", "--since", "1h").stdout == "after\n"
-    assert run(aws, "logs", "container", "--since", "2h").stdout == "before\nafter\n"
-    ended = run(aws, "logs", "container", "--since", "20m")
+    put(logs, "i-0aaa/edge", (now - 90 * MINUTE, "before"), (now - 30 * MINUTE, "after"))
+    assert run(aws, "logs", "edge", "--since", "1h").stdout == "after\n"
+    assert run(aws, "logs", "edge", "--since", "2h").stdout == "before\nafter\n"
+    ended = run(aws, "logs", "edge", "--since", "20m")
     assert (ended.returncode, ended.stdout, ended.stderr) == (
         0,
         "",
@@ -95,9 +95,9 @@ def test_how_far_to_look_back(aws, logs, now):
 
 def test_more_than_a_page(aws, logs, now):
     lines = [(now - 10 * MINUTE + number, f"line {number}") for number in range(10_100)]
-    put(logs, "i-0aaa/container", *lines[:9_000])
-    put(logs, "i-0aaa/container", *lines[9_000:])
-    shown = run(aws, "logs", "container").stdout.splitlines()
+    put(logs, "i-0aaa/edge", *lines[:9_000])
+    put(logs, "i-0aaa/edge", *lines[9_000:])
+    shown = run(aws, "logs", "edge").stdout.splitlines()
     assert shown == [text for _, text in lines]
 
 
@@ -146,7 +146,7 @@ def test_following_shows_each_line_once_as_it_comes(aws, logs, now):
     ("arguments", "problem"),
     [
         (["--since", "yesterday"], "--since takes a duration such as 30m, 2h or 7d, not yesterday"),
-        (["syslog"], "there is no log syslog: use bootstrap, cloud-init, container or edge"),
+        (["syslog"], "there is no log syslog: use bootstrap, cloud-init or edge"),
         (["--folow"], "unknown option --folow"),
     ],
 )

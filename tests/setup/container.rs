@@ -21,6 +21,8 @@ pub const TESTS: &[Test] = &[
     ("probe_image_says_where_the_image_is_not_as_believed", probe_image_says_where_the_image_is_not_as_believed),
     ("what_was_replaced_is_kept_until_the_node_is_healthy", what_was_replaced_is_kept_until_the_node_is_healthy),
     ("whom_the_container_runs_as_is_seen_in_each_image_once", whom_the_container_runs_as_is_seen_in_each_image_once),
+    ("what_the_container_writes_is_copied_within_limits", what_the_container_writes_is_copied_within_limits),
+    ("what_a_container_wrote_that_did_not_stay_up_is_copied", what_a_container_wrote_that_did_not_stay_up_is_copied),
     ("the_container_never_starts_without_its_volume", the_container_never_starts_without_its_volume),
 ];
 
@@ -309,4 +311,52 @@ fn the_container_never_starts_without_its_volume() {
             .iter()
             .any(|call| call.starts_with("docker"))
     );
+}
+
+const COPY: &str = "/var/log/bootstrap-edge.log";
+
+/// CloudWatch bills what the agent ships of it, by the byte and the line.
+fn what_the_container_writes_is_copied_within_limits() {
+    let machine = healthy("debian-12");
+    let line = |text: &str| {
+        format!(
+            "{}\n",
+            json!({"log": format!("{text}\n"), "stream": "stdout"})
+        )
+    };
+    let write = |text: &str| {
+        machine.write("/var/lib/docker/containers/c0ffee/c0ffee-json.log", text);
+        machine.run(&["metrics"]).expect(0);
+        machine.read(COPY)
+    };
+    let first = line("Wallet address: \u{1b}[2J0x2e83");
+    let copied = write(&first);
+    assert_eq!(copied, "container: Wallet address: \\u{1b}[2J0x2e83\n");
+    // Short lines, which are billed at more than their length.
+    let shipped = write(&(first + &line("x").repeat(100_000)));
+    let new = shipped.strip_prefix(&copied).unwrap();
+    assert!(new.starts_with("container: ("), "{}", &new[..99]);
+    let billed: usize = new.lines().map(|line| line.len() + 26).sum();
+    assert!((60_000..70_000).contains(&billed), "{billed}");
+}
+
+fn what_a_container_wrote_that_did_not_stay_up_is_copied() {
+    let mut machine = Machine::new("debian-12");
+    machine.node.change(|node| node.down = true);
+    machine.keep("log", "panic: runtime error\ngoroutine 1 [running]");
+    machine.rule(
+        json!({"run": "docker container inspect edgelauncher", "if": ["container edgelauncher"],
+        "also": true, "keep": {"status edgelauncher": "exited"}}),
+    );
+    machine.run(&[]).expect(1);
+    assert_eq!(
+        machine.read(COPY),
+        "container: panic: runtime error\ncontainer: goroutine 1 [running]\n"
+    );
+    // The next one runs.
+    machine.unrule();
+    machine.node.change(|node| node.down = false);
+    machine.run(&[]).expect(0);
+    machine.run(&["metrics"]).expect(0);
+    assert_eq!(machine.read(COPY).lines().count(), 2);
 }
