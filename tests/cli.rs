@@ -104,21 +104,21 @@ fn every_mistake_in_a_config_is_told_at_once() {
         stderr,
         "FILE: 8 mistakes\n\
          1. $.deadline_seconds: the key occurs twice\n   help: keep one of the two\n\
-         2. $.gpu: is a string, not a boolean\n   help: write true or false\n\
-         3. $.volume.id: \"vol-XYZ\" is not an EBS volume id\n   \
-            help: write an EBS volume id, such as \"vol-0123456789abcdef0\"\n\
-         4. $.volume.mount: \"/etc/data\" is not an absolute path of plain characters, outside the system's own directories\n   \
-            help: write an absolute path of plain characters, outside the system's own directories, such as \"/data\"\n\
-         5. $.volume.mout: there is no such setting\n   \
-            help: did you mean \"mount\"? Else remove it\n\
-         6. $.assets.sha256: is missing\n   \
+         2. $.assets.sha256: is missing\n   \
             help: add it: a SHA-256 of 64 lower-case hex digits, such as \
             \"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\n\
-         7. $.secret.arn: is not a Secrets Manager ARN or secret name\n   \
+         3. $.deadline_seconds: 6 is not a whole number from 60 to 43200\n   \
+            help: write a whole number from 60 to 43200\n\
+         4. $.gpu: is a string, not a boolean\n   help: write true or false\n\
+         5. $.secret.arn: is not a Secrets Manager ARN or secret name\n   \
             help: write a Secrets Manager ARN or secret name, such as \
             \"arn:aws:secretsmanager:us-east-1:123456789012:secret:wallet-AbCdEf\"\n\
-         8. $.deadline_seconds: 6 is not a whole number from 60 to 43200\n   \
-            help: write a whole number from 60 to 43200\n"
+         6. $.volume.id: \"vol-XYZ\" is not an EBS volume id\n   \
+            help: write an EBS volume id, such as \"vol-0123456789abcdef0\"\n\
+         7. $.volume.mount: \"/etc/data\" is not an absolute path of plain characters, outside the system's own directories\n   \
+            help: write an absolute path of plain characters, outside the system's own directories, such as \"/data\"\n\
+         8. $.volume.mout: there is no such setting\n   \
+            help: did you mean \"mount\"? Else remove it\n"
     );
     assert!(!stderr.contains("my password"));
 }

@@ -1,9 +1,10 @@
-//! The config file: its shape and its defaults. `table` says what each key may hold, `check` says what is wrong.
+//! The config file: its shape, its defaults, and in the attributes of its structs what each key may hold. `schema` makes
+//! the JSON Schema of that, by which `check` says what is wrong.
 
 mod check;
 mod problem;
+mod schema;
 mod syntax;
-mod table;
 mod volume;
 
 use serde::{Deserialize, Serialize};
@@ -16,8 +17,18 @@ pub use volume::{Origin, Volume, VolumeSource};
 #[serde(deny_unknown_fields)]
 pub struct Config {
     /// The instance that it is for; any where absent. An image carries it to others.
+    #[schemars(
+        title = "an EC2 instance id",
+        example = &"i-0123456789abcdef0",
+        regex(pattern = r"^i-([0-9a-f]{8}|[0-9a-f]{17})$")
+    )]
     pub instance: Option<String>,
     /// AWS region; where absent, that of `AWS_REGION`, else the instance's own.
+    #[schemars(
+        title = "an AWS region",
+        example = &"us-east-1",
+        regex(pattern = r"^[a-z]{2,4}(-[a-z]+){1,3}-[0-9]{1,2}$")
+    )]
     pub region: Option<String>,
     /// The CloudFormation stack that waits for this node; nothing is signalled where absent.
     pub stack: Option<Stack>,
@@ -25,6 +36,8 @@ pub struct Config {
     #[serde(default)]
     pub gpu: bool,
     /// The branch of the NVIDIA driver that is installed where the machine has none; by default 580 (Debian: 535).
+    // NVIDIA's first open kernel modules came with 515.
+    #[schemars(range(min = 515, max = 999))]
     pub gpu_driver: Option<u16>,
     /// The unprivileged account that owns the data and runs the container.
     #[serde(default)]
@@ -48,7 +61,9 @@ pub struct Config {
     #[serde(default)]
     pub system: System,
     /// The whole run's deadline in seconds; keep it below CloudFormation's timeout.
+    // Twelve hours: the longest that a CloudFormation CreationPolicy waits.
     #[serde(default = "default_deadline")]
+    #[schemars(range(min = 60, max = 43_200))]
     pub deadline_seconds: u64,
 }
 
@@ -56,7 +71,7 @@ impl Config {
     /// Reads a config file's text; every mistake in it is reported, not only the first.
     pub fn load(text: &str) -> Result<Self, Vec<Problem>> {
         let value = check::checked(text)?;
-        // The table and the structs agree (a test holds them to it), so this fails only on a defect of ours.
+        // The check's rules are the structs' own, so this fails only on a defect of ours.
         serde_json::from_value(value).map_err(|error| {
             vec![Problem::new(
                 "$",
@@ -66,10 +81,9 @@ impl Config {
         })
     }
 
-    /// The JSON Schema of the file, pretty-printed: shapes and descriptions from the structs, patterns and bounds
-    /// from the table.
+    /// The JSON Schema of the file, pretty-printed.
     pub fn schema() -> String {
-        format!("{:#}\n", table::schema())
+        format!("{:#}\n", schema::schema())
     }
 }
 
@@ -78,10 +92,19 @@ impl Config {
 #[serde(deny_unknown_fields)]
 pub struct Stack {
     /// Stack id, or name: IAM judges a name as `stack/NAME/*`, so a policy for the stack's id allows the id only.
+    #[schemars(title = "a stack name or stack ARN", example = &"theta-edge", regex(pattern = schema::STACK))]
     pub name: String,
     /// Logical id of the resource that waits for SignalResource; none is signalled where absent.
+    #[schemars(
+        title = "a logical resource id (letters and digits)",
+        example = &"NodeReady",
+        regex(pattern = r"^[A-Za-z0-9]{1,255}$")
+    )]
     pub resource: Option<String>,
     /// Presigned URL of the wait condition handle; not used where absent.
+    // Whoever has it can speak for the node.
+    #[schemars(title = "an http(s) URL", example = &"https://cloudformation-waitcondition-us-east-1.s3.amazonaws.com/handle",
+        regex(pattern = r"^https?://[!-.0-~][!-~]*$"), length(max = 4_000), extend("writeOnly" = true))]
     pub wait_handle: Option<String>,
 }
 
@@ -97,10 +120,14 @@ impl Stack {
 #[serde(deny_unknown_fields, default)]
 pub struct User {
     /// Login name.
+    #[schemars(title = "an account name other than root", example = &"bcuser", regex(pattern = r"^[a-z_][a-z0-9_-]{0,31}$"),
+        extend("not" = { "const": "root" }))]
     pub name: String,
     /// User id.
+    #[schemars(range(min = 1, max = 60_000))]
     pub uid: u32,
     /// Group id.
+    #[schemars(range(min = 1, max = 60_000))]
     pub gid: u32,
     /// Whether it may use Docker, which makes it as good as root.
     pub docker_group: bool,
@@ -111,10 +138,22 @@ pub struct User {
 #[serde(deny_unknown_fields)]
 pub struct Assets {
     /// Bucket name.
+    #[schemars(title = "an S3 bucket name", example = &"theta-edge-assets", regex(pattern = schema::BUCKET), extend("not" = schema::no_bucket()))]
     pub bucket: String,
     /// Object key.
+    #[schemars(
+        title = "an S3 object key without a leading slash",
+        example = &"bootstrap/assets.tar.gz",
+        regex(pattern = r"^[^/\x00-\x1f\x7f][^\x00-\x1f\x7f]*$"),
+        length(max = 1_024)
+    )]
     pub key: String,
     /// SHA-256 of the archive, 64 lower-case hex digits.
+    #[schemars(
+        title = "a SHA-256 of 64 lower-case hex digits",
+        example = &"e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        regex(pattern = r"^[0-9a-f]{64}$")
+    )]
     pub sha256: String,
 }
 
@@ -123,6 +162,10 @@ pub struct Assets {
 #[serde(deny_unknown_fields)]
 pub struct SecretRef {
     /// Secrets Manager ARN (or name).
+    // Someone may paste the password itself.
+    #[schemars(title = "a Secrets Manager ARN or secret name", example = &"arn:aws:secretsmanager:us-east-1:123456789012:secret:wallet-AbCdEf",
+        regex(pattern = r"^(arn:aws[a-z-]*:secretsmanager:[a-z0-9-]+:[0-9]{12}:secret:)?[A-Za-z0-9/_+=.@!-]+$"), length(max = 600),
+        extend("writeOnly" = true))]
     pub arn: String,
 }
 
@@ -131,10 +174,22 @@ pub struct SecretRef {
 #[serde(deny_unknown_fields)]
 pub struct WalletBackup {
     /// Bucket name.
+    #[schemars(title = "an S3 bucket name", example = &"theta-edge-assets", regex(pattern = schema::BUCKET), extend("not" = schema::no_bucket()))]
     pub bucket: String,
     /// What the keys of this node's backups begin with, without the slash behind it.
+    #[schemars(
+        title = "plain words with slashes between them",
+        example = &"wallets/theta-edge-node",
+        regex(pattern = r"^[A-Za-z0-9_-]+(/[A-Za-z0-9_-]+)*$"),
+        length(max = 512)
+    )]
     pub prefix: String,
     /// Address of the wallet whose key is put back onto a new volume; the only one that has a backup where absent.
+    #[schemars(
+        title = "a wallet's address in lower case",
+        example = &"0x2e833968e5bb786ae419c4d13189fb081cc43bab",
+        regex(pattern = r"^0x[0-9a-f]{40}$")
+    )]
     pub address: Option<String>,
 }
 
@@ -143,14 +198,32 @@ pub struct WalletBackup {
 #[serde(deny_unknown_fields, default)]
 pub struct Edge {
     /// Theta network.
+    #[schemars(
+        title = "a Theta network's name",
+        example = &"mainnet",
+        regex(pattern = r"^[a-z0-9][a-z0-9_-]{0,31}$")
+    )]
     pub network: String,
     /// Image repository; `thetalabsorg/edgelauncher_<network>` where absent.
+    #[schemars(title = "an image repository without tag or digest", example = &"thetalabsorg/edgelauncher_mainnet",
+        regex(pattern = schema::REPOSITORY), length(max = 255))]
     pub image: Option<String>,
     /// Image tag.
+    #[schemars(
+        title = "an image tag",
+        example = &"latest",
+        regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]{0,127}$")
+    )]
     pub tag: String,
     /// Image digest (`sha256:…`); wins over the tag.
+    #[schemars(
+        title = "an image digest",
+        example = &"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855",
+        regex(pattern = r"^sha256:[0-9a-f]{64}$")
+    )]
     pub digest: Option<String>,
     /// Address on which the three RPC ports are published.
+    #[schemars(title = "an IP address", example = &"127.0.0.1")]
     pub rpc_bind: std::net::IpAddr,
     /// Whom the container runs as.
     pub run_as: RunAs,
@@ -190,6 +263,8 @@ pub enum Schedule {
 #[serde(deny_unknown_fields, default)]
 pub struct Metrics {
     /// CloudWatch namespace.
+    #[schemars(title = "a CloudWatch namespace (not AWS/…)", example = &"CWAgent", regex(pattern = r"^[A-Za-z0-9._/#-][A-Za-z0-9._/#:-]{0,254}$"),
+        extend("not" = { "pattern": "^AWS/" }))]
     pub namespace: String,
     /// Also publish `edge_peer` once per peer address; each peer is a billed metric.
     pub per_peer: bool,

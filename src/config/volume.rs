@@ -54,12 +54,20 @@ pub(super) struct Written {
     #[serde(default)]
     kind: Kind,
     /// EBS volume id (`vol-…`); required for `ebs`.
+    #[schemars(
+        title = "an EBS volume id",
+        example = &"vol-0123456789abcdef0",
+        regex(pattern = r"^vol-[0-9a-f]{8,17}$")
+    )]
     id: Option<String>,
     /// How the EBS volume came to be; only a new one is formatted, and only once.
     #[serde(default)]
     origin: Origin,
     /// Mount point.
+    // It ends up in fstab and in `docker --mount`: no blank, comma or colon, and no `..`; and it hides what is there.
     #[serde(default = "default_mount")]
+    #[schemars(title = "an absolute path of plain characters, outside the system's own directories", example = &"/data",
+        regex(pattern = r"^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$"), extend("not" = { "pattern": super::schema::SYSTEM }))]
     mount: String,
     /// Filesystem of the volume; a blank volume is formatted with it.
     #[serde(default)]

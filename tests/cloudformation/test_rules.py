@@ -275,5 +275,5 @@ def test_the_password_is_not_echoed():
 def test_the_template_and_the_binary_take_the_same_secrets():
     """What only one of them takes would fail on the node, half an hour later."""
     pattern = parsed("node.yaml")["Parameters"]["SecretArn"]["AllowedPattern"]
-    prefix, name = re.search(r'\^\((arn:aws\S*:secret:)\)\?(\S+)\$"', (REPO / "src/config/table.rs").read_text()).groups()
+    prefix, name = re.search(r'\^\((arn:aws\S*:secret:)\)\?(\S+)\$"', (REPO / "src/config/mod.rs").read_text()).groups()
     assert pattern == f"({prefix}{name})?"
