@@ -7,10 +7,11 @@ use std::process::ExitCode;
 use clap::error::ErrorKind;
 use clap::{Args, CommandFactory, Parser, Subcommand, ValueEnum};
 
+use crate::VERSION;
 use crate::commands::prepare::Wanted;
 use crate::commands::run::Run;
 use crate::commands::verify::Verify;
-use crate::commands::{self, Output, VERSION};
+use crate::commands::{self, Output};
 use crate::edge::look::Needs;
 use crate::engine::{Journal, Plan};
 use crate::log;

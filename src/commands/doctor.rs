@@ -12,7 +12,8 @@ use flate2::write::GzEncoder;
 use jiff::Timestamp;
 use serde_json::Value;
 
-use super::{Exit, Output, VERSION, block_on, config, engine, fail, host, json, need_root, say};
+use super::{Exit, Output, block_on, config, engine, fail, host, json, need_root, say};
+use crate::VERSION;
 use crate::aws::imds::Imds;
 use crate::edge::trouble::{password, redact};
 use crate::error::{Error, OrFail, Result};

@@ -34,8 +34,6 @@ use crate::node::Node;
 use crate::paths::LOG;
 use crate::{pace, phases};
 
-pub use crate::VERSION;
-
 /// How a command ended, as the shell, SSM and systemd see it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 #[repr(u8)]

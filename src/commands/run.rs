@@ -8,9 +8,7 @@ use clap::Args;
 use tokio::signal::unix::{SignalKind, signal};
 use tracing::Level;
 
-use super::{
-    Exit, Output, VERSION, block_on, complain, config, engine, fail, host, need_root, say,
-};
+use super::{Exit, Output, block_on, complain, config, engine, fail, host, need_root, say};
 use crate::aws::imds::Imds;
 use crate::engine::journal::Store;
 use crate::engine::lock::Taken;
@@ -23,7 +21,7 @@ use crate::node::{Document, Node};
 use crate::owner::{self, Found};
 use crate::paths::{LOG, RUN_LOCK};
 use crate::report::live::Live;
-use crate::{log, notify, report};
+use crate::{VERSION, log, notify, report};
 
 /// What a run does.
 #[derive(Args)]
