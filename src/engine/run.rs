@@ -3,12 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::pin::pin;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use jiff::Timestamp;
 use tokio::sync::Mutex;
-use tokio::task::JoinSet;
+use tokio::task::{JoinError, JoinSet};
 use tokio::time::Instant;
 use tracing::{Instrument, Span};
 
@@ -89,6 +88,9 @@ enum Settled {
     Rebooting,
 }
 
+/// A phase's name, and how its work has ended.
+type Ended = (&'static str, Result<End>);
+
 /// A running phase.
 struct Working {
     activity: Arc<Activity>,
@@ -107,15 +109,17 @@ struct Run<'a> {
     zero: Instant,
     /// Held by the one phase that may use the package manager.
     turn: Arc<Mutex<()>>,
-    tasks: JoinSet<(&'static str, Result<End>)>,
+    tasks: JoinSet<Ended>,
     working: BTreeMap<&'static str, Working>,
     settled: BTreeMap<&'static str, Settled>,
     /// Why the machine must reboot; if set, nothing new starts.
     rebooting: Option<String>,
     /// Why the run ended early.
     halted: Option<Error>,
+    /// Whether the journal has changed since it was saved.
+    changed: bool,
     /// Whether the warning that the journal cannot be written has been logged.
-    unsaved: AtomicBool,
+    unsaved: bool,
 }
 
 impl<'a> Run<'a> {
@@ -163,7 +167,7 @@ impl<'a> Run<'a> {
             .collect();
         tracing::info!("run {} of {}", record.id, about.binary_version);
         observer.on(Event::RunStarted(&about_these));
-        let run = Self {
+        let mut run = Self {
             engine,
             selection,
             about,
@@ -178,7 +182,8 @@ impl<'a> Run<'a> {
             settled: BTreeMap::new(),
             rebooting: None,
             halted: None,
-            unsaved: AtomicBool::new(false),
+            changed: true,
+            unsaved: false,
         };
         run.save();
         Ok(run)
@@ -189,17 +194,21 @@ impl<'a> Run<'a> {
         let spent = self.spent();
         let mut deadline = pin!(crate::pace::pause(whole.saturating_sub(spent)));
         loop {
-            self.start_what_can();
+            let begun = self.start_what_can();
+            // Once for all that has ended and begins: each time waits for the disk.
+            self.save();
+            for work in begun {
+                self.tasks.spawn(work);
+            }
             let halt = tokio::select! {
                 biased;
-                joined = self.tasks.join_next() => match joined {
-                    Some(Ok((name, result))) => {
-                        self.settle(name, result);
-                        continue;
+                joined = self.tasks.join_next() => {
+                    let Some(joined) = joined else { return };
+                    self.end(joined);
+                    while let Some(joined) = self.tasks.try_join_next() {
+                        self.end(joined);
                     }
-                    // Panics of phases are caught earlier: a bug in the engine is for the caller to report.
-                    Some(Err(error)) => std::panic::resume_unwind(error.into_panic()),
-                    None => return,
+                    continue;
                 },
                 what = stop.requested() => format!("stopped by {what}"),
                 () = &mut deadline => {
@@ -216,6 +225,15 @@ impl<'a> Run<'a> {
         }
     }
 
+    /// Settles a phase whose work has ended.
+    fn end(&mut self, joined: Result<Ended, JoinError>) {
+        match joined {
+            Ok((name, result)) => self.settle(name, result),
+            // Panics of phases are caught earlier: a bug in the engine is for the caller to report.
+            Err(error) => std::panic::resume_unwind(error.into_panic()),
+        }
+    }
+
     /// How much of the deadline had passed when this run began, since whoever waits for it has waited since before the
     /// reboot. Zero if the clock was set in between, or the machine was off for so long that nobody waits any more.
     fn spent(&self) -> Duration {
@@ -229,8 +247,9 @@ impl<'a> Run<'a> {
         }
     }
 
-    /// Starts or skips every phase whose needs are settled.
-    fn start_what_can(&mut self) {
+    /// Skips every phase that cannot begin, and returns the work of those that begin now.
+    fn start_what_can(&mut self) -> Vec<impl Future<Output = Ended> + Send + use<>> {
+        let mut begun = Vec::new();
         for entry in &self.engine.entries {
             let Some(mode) = self.selection.mode(entry.name) else {
                 continue;
@@ -248,9 +267,10 @@ impl<'a> Run<'a> {
             } else if let Some(error) = self.unmet_needs(entry, mode) {
                 self.refuse(entry.name, &error);
             } else if self.working.len() < self.about.jobs {
-                self.start(entry, mode);
+                begun.push(self.start(entry, mode));
             }
         }
+        begun
     }
 
     /// Why `entry` has to be skipped, if something that it needs went wrong in this run.
@@ -296,7 +316,11 @@ impl<'a> Run<'a> {
         })
     }
 
-    fn start(&mut self, entry: &Arc<Entry>, mode: Mode) {
+    fn start(
+        &mut self,
+        entry: &Arc<Entry>,
+        mode: Mode,
+    ) -> impl Future<Output = Ended> + Send + use<> {
         let name = entry.name;
         let activity = Activity::new(name, self.observer.clone());
         let working = Working {
@@ -310,13 +334,12 @@ impl<'a> Run<'a> {
                 started: Some(self.time(working.started)),
                 ..self.blank(name)
             });
-            self.save();
+            self.changed = true;
         }
         self.observer.on(Event::Started(name));
-        let (entry, turn) = (entry.clone(), self.turn.clone());
-        let work = async move { (name, perform(&entry, mode, &turn, &activity).await) };
-        self.tasks.spawn(work.instrument(working.span.clone()));
+        let (entry, turn, span) = (entry.clone(), self.turn.clone(), working.span.clone());
         self.working.insert(name, working);
+        async move { (name, perform(&entry, mode, &turn, &activity).await) }.instrument(span)
     }
 
     /// Records how the work of a phase ended.
@@ -436,7 +459,7 @@ impl<'a> Run<'a> {
         self.observer.on(Event::Finished(&record));
         if self.selection.mode(name) != Some(Mode::CheckOnly) {
             self.journal.put(record);
-            self.save();
+            self.changed = true;
         }
     }
 
@@ -485,6 +508,7 @@ impl<'a> Run<'a> {
             Outcome::Rebooting(_) => RunResult::Rebooting,
         };
         self.journal.run = Some(self.record.clone());
+        self.changed = true;
         self.save();
         let took = lasting(seconds);
         match &outcome {
@@ -539,10 +563,12 @@ impl<'a> Run<'a> {
         })
     }
 
-    /// Saves the journal. The run goes on if that fails, with a single warning; only a reboot requires it.
-    fn save(&self) {
-        if let Err(error) = self.journal.save(self.store)
-            && !self.unsaved.swap(true, Ordering::Relaxed)
+    /// Saves the journal if it has changed. The run goes on if that fails, with a single warning; only a reboot requires
+    /// it.
+    fn save(&mut self) {
+        if std::mem::take(&mut self.changed)
+            && let Err(error) = self.journal.save(self.store)
+            && !std::mem::replace(&mut self.unsaved, true)
         {
             tracing::warn!("{error}. {}", error.hint());
         }

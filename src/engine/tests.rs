@@ -179,6 +179,7 @@ struct Memory {
     bytes: Mutex<Option<Vec<u8>>>,
     aside: Mutex<Vec<String>>,
     full: AtomicBool,
+    saves: AtomicU32,
 }
 
 impl Memory {
@@ -203,6 +204,7 @@ impl Store for Memory {
             return Err(Error::new("no space left", "free some"));
         }
         *self.bytes.lock().unwrap() = Some(bytes.to_vec());
+        self.saves.fetch_add(1, Ordering::SeqCst);
         Ok(())
     }
     fn set_aside(&self, why: &str) -> Result<()> {
@@ -332,6 +334,17 @@ async fn applies_in_order_of_need_and_then_changes_nothing() {
             .iter()
             .all(|r| !r.changed && r.attempts == 0)
     );
+}
+
+/// Each time waits for the disk.
+#[tokio::test(start_paused = true)]
+async fn the_journal_is_saved_once_for_what_happens_at_the_same_time() {
+    let lines: [Line; 3] = ["a", "b", "c"].map(|name| (name, &[][..], Act::Works));
+    let engine = engine(&World::with(&["a", "b", "c"]), lines);
+    let store = Memory::default();
+    run_some(&engine, &engine.everything(), &store).await;
+    // The run begins; all begin; all have ended; the run has ended.
+    assert_eq!(store.saves.load(Ordering::SeqCst), 4);
 }
 
 /// Each phase fails if another is running.
