@@ -513,6 +513,7 @@ def test_neither_passphrase_nor_key_is_in_any_argument_list_or_environment(
     aws, node, passphrase, sent_now, tmp_path
 ):
     """On the person's machine and on the node, from the backup to the restored key."""
+    node.short_pairs.unlink()
     address, content = node.start()
     here, there = tmp_path / "here.trace", tmp_path / "there.trace"
     tracer = [STRACE, "-f", "-qq", "-v", "-s", "100000", "-e", "trace=execve", "-A", "-o"]
