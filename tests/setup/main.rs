@@ -55,12 +55,13 @@ use standins::{edge_node, fake_tool};
 type Test = (&'static str, fn());
 
 const THEMES: &[&[Test]] = &[
+    soak::TESTS,
+    drivers::TESTS,
     whole_machines::TESTS,
     system::TESTS,
     runs::TESTS,
     interruptions::TESTS,
     gpu::TESTS,
-    drivers::TESTS,
     volume::TESTS,
     wallet::TESTS,
     wallet_backup::TESTS,
@@ -78,7 +79,6 @@ const THEMES: &[&[Test]] = &[
     output::TESTS,
     pictures::TESTS,
     doctor::TESTS,
-    soak::TESTS,
 ];
 
 fn main() -> ExitCode {
@@ -121,15 +121,13 @@ fn main() -> ExitCode {
     let debian = debian::TESTS
         .iter()
         .map(|(name, test)| trial(name, *test).with_ignored_flag(missing_for_debian.is_some()));
-    let trials = tests
+    let others = tests
         .map(|(name, test)| trial(name, *test))
         .chain(faults::trials())
         .chain(kills::trials())
-        .map(|trial| trial.with_ignored_flag(missing.is_some()))
-        .chain(packages)
-        .chain(logs)
-        .chain(debian)
-        .collect();
+        .map(|trial| trial.with_ignored_flag(missing.is_some()));
+    // They begin in this order: the longest first, or one would go on alone at the end.
+    let trials = debian.chain(packages).chain(others).chain(logs).collect();
     let conclusion = libtest_mimic::run(&arguments, trials);
     packages::tidy();
     for line in [faults::tally::line(), kills::tally::line()]
