@@ -9,9 +9,11 @@ use crate::aws::imds::{Identity, Imds};
 use crate::aws::secrets::wallet_password;
 use crate::aws::{region_of_environment, sdk_config};
 use crate::config::Config;
+use crate::engine::State;
 use crate::error::Result;
 use crate::host::Host;
 use crate::host::disk::VolumeId;
+use crate::host::looks::Looks;
 use crate::secret::Secret;
 
 /// A file that documents the program: a manual page, a completion script.
@@ -34,6 +36,8 @@ pub struct Node {
     pub documents: Option<fn() -> Vec<Document>>,
     /// Whether the check of the wallet password tries it on the key, which takes about a second and 256 MB.
     pub prove_password: bool,
+    /// What the phases' checks have found, shared with the host's other answers.
+    pub checks: Looks<State>,
     identity: OnceCell<Identity>,
     aws: OnceCell<SdkConfig>,
     encrypted: OnceCell<bool>,
@@ -44,6 +48,7 @@ impl Node {
     /// The node that `config` describes, on `host`.
     pub fn new(config: Config, host: Host, imds: Imds) -> Self {
         Self {
+            checks: host.looks(),
             config,
             host,
             imds,

@@ -5,7 +5,6 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -145,13 +144,12 @@ impl Command {
 
     /// Runs it; any exit code is an answer. A missing program and the like are errors; a timeout is a transient one.
     pub async fn output(self) -> Result<Output> {
-        let looks = Arc::clone(&self.host.looks);
         let known = match self.effect {
             Effect::Changes => {
-                looks.end();
+                self.host.end_sharing();
                 None
             }
-            Effect::Looks => looks.answer(&self.quoted()),
+            Effect::Looks => self.host.looks.answer(&self.quoted()),
             Effect::LooksAlone => None,
         };
         match known {

@@ -51,34 +51,44 @@ impl Docker<'_> {
 
     /// Engine version, or `None` if the engine does not answer.
     pub async fn server_version(&self) -> Result<Option<String>> {
-        if let Ok(version) = engine::version(&self.host.path(SOCKET)).await {
-            return Ok(Some(version));
-        }
-        let output = self
-            .docker(["version", "--format", "{{json .Server}}"])
-            .looks()
-            .timeout(Duration::from_secs(20))
-            .output()
-            .await?;
-        let server: Value = serde_json::from_str(&output.stdout).unwrap_or_default();
-        Ok(server.get("Version").and_then(Value::as_str).map(printable))
+        let ask = Box::pin(async {
+            if let Ok(server) = engine::version(&self.host.path(SOCKET)).await {
+                return Ok(Some(server));
+            }
+            let output = self
+                .docker(["version", "--format", "{{json .Server}}"])
+                .looks()
+                .timeout(Duration::from_secs(20))
+                .output()
+                .await?;
+            Ok(serde_json::from_str(&output.stdout).ok())
+        });
+        let server = self.shared("version", ask).await?;
+        let version = server.as_ref().and_then(engine::version_in);
+        Ok(version.map(printable))
     }
 
     /// `docker inspect` of the container, or `None` if there is none of that name. Asks the engine directly; if that
     /// fails, asks `docker`, which says why.
     pub async fn container(&self, name: &str) -> Result<Option<Value>> {
-        match engine::container(&self.host.path(SOCKET), name).await {
-            Ok(found) => Ok(found),
-            Err(_) => self.inspect("container", name).await,
-        }
+        let ask = Box::pin(async {
+            match engine::container(&self.host.path(SOCKET), name).await {
+                Ok(found) => Ok(found),
+                Err(_) => self.inspect("container", name).await,
+            }
+        });
+        self.shared(&format!("container {name}"), ask).await
     }
 
     /// `docker inspect` of the image, or `None` if it is not on this machine.
     pub async fn image(&self, reference: &str) -> Result<Option<Value>> {
-        match engine::image(&self.host.path(SOCKET), reference).await {
-            Ok(found) => Ok(found),
-            Err(_) => self.inspect("image", reference).await,
-        }
+        let ask = Box::pin(async {
+            match engine::image(&self.host.path(SOCKET), reference).await {
+                Ok(found) => Ok(found),
+                Err(_) => self.inspect("image", reference).await,
+            }
+        });
+        self.shared(&format!("image {reference}"), ask).await
     }
 
     /// Pulls the image. Rate limits, timeouts and broken connections are transient; a missing image is not.
@@ -166,6 +176,18 @@ impl Docker<'_> {
         command.timeout(Duration::from_secs(20)).output().await
     }
 
+    /// The answer of `ask`, or the one that somebody else got to the same question.
+    async fn shared(
+        &self,
+        question: &str,
+        ask: impl Future<Output = Result<Option<Value>>>,
+    ) -> Result<Option<Value>> {
+        match self.host.documents.answer(question) {
+            Some(answer) => answer.get_or_init(|| ask).await.clone(),
+            None => ask.await,
+        }
+    }
+
     async fn inspect(&self, kind: &str, name: &str) -> Result<Option<Value>> {
         let output = self
             .docker([kind, "inspect", name])
@@ -216,6 +238,24 @@ mod tests {
         assert_eq!(up.calls(), ["docker version --format {{json .Server}}"]);
         let down = docker("echo null; echo 'Cannot connect to the Docker daemon' >&2; exit 1");
         assert_eq!(down.host.docker().server_version().await.unwrap(), None);
+    }
+
+    #[tokio::test]
+    async fn each_thing_is_asked_once_until_something_changes() {
+        let tree = docker(r#"echo '[{"Id":"sha256:aa"}]'"#);
+        let (host, docker) = (&tree.host, tree.host.docker());
+        host.share_looks();
+        for asked in [1, 1, 2] {
+            if asked == 2 {
+                host.look_again();
+            }
+            let found = tokio::join!(docker.container("x"), docker.container("x"));
+            assert!(found.0.unwrap().is_some() && found.1.unwrap().is_some());
+            assert_eq!(tree.calls().len(), asked);
+        }
+        docker.remove("x").await.unwrap();
+        docker.container("x").await.unwrap();
+        assert_eq!(tree.calls().len(), 4);
     }
 
     #[tokio::test]

@@ -1,60 +1,81 @@
-//! The latest answers of read-only commands, shared so that a plan, a health check or a run that finds nothing to do
+//! The latest answers of read-only questions, shared so that a plan, a health check or a run that finds nothing to do
 //! asks each thing only once, no matter which part asks.
 
 use std::collections::HashMap;
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use tokio::sync::OnceCell;
 
-use super::command::Output;
-use crate::error::Result;
-
 /// Older answers are not used: machines also change by themselves.
 const FRESH: Duration = Duration::from_secs(2);
 
-/// The answer of one command; whoever asks while it is pending waits for the same one.
-pub(super) type Answer = Arc<OnceCell<Result<Output>>>;
+/// Whether answers are shared, and which: those of the current period, which are the odd ones.
+#[derive(Clone, Debug, Default)]
+pub struct Sharing(Arc<AtomicU64>);
 
-/// Answers by command; `None` while answers are not shared.
-#[derive(Debug, Default)]
-pub(super) struct Looks(Mutex<Option<HashMap<String, (Instant, Answer)>>>);
-
-impl Looks {
+impl Sharing {
     /// Shares answers from now on.
-    pub(super) fn share(&self) {
-        *self.known() = Some(HashMap::new());
+    pub(super) fn begin(&self) {
+        self.0.fetch_or(1, Ordering::SeqCst);
     }
 
     /// Stops sharing answers: something is about to change.
     pub(super) fn end(&self) {
-        *self.known() = None;
-    }
-
-    /// Whether answers are shared.
-    pub(super) fn are_shared(&self) -> bool {
-        self.known().is_some()
+        let _ = self.advance(1);
     }
 
     /// Forgets the answers so far.
     pub(super) fn forget(&self) {
-        if let Some(known) = self.known().as_mut() {
-            known.clear();
+        let _ = self.advance(2);
+    }
+
+    /// Whether answers are shared.
+    pub(super) fn is_on(&self) -> bool {
+        self.period().is_some()
+    }
+
+    fn advance(&self, by: u64) -> Result<u64, u64> {
+        let next = |period: u64| (period % 2 == 1).then_some(period + by);
+        self.0
+            .fetch_update(Ordering::SeqCst, Ordering::SeqCst, next)
+    }
+
+    fn period(&self) -> Option<u64> {
+        Some(self.0.load(Ordering::SeqCst)).filter(|period| period % 2 == 1)
+    }
+}
+
+/// The answer to one question; whoever asks while it is pending waits for the same one.
+pub type Answer<T> = Arc<OnceCell<T>>;
+
+/// Each with its period, and when it was asked for.
+type Known<T> = HashMap<String, (u64, Instant, Answer<T>)>;
+
+/// Answers by question.
+#[derive(Debug)]
+pub struct Looks<T> {
+    sharing: Sharing,
+    known: Mutex<Known<T>>,
+}
+
+impl<T> Looks<T> {
+    pub(super) fn new(sharing: &Sharing) -> Self {
+        Self {
+            sharing: sharing.clone(),
+            known: Mutex::default(),
         }
     }
 
-    /// Where the answer of `command` is, or is to be put; `None` if answers are not shared.
-    pub(super) fn answer(&self, command: &str) -> Option<Answer> {
-        let mut known = self.known();
-        let known = known.as_mut()?;
-        known.retain(|_, (asked, _)| asked.elapsed() < FRESH);
-        let fresh = || (Instant::now(), Answer::default());
-        let (_, answer) = known.entry(command.to_owned()).or_insert_with(fresh);
+    /// Where the answer to `question` is, or is to be put; `None` if answers are not shared.
+    pub fn answer(&self, question: &str) -> Option<Answer<T>> {
+        let now = self.sharing.period()?;
+        let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
+        known.retain(|_, (period, asked, _)| *period == now && asked.elapsed() < FRESH);
+        let fresh = || (now, Instant::now(), Answer::default());
+        let (.., answer) = known.entry(question.to_owned()).or_insert_with(fresh);
         Some(Arc::clone(answer))
-    }
-
-    fn known(&self) -> MutexGuard<'_, Option<HashMap<String, (Instant, Answer)>>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

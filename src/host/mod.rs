@@ -6,7 +6,7 @@ pub mod disk;
 pub mod docker;
 pub mod failures;
 pub mod files;
-mod looks;
+pub mod looks;
 pub mod mounts;
 pub mod nvidia;
 pub mod openpgp;
@@ -28,7 +28,11 @@ use std::sync::atomic::AtomicBool;
 
 pub use command::Command;
 
-use looks::Looks;
+use command::Output;
+use looks::{Looks, Sharing};
+use serde_json::Value;
+
+use crate::error::Result;
 
 /// Where a real machine keeps its tools, searched after `PATH`: cloud-init and cron set a short one.
 const SYSTEM_PATH: &str = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin";
@@ -40,18 +44,25 @@ pub struct Host {
     search_path: OsString,
     /// Whether apt's package lists have been refreshed since this program started.
     lists_are_fresh: Arc<AtomicBool>,
-    /// Recent answers of read-only commands.
-    looks: Arc<Looks>,
+    /// Whether recent answers are shared.
+    sharing: Sharing,
+    /// Those of read-only commands.
+    looks: Arc<Looks<Result<Output>>>,
+    /// Those of the Docker engine.
+    documents: Arc<Looks<Result<Option<Value>>>>,
 }
 
 impl Host {
     /// The machine whose files lie under `root`: `/`, or a directory tree in a test.
     pub fn at(root: impl Into<PathBuf>) -> Self {
+        let sharing = Sharing::default();
         let mut host = Self {
             root: root.into(),
             search_path: std::env::var_os("PATH").unwrap_or_default(),
             lists_are_fresh: Arc::default(),
-            looks: Arc::default(),
+            looks: Arc::new(Looks::new(&sharing)),
+            documents: Arc::new(Looks::new(&sharing)),
+            sharing,
         };
         if host.is_real() {
             if !host.search_path.is_empty() {
@@ -80,14 +91,24 @@ impl Host {
         self.root == Path::new("/")
     }
 
-    /// Shares the answers of read-only commands until something is changed.
+    /// Shares the answers of read-only questions until something is changed.
     pub fn share_looks(&self) {
-        self.looks.share();
+        self.sharing.begin();
+    }
+
+    /// Shares no answers any more: something is about to change.
+    pub fn end_sharing(&self) {
+        self.sharing.end();
     }
 
     /// Forgets the shared answers, so that everything is looked at anew.
     pub fn look_again(&self) {
-        self.looks.forget();
+        self.sharing.forget();
+    }
+
+    /// Answers of another kind, which are shared and forgotten with the others.
+    pub fn looks<T>(&self) -> Looks<T> {
+        Looks::new(&self.sharing)
     }
 
     /// A command on this machine, to be given arguments and run.

@@ -83,7 +83,7 @@ impl Host {
     /// Only a yes counts: what systemd knows of unit files can be out of date, since units are enabled without a reload
     /// (see [`Host::daemon_reload`]).
     async fn shown(&self, unit: &str) -> Option<Shown> {
-        if !self.looks.are_shared() {
+        if !self.sharing.is_on() {
             return None;
         }
         let os = self.os().ok()?;

@@ -28,7 +28,7 @@ impl Tree {
         let path = self.root.path().join("tools").join(name);
         let calls = self.root.path().join("calls");
         let text = format!(
-            "#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\necho \"{name} $*\" >> '{}'\n{script}\n",
+            "#!/bin/sh\nPATH=/usr/sbin:/usr/bin:/sbin:/bin\nprintf '%s\\n' \"{name} $*\" >> '{}'\n{script}\n",
             calls.display()
         );
         std::fs::write(&path, text).unwrap();

@@ -31,7 +31,9 @@ pub use volume::{Origin as VolumeOrigin, Volume, leave_size, origin as volume_or
 use std::sync::Arc;
 use std::time::Duration;
 
-use crate::engine::{Engine, Entry, Phase};
+use async_trait::async_trait;
+
+use crate::engine::{Applied, Engine, Entry, Phase, State};
 use crate::error::Result;
 use crate::node::Node;
 
@@ -100,14 +102,93 @@ pub fn table(node: &Arc<Node>) -> Vec<Entry> {
                                     "secret", "cloudwatch-agent", "container", "wallet-backup", "metrics-cron"],
                                                                                 20, NONE,     Signal(n())),
     ];
-    table
+    table.into_iter().map(|entry| shared(entry, node)).collect()
+}
+
+/// The same phase, whose check looks once for all who ask: a run, its last phase, and the health check.
+fn shared(entry: Entry, node: &Arc<Node>) -> Entry {
+    let phase = Shared {
+        name: entry.name,
+        node: Arc::clone(node),
+        phase: entry.phase,
+    };
+    Entry {
+        phase: Box::new(phase),
+        ..entry
+    }
+}
+
+struct Shared {
+    name: &'static str,
+    node: Arc<Node>,
+    phase: Box<dyn Phase>,
+}
+
+#[async_trait]
+impl Phase for Shared {
+    async fn check(&self) -> Result<State> {
+        match self.node.checks.answer(self.name) {
+            // A failure is not shared: whoever tries again wants to know whether it has passed.
+            Some(answer) => answer.get_or_try_init(|| self.phase.check()).await.cloned(),
+            None => self.phase.check().await,
+        }
+    }
+
+    async fn apply(&self) -> Result<Applied> {
+        self.node.host.end_sharing();
+        self.phase.apply().await
+    }
 }
 
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use super::*;
+    use crate::error::Error;
     use crate::host::testing::Tree;
     use crate::phases::testing::{DEBIAN, config, node_in_cloud};
+
+    /// Fails at first, and counts how often it is looked at.
+    struct Counted(Arc<AtomicUsize>);
+
+    #[async_trait]
+    impl Phase for Counted {
+        async fn check(&self) -> Result<State> {
+            let looks = self.0.fetch_add(1, Ordering::Relaxed);
+            if looks == 0 {
+                return Err(Error::new("not yet", "wait"));
+            }
+            Ok(State::Done(looks.to_string()))
+        }
+
+        async fn apply(&self) -> Result<Applied> {
+            Ok(Applied::Finished)
+        }
+    }
+
+    #[tokio::test]
+    async fn a_check_looks_once_until_something_is_applied() {
+        let tree = Tree::new();
+        let (node, _server) = node_in_cloud(&tree, DEBIAN, config(false));
+        node.host.share_looks();
+        let looks = Arc::default();
+        let of = |looks: &Arc<AtomicUsize>| {
+            let counted = Counted(Arc::clone(looks));
+            shared(entry("counted", &[], 1, NONE, counted), &node).phase
+        };
+        let (one, other) = (of(&looks), of(&looks));
+        assert!(one.check().await.is_err());
+        for _ in 0..2 {
+            assert_eq!(one.check().await.unwrap(), State::Done("1".into()));
+            assert_eq!(other.check().await.unwrap(), State::Done("1".into()));
+        }
+        node.host.look_again();
+        assert_eq!(other.check().await.unwrap(), State::Done("2".into()));
+        one.apply().await.unwrap();
+        assert_eq!(one.check().await.unwrap(), State::Done("3".into()));
+        assert_eq!(other.check().await.unwrap(), State::Done("4".into()));
+    }
 
     #[test]
     fn the_names_are_those_of_the_table() {

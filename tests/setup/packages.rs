@@ -433,7 +433,7 @@ pub fn enter(machine: &Machine, tools: &[&str]) {
         let script = format!(
             "#!/bin/sh\n\
              PATH=/usr/sbin:/usr/bin:/sbin:/bin\n\
-             echo \"{tool} $*\" | sed \"s|$BOOTSTRAP_ROOT|ROOT|g\" >>'{}'\n\
+             printf '%s\\n' \"{tool} $*\" | sed \"s|$BOOTSTRAP_ROOT|ROOT|g\" >>'{}'\n\
              exec unshare --mount --propagation private sh -c 'mount -t proc proc \"$0/proc\" &&\n\
              mount --rbind /dev \"$0/dev\" && exec chroot \"$0\" \"$@\"' \"$BOOTSTRAP_ROOT\" {tool} \"$@\"\n",
             log.display()

@@ -11,8 +11,8 @@ use tokio::io::{AsyncReadExt, AsyncSeekExt};
 
 use super::{Device, Kind, LOOK};
 use crate::error::{Error, OrFail, Result};
-use crate::host::Host;
 use crate::host::mounts::unescape;
+use crate::host::{Command, Host};
 use crate::log::printable;
 
 /// Signatures that are filesystems.
@@ -200,12 +200,13 @@ impl Host {
 
     /// The only filesystem on the device, even if mounted.
     pub async fn filesystem_on(&self, device: &Device) -> Result<Contents> {
-        Ok(Contents::of(self.signatures(device).await?))
+        let findings = signatures(self.wipefs(device).looks()).await?;
+        Ok(Contents::of(findings))
     }
 
     async fn look(&self, device: &Device) -> Result<Contents> {
         readable(self, device).await?;
-        let mut findings = self.signatures(device).await?;
+        let mut findings = signatures(self.wipefs(device).looks_alone()).await?;
         let filesystem = |finding: &Finding| matches!(finding, Finding::Signature { kind, .. } if is_filesystem(kind));
         if !findings.iter().any(filesystem) {
             findings.extend(self.remains(device).await?.map(Finding::Remains));
@@ -218,18 +219,9 @@ impl Host {
         Ok(Contents::of(findings))
     }
 
-    async fn signatures(&self, device: &Device) -> Result<Vec<Finding>> {
-        let output = self
-            .command("wipefs")
-            .args(["--no-act", "--json"])
-            .arg(self.path(&device.path))
-            .looks_alone()
-            .run()
-            .await?;
-        parse_wipefs(&output.stdout).or_fail(
-            || format!("cannot understand what `{}` said", output.command),
-            "run the command by hand: its output must be JSON (util-linux 2.33 or newer); nothing was changed",
-        )
+    fn wipefs(&self, device: &Device) -> Command {
+        let list = self.command("wipefs").args(["--no-act", "--json"]);
+        list.arg(self.path(&device.path))
     }
 
     /// The filesystem whose backup superblocks are on the device. libblkid checks primary ones only, so it takes a
@@ -280,6 +272,15 @@ impl Host {
         );
         Ok(found)
     }
+}
+
+/// What `wipefs` lists.
+async fn signatures(wipefs: Command) -> Result<Vec<Finding>> {
+    let output = wipefs.run().await?;
+    parse_wipefs(&output.stdout).or_fail(
+        || format!("cannot understand what `{}` said", output.command),
+        "run the command by hand: its output must be JSON (util-linux 2.33 or newer); nothing was changed",
+    )
 }
 
 /// Reads both ends of the device: wipefs mistakes an I/O error for the absence of signatures.

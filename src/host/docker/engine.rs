@@ -11,23 +11,23 @@ use serde_json::Value;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::UnixStream;
 
-use crate::log::printable;
-
 /// An engine answers within milliseconds; if it does not, callers have a fallback.
 const TIMEOUT: Duration = Duration::from_secs(5);
 
 /// Longest document accepted, in bytes.
 const LIMIT: u64 = 1 << 20;
 
-/// The engine's version.
-pub(super) async fn version(socket: &Path) -> io::Result<String> {
+/// What the engine says about itself, its version included.
+pub(super) async fn version(socket: &Path) -> io::Result<Value> {
     match ask(socket, "/version").await? {
-        (200, body) => {
-            let version = body.get("Version").and_then(Value::as_str).map(printable);
-            version.ok_or_else(|| strange("no version"))
-        }
+        (200, server) if version_in(&server).is_some() => Ok(server),
         _ => Err(strange("another answer")),
     }
+}
+
+/// The version in what the engine says about itself.
+pub(super) fn version_in(server: &Value) -> Option<&str> {
+    server.get("Version")?.as_str()
 }
 
 /// The engine's document on the container, or `None` if there is none of that name. Any other answer, or none at all,
@@ -124,7 +124,7 @@ mod tests {
     async fn version_and_image_are_the_engines() {
         let version = "HTTP/1.0 200 OK\r\n\r\n{\"Version\":\"29.1.3\",\"Os\":\"linux\"}";
         let (found, path) = asked(version, version_of).await;
-        assert_eq!(found.unwrap(), "29.1.3");
+        assert_eq!(version_in(&found.unwrap()), Some("29.1.3"));
         assert!(path.starts_with("GET /version HTTP/1.0\r\n"));
 
         let reference = "registry.example:5000/a/b_c@sha256:00ff";
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    async fn version_of(socket: &Path) -> io::Result<String> {
+    async fn version_of(socket: &Path) -> io::Result<Value> {
         version(socket).await
     }
 
