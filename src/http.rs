@@ -3,12 +3,14 @@
 //! One TLS stack (rustls with ring) that trusts what the machine trusts, no redirects, no connection reuse, every
 //! request bounded in time and every answer in size. The AWS SDK has a client of its own.
 
+pub mod roots;
+
 use std::fmt;
 use std::sync::LazyLock;
 use std::time::Duration;
 
 use ureq::http::Uri;
-use ureq::tls::{RootCerts, TlsConfig};
+use ureq::tls::TlsConfig;
 
 use crate::error::Error;
 
@@ -193,11 +195,6 @@ static AGENT: LazyLock<ureq::Agent> = LazyLock::new(|| {
         .max_redirects_will_error(false)
         .max_idle_connections(0)
         .user_agent(concat!("bootstrap/", env!("CARGO_PKG_VERSION")))
-        .tls_config(
-            TlsConfig::builder()
-                .root_certs(RootCerts::PlatformVerifier)
-                .build(),
-        )
         .build()
         .into()
 });
@@ -208,10 +205,16 @@ fn send<B: ureq::AsSendBody>(
     timeout: Duration,
 ) -> Result<ureq::http::Response<ureq::Body>, ureq::Error> {
     let proxy = proxy.map(ureq::Proxy::new).transpose()?;
+    let mut tls = TlsConfig::builder();
+    // Only where it can be needed: most requests stay on this machine.
+    if proxy.is_some() || request.uri().scheme_str() == Some("https") {
+        tls = tls.root_certs(roots::of_ureq());
+    }
     let config = AGENT
         .configure_request(request)
         .timeout_global(Some(timeout))
         .timeout_connect(Some(timeout.min(CONNECT)))
+        .tls_config(tls.build())
         .proxy(proxy);
     AGENT.run(config.build())
 }

@@ -14,6 +14,7 @@ use crate::error::Result;
 use crate::host::Host;
 use crate::host::disk::VolumeId;
 use crate::host::looks::Looks;
+use crate::http::roots;
 use crate::secret::Secret;
 
 /// A file that documents the program: a manual page, a completion script.
@@ -121,6 +122,8 @@ impl Node {
         self.aws
             .get_or_try_init(async || {
                 endpoint::check()?;
+                // Meanwhile, the metadata service is asked for credentials.
+                tokio::task::spawn_blocking(roots::read);
                 Ok(sdk_config(self.region().await?, &self.imds))
             })
             .await

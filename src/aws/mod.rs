@@ -29,6 +29,7 @@ use aws_types::SdkConfig;
 use self::imds::Imds;
 pub use self::query::policy as retry_policy;
 use crate::error::{Error, Result};
+use crate::http::roots;
 use crate::log::printable;
 use crate::retry::Policy;
 
@@ -60,11 +61,14 @@ pub fn sdk_config(region: String, imds: &Imds) -> SdkConfig {
             let mut connector = Connector::builder().proxy_config(proxy.clone());
             connector.set_connector_settings(settings.cloned());
             connector.set_sleep_impl(components.and_then(RuntimeComponents::sleep_impl));
-            connector
-                .tls_provider(tls::Provider::Rustls(
-                    tls::rustls_provider::CryptoMode::Ring,
-                ))
-                .build()
+            let connector = connector.tls_provider(tls::Provider::Rustls(
+                tls::rustls_provider::CryptoMode::Ring,
+            ));
+            let trusted = tls::TrustStore::empty().with_pem_certificate(roots::pem());
+            match tls::TlsContext::builder().with_trust_store(trusted).build() {
+                Ok(context) => connector.tls_context(context).build(),
+                Err(_) => connector.build(),
+            }
         },
     );
     let credentials = credentials::Provider::new(imds.asked_like(CREDENTIALS));
