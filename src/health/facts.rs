@@ -94,15 +94,15 @@ pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
     let Node { host, config, .. } = node;
     let progress = Progress::load(host);
     let spec = Spec::require(host, config);
-    let disk = tokio::time::timeout(AWS_PATIENCE, node.disk()).await;
-    let wallet = disk.ok().and_then(Result::ok);
-    let wallet = wallet.and_then(|disk| wallet::remembered(host, &disk));
-    let (phases, encrypted, secret_changed, edge) = tokio::join!(
+    let (phases, disk, encrypted, secret_changed, edge) = tokio::join!(
         phases.check(),
+        tokio::time::timeout(AWS_PATIENCE, node.disk()),
         encrypted(node),
         secret_changed(node),
         edge(host, config, &spec, &progress),
     );
+    let wallet = disk.ok().and_then(Result::ok);
+    let wallet = wallet.and_then(|disk| wallet::remembered(host, &disk));
     Facts {
         now: Timestamp::now(),
         uptime: uptime(host),
