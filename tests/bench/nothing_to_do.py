@@ -15,6 +15,8 @@ WRITTEN = (
 def take(quick):
     """CPU and wall seconds, and the files that a run wrote."""
     instance.run("touch", "/run/before")
+    # A node has had one within the last minute; without, the health check waits for the next block.
+    instance.run("/usr/local/bin/bootstrap", "metrics")
     instance.run("/usr/local/bin/bootstrap")
     written = instance.run("sh", "-c", WRITTEN).split()
     found = instance.measure(
@@ -35,8 +37,8 @@ def rows(figures):
             f"{ours['wall'] * 1000:.0f} ms",
             f"ansible-core: {theirs['wall']:.1f} s",
             f"{ratio:.0f} times faster",
-            "25 times faster",
-            ratio >= 25,
+            "100 ms at most, 80 times faster",
+            ours["wall"] <= 0.1 and ratio >= 80,
         ),
         (
             "the same, CPU",

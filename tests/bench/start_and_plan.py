@@ -1,4 +1,4 @@
-"""How long a process takes to say its version, and `plan` to look at a healthy node."""
+"""How long a process takes to say its version, and `plan` and `verify` to look at a healthy node."""
 
 import instance
 
@@ -7,11 +7,14 @@ def take(quick):
     """CPU and wall seconds, by command."""
     rounds = 20 if quick else 100
     program = "/usr/local/bin/bootstrap"
+    # A node has had one within the last minute; without, the health check waits for the next block.
+    instance.run(program, "metrics")
     found = instance.measure(
         rounds,
         true={"argv": ["/bin/true"]},
         version={"argv": [program, "--version"]},
         plan={"argv": [program, "plan"], "rounds": 5 if quick else 15},
+        verify={"argv": [program, "verify"], "rounds": 5 if quick else 15},
         # Exits with 2 where it has something to warn of.
         cloud_init={"argv": ["cloud-init", "status"], "codes": [0, 2], "rounds": 3 if quick else 10},
     )
@@ -27,7 +30,8 @@ def rows(figures):
     """The table's rows."""
     ms = lambda name, kind="wall": f"{figures[name][kind] * 1000:.1f} ms"
     start = figures["version"]["wall"] / figures["true"]["wall"]
-    plan = figures["plan"]["wall"] / figures["ansible"]["wall"]
+    plan, verify = figures["plan"]["wall"], figures["verify"]["wall"]
+    faster = figures["ansible"]["wall"] / plan
     return [
         (
             "`bootstrap --version`",
@@ -41,16 +45,16 @@ def rows(figures):
             "`bootstrap plan` on a healthy node",
             ms("plan"),
             f"ansible-core, nothing to change: {figures['ansible']['wall']:.1f} s",
-            f"{1 / plan:.0f} times faster",
-            "10 times faster",
-            plan <= 0.1,
+            f"{faster:.0f} times faster",
+            "100 ms at most, 80 times faster",
+            plan <= 0.1 and faster >= 80,
         ),
         (
-            "the same",
-            ms("plan"),
+            "`bootstrap verify` on a healthy node",
+            ms("verify"),
             f"`cloud-init status`: {ms('cloud_init')}",
-            f"{figures['cloud_init']['wall'] / figures['plan']['wall']:.1f} times faster",
-            "",
-            None,
+            f"{figures['cloud_init']['wall'] / verify:.1f} times faster",
+            "60 ms at most",
+            verify <= 0.06,
         ),
     ]
