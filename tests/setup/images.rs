@@ -241,9 +241,9 @@ fn image_with_what_is_no_image_is_refused() {
         .expect(2);
     assert_eq!(
         refused.output(),
-        "1. $.edge.tag: \":x\" is not an image tag\n   help: write an image tag, such as \"latest\"\n\
-         2. $.edge.digest: \"sha256:1\" is not an image digest\n   help: write an image digest, such as \
-         \"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\n"
+        "1. $.edge.digest: \"sha256:1\" is not an image digest\n   help: write an image digest, such as \
+         \"sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855\"\n\
+         2. $.edge.tag: \":x\" is not an image tag\n   help: write an image tag, such as \"latest\"\n"
     );
     assert_eq!(machine.calls(), [""; 0]);
 }
