@@ -35,7 +35,7 @@ fn check_object(
 ) {
     let names = names(schema);
     for name in &names {
-        let (at, inner) = (path_of(path, name), part(schema, &["properties", name]));
+        let (at, inner) = (path_of(path, name), part(part(schema, "properties"), name));
         let is_required = items(schema, "required").contains(name);
         match object.get(*name) {
             Some(Value::Null) if !is_required => problems.push(Problem::new(
@@ -95,21 +95,19 @@ fn wrong_text(text: &str, schema: &Value) -> Option<String> {
     if text.is_empty() {
         return Some("is empty".into());
     }
-    let matches = |pattern: &Value| {
-        let pattern = pattern.as_str().map(Regex::new);
-        pattern.is_none_or(|pattern| pattern.is_ok_and(|pattern| pattern.is_match(text)))
-    };
-    let not = part(schema, &["not"]);
-    let is_refused = part(not, &["const"]) == text
-        || !part(not, &["pattern"]).is_null() && matches(part(not, &["pattern"]));
-    // First: a long text takes long to match.
-    let is_short = bound(schema, "maxLength") >= text.chars().count() as u64;
-    let is_address = part(schema, &["format"]) != "ip" || text.parse::<IpAddr>().is_ok();
-    if is_short && matches(part(schema, &["pattern"])) && !is_refused && is_address {
+    let matches = |pattern: &str| Regex::new(pattern).is_ok_and(|pattern| pattern.is_match(text));
+    let not = part(schema, "not");
+    // The length first: a long text takes long to match.
+    let fits = bound(schema, "maxLength") >= text.chars().count() as u64
+        && part(schema, "pattern").as_str().is_none_or(matches)
+        && !part(not, "pattern").as_str().is_some_and(matches)
+        && part(not, "const") != text
+        && (part(schema, "format") != "ip" || text.parse::<IpAddr>().is_ok());
+    if fits {
         return None;
     }
-    let title = part(schema, &["title"]).as_str().unwrap_or_default();
-    Some(if part(schema, &["writeOnly"]) == true {
+    let title = part(schema, "title").as_str().unwrap_or_default();
+    Some(if part(schema, "writeOnly") == true {
         format!("is not {title}")
     } else {
         format!("{} is not {title}", quoted(text))
@@ -135,7 +133,7 @@ fn wanted(schema: &Value) -> String {
             format!("an object with {}", names.join(", "))
         }
         _ if choices.is_empty() => {
-            let (title, examples) = (part(schema, &["title"]), items(schema, "examples"));
+            let (title, examples) = (part(schema, "title"), items(schema, "examples"));
             let title = title.as_str().unwrap_or_default();
             format!(
                 "{title}, such as {:?}",
@@ -149,24 +147,23 @@ fn wanted(schema: &Value) -> String {
     }
 }
 
-/// The part of the schema there; null if it has none.
-fn part<'a>(schema: &'a Value, path: &[&str]) -> &'a Value {
-    path.iter()
-        .fold(schema, |part, name| part.get(name).unwrap_or(&Value::Null))
+/// The part of the schema by that name; null if it has none.
+fn part<'a>(schema: &'a Value, name: &str) -> &'a Value {
+    schema.get(name).unwrap_or(&Value::Null)
 }
 
 /// The type of the value; of a choice, which only lists its values, a string.
 fn kind(schema: &Value) -> &str {
-    part(schema, &["type"]).as_str().unwrap_or("string")
+    part(schema, "type").as_str().unwrap_or("string")
 }
 
 /// A bound; the largest number if the schema sets none.
 fn bound(schema: &Value, name: &str) -> u64 {
-    part(schema, &[name]).as_u64().unwrap_or(u64::MAX)
+    part(schema, name).as_u64().unwrap_or(u64::MAX)
 }
 
 fn names(schema: &Value) -> Vec<&str> {
-    let properties = part(schema, &["properties"]).as_object();
+    let properties = part(schema, "properties").as_object();
     properties
         .into_iter()
         .flatten()
@@ -175,7 +172,7 @@ fn names(schema: &Value) -> Vec<&str> {
 }
 
 fn items<'a>(schema: &'a Value, name: &str) -> Vec<&'a str> {
-    let items = part(schema, &[name]).as_array();
+    let items = part(schema, name).as_array();
     items
         .into_iter()
         .flatten()
@@ -184,10 +181,10 @@ fn items<'a>(schema: &'a Value, name: &str) -> Vec<&'a str> {
 }
 
 fn choices(schema: &Value) -> Vec<&str> {
-    let choices = part(schema, &["oneOf"]).as_array();
+    let choices = part(schema, "oneOf").as_array();
     let choices = choices.into_iter().flatten();
     choices
-        .filter_map(|choice| part(choice, &["const"]).as_str())
+        .filter_map(|choice| part(choice, "const").as_str())
         .collect()
 }
 
@@ -642,5 +639,21 @@ mod tests {
         let id = &schema["properties"]["volume"]["properties"]["id"];
         assert_eq!(id["pattern"], "^vol-[0-9a-f]{8,17}$");
         assert_eq!(schema["properties"]["stack"]["required"], json!(["name"]));
+        let key = &schema["properties"]["assets"]["properties"]["key"];
+        assert_eq!(key["maxLength"], 1_024);
+        assert_eq!(schema["properties"]["deadline_seconds"]["maximum"], 43_200);
+        let bind = &schema["properties"]["edge"]["properties"]["rpc_bind"];
+        assert_eq!(bind["pattern"], "^[0-9A-Fa-f.:]{2,45}$");
+        for (section, name, listed) in [
+            ("volume", "kind", &["ebs", "instance-store"][..]),
+            ("volume", "origin", &["given", "new"]),
+            ("volume", "filesystem", &["ext4", "xfs"]),
+            ("edge", "run_as", &["auto", "user", "image"]),
+            ("metrics", "schedule", &["cron", "systemd-timer"]),
+            ("system", "update", &["none", "security"]),
+        ] {
+            let choice = &schema["properties"][section]["properties"][name];
+            assert_eq!(choices(choice), listed, "{section}.{name}");
+        }
     }
 }

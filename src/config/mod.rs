@@ -223,7 +223,7 @@ pub struct Edge {
     )]
     pub digest: Option<String>,
     /// Address on which the three RPC ports are published.
-    #[schemars(title = "an IP address", example = &"127.0.0.1")]
+    #[schemars(title = "an IP address", example = &"127.0.0.1", regex(pattern = r"^[0-9A-Fa-f.:]{2,45}$"))]
     pub rpc_bind: std::net::IpAddr,
     /// Whom the container runs as.
     pub run_as: RunAs,

@@ -51,10 +51,9 @@ fn without_null(schema: &mut Schema) {
         schema.insert("type".into(), kind);
     }
     if let Some(Value::Array(variants)) = schema.remove("anyOf") {
-        let is_null = |variant: &Value| variant.get("type").is_some_and(|kind| kind == "null");
         for variant in variants {
             if let Value::Object(variant) = variant
-                && !is_null(&Value::Object(variant.clone()))
+                && variant.get("type").is_none_or(|kind| kind != "null")
             {
                 for (key, value) in variant {
                     schema.entry(key).or_insert(value);

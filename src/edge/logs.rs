@@ -134,11 +134,10 @@ fn output_of(log: &str) -> String {
 fn news(host: &Host, path: &str, before: Option<&Place>) -> Option<News> {
     let mut file = host.open_foreign(path).ok()??;
     let found = file.metadata().ok()?;
-    let inode = found.ino();
     let mut from = 0;
     let mut old = News::default();
     if let Some(before) = before {
-        let is_same = before.inode == inode;
+        let is_same = before.inode == found.ino();
         if is_same && before.offset <= found.len() {
             from = before.offset;
         } else if let Some(mut rotated) = host.open_foreign(&format!("{path}.1")).ok().flatten() {
@@ -151,14 +150,14 @@ fn news(host: &Host, path: &str, before: Option<&Place>) -> Option<News> {
     let mut news = lines(&mut file, from, false).ok()?;
     news.text.insert_str(0, &old.text);
     news.left_out += old.left_out;
-    news.place.inode = inode;
     Some(news)
 }
 
 /// The lines from there on; if they are too long, the end of them. If `is_final`, nothing more can come and an
 /// unterminated last line counts.
 fn lines(file: &mut File, from: u64, is_final: bool) -> io::Result<News> {
-    let appended = file.metadata()?.len().saturating_sub(from);
+    let found = file.metadata()?;
+    let appended = found.len().saturating_sub(from);
     let skipped = appended.saturating_sub(MOST as u64);
     let from = from + skipped;
     file.seek(SeekFrom::Start(from))?;
@@ -184,7 +183,7 @@ fn lines(file: &mut File, from: u64, is_final: bool) -> io::Result<News> {
             .unwrap_or(usize::MAX)
             .saturating_add(begin),
         place: Place {
-            inode: 0,
+            inode: found.ino(),
             offset: from + end as u64,
         },
     })
