@@ -15,9 +15,9 @@ use crate::commands::{self, Output};
 use crate::edge::look::Needs;
 use crate::engine::{Journal, Plan};
 use crate::log;
+use crate::memory::hide_memory;
 use crate::node::Document;
 use crate::paths;
-use crate::secret::hide_memory;
 
 /// Turns a bare EC2 instance into a healthy Theta Edge Node, and proves it.
 ///

@@ -19,7 +19,7 @@
 //! | [`host`] | everything that touches the machine, behind one root prefix |
 //! | [`config`] | the config file: schema, defaults, every mistake at once |
 //! | [`paths`] | every path of ours on a node |
-//! | [`retry`], [`http`], [`doing`], [`log`], [`secret`], [`error`], … | what all of them stand on |
+//! | [`retry`], [`http`], [`doing`], [`log`], [`error`], [`wallet_password`], … | what all of them stand on |
 //!
 //! A [phase](engine::Phase) is *checked*, *applied* if its check finds that it does not hold yet, and checked again: a
 //! phase is done only when its own check says so. The machine is the source of truth; the journal only records.
@@ -50,6 +50,7 @@ pub mod health;
 pub mod host;
 pub mod http;
 pub mod log;
+pub mod memory;
 pub mod metrics;
 pub mod node;
 pub mod notify;
@@ -63,5 +64,5 @@ pub mod repair;
 pub mod report;
 pub mod retry;
 pub mod rights;
-pub mod secret;
 pub mod shell;
+pub mod wallet_password;

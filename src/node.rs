@@ -15,7 +15,7 @@ use crate::host::Host;
 use crate::host::disk::VolumeId;
 use crate::host::looks::Looks;
 use crate::http::roots;
-use crate::secret::Secret;
+use crate::wallet_password::WalletPassword;
 
 /// A file that documents the program: a manual page, a completion script.
 pub struct Document {
@@ -42,7 +42,7 @@ pub struct Node {
     identity: OnceCell<Identity>,
     aws: OnceCell<SdkConfig>,
     encrypted: OnceCell<bool>,
-    password: OnceCell<Secret>,
+    password: OnceCell<WalletPassword>,
 }
 
 impl Node {
@@ -140,7 +140,7 @@ impl Node {
     }
 
     /// The wallet password that the next boot would fetch; queried from Secrets Manager once.
-    pub async fn current_password(&self) -> Result<&Secret> {
+    pub async fn current_password(&self) -> Result<&WalletPassword> {
         let ask = async || wallet_password(self.aws().await?, &self.config.secret.arn).await;
         self.password.get_or_try_init(ask).await
     }

@@ -12,15 +12,11 @@ use std::os::unix::process::CommandExt;
 use std::path::Path;
 use std::process::Command;
 
-use zeroize::Zeroizing;
-
 use super::init;
 use crate::error::{Error, Result};
 use crate::log::printable;
 use crate::paths::CONFIG;
-
-/// No password is longer than this (the largest secret that Secrets Manager stores).
-const LONGEST: u64 = 65_536;
+use crate::wallet_password::{LONGEST, WalletPassword};
 
 /// Logged if the password file is empty.
 pub const EMPTY: &str = "the wallet password is empty";
@@ -43,7 +39,7 @@ pub fn exec(secret: &str, data: &Path, argv: &[OsString]) -> Result<u8> {
     let mut command = Command::new(program);
     command
         .args(arguments)
-        .env(variable, OsStr::from_bytes(&password));
+        .env(variable, OsStr::from_bytes(password.expose()));
     drop(password);
     let ended = if std::process::id() == 1 && init::is_script(program) {
         init::supervise(command)
@@ -61,7 +57,7 @@ pub fn exec(secret: &str, data: &Path, argv: &[OsString]) -> Result<u8> {
     })
 }
 
-type Prepared<'a> = (&'a str, Zeroizing<Vec<u8>>, &'a OsString, &'a [OsString]);
+type Prepared<'a> = (&'a str, WalletPassword, &'a OsString, &'a [OsString]);
 
 fn prepare<'a>(
     secret: &'a str,
@@ -101,7 +97,7 @@ fn prepare<'a>(
     Ok((variable, password, program, arguments))
 }
 
-fn read_password(file: &Path) -> Result<Zeroizing<Vec<u8>>> {
+fn read_password(file: &Path) -> Result<WalletPassword> {
     let missing = |error: std::io::Error| {
         Error::new(
             format!("{MISSING}: cannot read {}: {error}", file.display()),
@@ -109,25 +105,18 @@ fn read_password(file: &Path) -> Result<Zeroizing<Vec<u8>>> {
         )
     };
     // Allocated in full at the start: a buffer that grows leaves copies behind.
-    let mut password = Zeroizing::new(Vec::with_capacity(65_537));
+    let mut bytes = Vec::with_capacity(LONGEST + 2);
     File::open(file)
         .map_err(missing)?
-        .take(LONGEST + 1)
-        .read_to_end(&mut password)
+        .take(LONGEST as u64 + 1)
+        .read_to_end(&mut bytes)
         .map_err(missing)?;
-    let fault = if password.is_empty() {
-        EMPTY
-    } else if password.contains(&0) {
-        "the wallet password has a zero byte, which no environment variable can hold"
-    } else if password.len() as u64 > LONGEST {
-        "the wallet password is longer than 65,536 bytes"
-    } else {
-        return Ok(password);
-    };
-    Err(Error::new(
-        format!("{fault} ({})", file.display()),
-        format!("correct the secret in Secrets Manager, then {FETCH}"),
-    ))
+    WalletPassword::new(bytes).fit().map_err(|unfit| {
+        Error::new(
+            format!("the wallet password {} ({})", unfit.fault, file.display()),
+            format!("correct the secret in Secrets Manager, then {FETCH}"),
+        )
+    })
 }
 
 #[cfg(test)]
@@ -162,7 +151,12 @@ mod tests {
         );
         assert_eq!(
             refusal(Some(b"a\0b"), "/proc"),
-            "the wallet password has a zero byte, which no environment variable can hold (HERE/password)"
+            "the wallet password contains a NUL byte (HERE/password)"
+        );
+        // Put there by hand: what a secret holds loses it.
+        assert_eq!(
+            refusal(Some(b"a\n"), "/proc"),
+            "the wallet password contains a line break (HERE/password)"
         );
         assert_eq!(
             refusal(Some(&vec![b'x'; 65_537]), "/proc"),
@@ -186,12 +180,15 @@ mod tests {
     fn keeps_the_password_byte_for_byte() {
         let folder = tempfile::tempdir().unwrap();
         let file = folder.path().join("password");
-        fs::write(&file, b" p $x'\"\n").unwrap();
+        fs::write(&file, b" p $x'\"\t").unwrap();
         let secret = format!("PASSWORD={}", file.display());
         let argv = ["/bin/start.sh".into(), "--flag".into()];
         let (variable, password, program, arguments) =
             prepare(&secret, Path::new("/proc"), &argv, folder.path()).unwrap();
-        assert_eq!((variable, &password[..]), ("PASSWORD", &b" p $x'\"\n"[..]));
+        assert_eq!(
+            (variable, password.expose()),
+            ("PASSWORD", &b" p $x'\"\t"[..])
+        );
         assert_eq!((program, arguments), (&argv[0], &argv[1..]));
     }
 

@@ -11,7 +11,7 @@ use zeroize::Zeroizing;
 
 use crate::error::{Error, Result};
 use crate::log::printable;
-use crate::secret::Secret;
+use crate::wallet_password::WalletPassword;
 
 /// No key file is larger; the ledger's are about 500 bytes.
 pub const LARGEST_FILE: usize = 64 << 10;
@@ -139,7 +139,7 @@ impl Keystore {
     }
 
     /// Whether `password` opens it. With the standard parameters this takes about a second, and 256 MiB that are wiped.
-    pub fn opens(&self, password: &Secret) -> bool {
+    pub fn opens(&self, password: &WalletPassword) -> bool {
         let mut derived = Zeroizing::new([0; 32]);
         let password = password.expose();
         match &self.kdf {
@@ -221,7 +221,7 @@ mod tests {
     }
 
     fn opens(text: &str, password: &str) -> bool {
-        known(text).opens(&Secret::new(password.into()))
+        known(text).opens(&WalletPassword::new(password.into()))
     }
 
     fn refused(text: &str) -> String {

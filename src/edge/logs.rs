@@ -17,7 +17,7 @@ use crate::config::Config;
 use crate::host::Host;
 use crate::log;
 use crate::paths::EDGE_LOG;
-use crate::secret::Secret;
+use crate::wallet_password::WalletPassword;
 
 /// Most bytes of each log that one call reads, and that CloudWatch bills for what it copies of it, so that a runaway
 /// process neither runs up costs nor fills the disk: at one call a minute, 94 MB a day.
@@ -54,7 +54,7 @@ pub fn copy(
     spec: &Spec,
     container: Option<&Container>,
     places: &mut BTreeMap<String, Place>,
-    password: Option<&Secret>,
+    password: Option<&WalletPassword>,
 ) {
     let folder = spec.data_folder(config);
     let output = container.and_then(Container::log);
@@ -84,12 +84,12 @@ pub fn copy(
 }
 
 /// Copies the output of a container that did not stay up: it may be removed before any tick sees its log.
-pub fn keep(host: &Host, output: &str, password: Option<&Secret>) {
+pub fn keep(host: &Host, output: &str, password: Option<&WalletPassword>) {
     append(host, &shown(OUTPUT, output, 0, password));
 }
 
 /// The last lines, each with the name of its log and fit to be shown; the first says how much was left out.
-fn shown(name: &str, text: &str, mut left_out: usize, password: Option<&Secret>) -> String {
+fn shown(name: &str, text: &str, mut left_out: usize, password: Option<&WalletPassword>) -> String {
     let mut room = MOST;
     let mut kept = Vec::new();
     for line in text.lines().rev().filter(|line| !line.trim().is_empty()) {
@@ -238,7 +238,7 @@ mod tests {
             });
             let config: Config = serde_json::from_value(config).unwrap();
             let spec = Spec::require(&self.tree.host, &config).unwrap();
-            let password = Secret::new(b"hunter2 x".to_vec());
+            let password = WalletPassword::new(b"hunter2 x".to_vec());
             let container = Container {
                 document: serde_json::json!({"LogPath": OUTPUT_LOG}),
                 ..Container::default()

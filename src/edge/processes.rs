@@ -13,7 +13,7 @@ use super::spec::Spec;
 use super::trouble;
 use crate::config::Config;
 use crate::host::Host;
-use crate::secret::Secret;
+use crate::wallet_password::WalletPassword;
 
 /// Bytes at the end of a log that are searched, and how many of their last lines.
 const END: u64 = 64 << 10;
@@ -147,7 +147,7 @@ pub fn last_word(
     config: &Config,
     spec: &Spec,
     process: &str,
-    password: Option<&Secret>,
+    password: Option<&WalletPassword>,
 ) -> Option<String> {
     let name = spec.logs.get(process)?;
     let path = format!("{}/{name}", spec.data_folder(config));
@@ -240,7 +240,7 @@ pub(crate) mod tests {
         ] {
             assert_eq!(telling(log), line);
         }
-        let password = Secret::new(b"a \"b".to_vec());
+        let password = WalletPassword::new(b"a \"b".to_vec());
         assert_eq!(
             trouble::quoted("no: a \\\"b \u{1b}[2J", Some(&password)),
             "no: [redacted] \\u{1b}[2J"

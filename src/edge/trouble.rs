@@ -8,7 +8,7 @@ use crate::error::Error;
 use crate::host::{Host, failures};
 use crate::log::printable;
 use crate::paths::PASSWORD;
-use crate::secret::Secret;
+use crate::wallet_password::WalletPassword;
 
 /// How many lines of the log are quoted if none of them is known.
 const QUOTED_LINES: usize = 5;
@@ -62,7 +62,7 @@ pub fn known(log: &str) -> Option<Error> {
 }
 
 /// The last lines of the log, safe to quote: the password replaced, control characters escaped.
-pub fn last_lines(log: &str, password: Option<&Secret>) -> String {
+pub fn last_lines(log: &str, password: Option<&WalletPassword>) -> String {
     let log = redact(log, password);
     let tail = failures::last_lines(&log, QUOTED_LINES).join(" | ");
     if tail.is_empty() {
@@ -73,12 +73,12 @@ pub fn last_lines(log: &str, password: Option<&Secret>) -> String {
 }
 
 /// One line of a log, made safe to quote in the same way.
-pub fn quoted(line: &str, password: Option<&Secret>) -> String {
+pub fn quoted(line: &str, password: Option<&WalletPassword>) -> String {
     printable(&redact(line, password))
 }
 
 /// Replaces the password wherever it occurs in the text, in every form that a logger or a URL gives it.
-pub fn redact(text: &str, password: Option<&Secret>) -> String {
+pub fn redact(text: &str, password: Option<&WalletPassword>) -> String {
     let password = password.map(|password| String::from_utf8_lossy(password.expose()));
     let Some(password) = password.as_deref().map(str::trim).filter(|p| !p.is_empty()) else {
         return text.to_owned();
@@ -155,9 +155,9 @@ fn escaped(character: char, is_to_be: impl Fn(char) -> bool) -> String {
 }
 
 /// The password in memory-backed storage, or `None` if it is not there; an empty file is no password.
-pub fn password(host: &Host) -> Option<Secret> {
+pub fn password(host: &Host) -> Option<WalletPassword> {
     let bytes = host.read(PASSWORD).ok().flatten()?;
-    (!bytes.is_empty()).then(|| Secret::new(bytes))
+    (!bytes.is_empty()).then(|| WalletPassword::new(bytes))
 }
 
 #[cfg(test)]
@@ -200,18 +200,18 @@ mod tests {
 
     #[test]
     fn quotes_the_end_without_the_password() {
-        let password = Secret::new(b"hunter2 x".to_vec());
+        let password = WalletPassword::new(b"hunter2 x".to_vec());
         let log = "1\n2\n3\n\n4\n5 pw=hunter2 x\x1b[31m\n6\n";
         assert_eq!(
             last_lines(log, Some(&password)),
             "its log ends: 2 | 3 | 4 | 5 pw=[redacted]\\u{1b}[31m | 6"
         );
-        let quotes = Secret::new(br#"a"b\c"#.to_vec());
+        let quotes = WalletPassword::new(br#"a"b\c"#.to_vec());
         assert_eq!(
             last_lines(r#"msg="it is a\"b\\c" raw=a"b\c"#, Some(&quotes)),
             r#"its log ends: msg="it is [redacted]" raw=[redacted]"#
         );
-        let hard = Secret::new("<p&ss> \"é\"".as_bytes().to_vec());
+        let hard = WalletPassword::new("<p&ss> \"é\"".as_bytes().to_vec());
         for said in [
             r#"<p&ss> "é""#,
             r#"<p&ss> \"é\""#,
@@ -229,7 +229,7 @@ mod tests {
             );
         }
         assert_eq!(last_lines(" \n", None), "its log is empty");
-        let blank = Secret::new(b" ".to_vec());
+        let blank = WalletPassword::new(b" ".to_vec());
         assert_eq!(last_lines("a b", Some(&blank)), "its log ends: a b");
     }
 }

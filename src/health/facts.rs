@@ -26,7 +26,7 @@ use crate::host::docker::CONTAINERD;
 use crate::host::room::Space;
 use crate::node::Node;
 use crate::paths::{CRON_TABLE, TICK_TIMER};
-use crate::secret::Secret;
+use crate::wallet_password::WalletPassword;
 
 /// How long to wait for AWS, whose answers are not vital.
 const AWS_PATIENCE: Duration = Duration::from_secs(10);
@@ -245,7 +245,7 @@ fn last_words(
     spec: &Spec,
     live: &Live,
     anycast_runs: Option<bool>,
-    password: Option<&Secret>,
+    password: Option<&WalletPassword>,
 ) -> BTreeMap<&'static str, String> {
     let mut silent = Vec::from_iter(live.status.is_err().then_some("core"));
     for process in [Process::Launcher, Process::Encoder] {
@@ -295,7 +295,7 @@ async fn encrypted(node: &Node) -> Option<Result<bool>> {
 async fn secret_changed(node: &Node) -> Option<Result<bool>> {
     let used = trouble::password(&node.host)?;
     let current = tokio::time::timeout(AWS_PATIENCE, node.current_password()).await;
-    let differs = |current: &Secret| current.expose() != used.expose();
+    let differs = |current: &WalletPassword| current.expose() != used.expose();
     Some(current.ok()?.map(differs))
 }
 
@@ -329,7 +329,7 @@ fn uptime(host: &Host) -> i64 {
 
 /// Whether the password occurs in what Docker shows. One shorter than 8 bytes is searched for only as a variable's
 /// whole value, since it can occur anywhere by chance.
-fn shows(document: &Value, password: &Secret) -> bool {
+fn shows(document: &Value, password: &WalletPassword) -> bool {
     let password = String::from_utf8_lossy(password.expose());
     let mut open = vec![document];
     while let Some(value) = open.pop() {
@@ -358,8 +358,8 @@ mod tests {
 
     #[test]
     fn finds_the_password_wherever_docker_shows_it() {
-        let long = Secret::new(b"correct horse".to_vec());
-        let short = Secret::new(b"e".to_vec());
+        let long = WalletPassword::new(b"correct horse".to_vec());
+        let short = WalletPassword::new(b"e".to_vec());
         let quiet =
             json!({"Config": {"Env": ["EDGE=e2", "X=y"], "Cmd": ["edge"]}, "Args": ["correct"]});
         assert!(!shows(&quiet, &long) && !shows(&quiet, &short));

@@ -92,7 +92,7 @@ pub fn table(node: &Arc<Node>) -> Vec<Entry> {
         entry("user",             &["docker"],                                   2, NONE,     user::User(n())),
         entry("volume",           &["preflight"],                               15, NONE,     Volume(n())),
         entry("assets",           &["preflight"],                                5, NONE,     assets::Assets(n())),
-        entry("secret",           &["volume", "assets"],                         5, NONE,     secret::WalletPassword(n())),
+        entry("secret",           &["volume", "assets"],                         5, NONE,     secret::Secret(n())),
         entry("cloudwatch-agent", &["assets"],                                  10, PACKAGES, cloudwatch_agent::CloudWatchAgent(n())),
         entry("container",        &["image", "user", "volume", "secret", "cloudwatch-agent"],
                                                                                 10, NONE,     container::Container(n())),

@@ -19,16 +19,16 @@ use crate::host::files::Access;
 use crate::log::printable;
 use crate::node::Node;
 use crate::paths::{PASSWORD, SECRETS};
-use crate::secret::Secret;
+use crate::wallet_password::WalletPassword;
 
 /// `f_type` of filesystems that live in memory: tmpfs and ramfs (linux/magic.h).
 const IN_MEMORY: [i128; 2] = [0x0102_1994, 0x8584_58f6];
 
 /// Makes the password readable for the container's user. It is in memory only, so every boot fetches it again.
-pub(super) struct WalletPassword(pub Arc<Node>);
+pub(super) struct Secret(pub Arc<Node>);
 
 #[async_trait]
-impl Phase for WalletPassword {
+impl Phase for Secret {
     async fn check(&self) -> Result<State> {
         let Node { config, host, .. } = self.0.as_ref();
         if host.path(SECRETS).exists() {
@@ -52,7 +52,7 @@ impl Phase for WalletPassword {
     }
 }
 
-impl WalletPassword {
+impl Secret {
     /// The password is in memory, as `evidence` says; checks whether it opens the key.
     async fn proven(&self, evidence: String) -> Result<State> {
         let no_key = format!("{evidence}; there is no key to try it on");
@@ -73,7 +73,7 @@ impl WalletPassword {
     }
 
     /// The node itself reports a wrong password late, and in wording that is not reliable.
-    async fn prove(&self, bytes: &[u8], file: &str, secret: &Secret) -> Result<()> {
+    async fn prove(&self, bytes: &[u8], file: &str, secret: &WalletPassword) -> Result<()> {
         let keystore = match Keystore::read(bytes, file)? {
             Read::Known(keystore) => Arc::new(keystore),
             Read::Unknown(what) => {
@@ -128,8 +128,11 @@ pub(super) async fn proof(host: &Host, bytes: &[u8], file: &str) -> Result<Proof
 }
 
 /// About a second of work, during which the other phases continue.
-async fn opens(keystore: &Arc<Keystore>, secret: &Secret) -> Result<bool> {
-    let (keystore, secret) = (Arc::clone(keystore), Secret::new(secret.expose().to_vec()));
+async fn opens(keystore: &Arc<Keystore>, secret: &WalletPassword) -> Result<bool> {
+    let (keystore, secret) = (
+        Arc::clone(keystore),
+        WalletPassword::new(secret.expose().to_vec()),
+    );
     let proof = tokio::task::spawn_blocking(move || keystore.opens(&secret));
     proof.await.or_fail(
         || "proving the wallet password was cut off",
@@ -268,7 +271,7 @@ fn require_memory(folder: &Path) -> Result<()> {
     ))
 }
 
-fn store(host: &Host, user: &User, secret: &Secret) -> Result<()> {
+fn store(host: &Host, user: &User, secret: &WalletPassword) -> Result<()> {
     let before = host.read(PASSWORD)?.map(Zeroizing::new);
     if before.is_some_and(|before| before.as_slice() != secret.expose()) {
         tracing::warn!(
@@ -317,7 +320,7 @@ mod tests {
         assert_eq!(needed(&host, &me()), format!("{SECRETS} does not exist"));
         prepare(&host, &me()).unwrap();
         assert_eq!(needed(&host, &me()), format!("{PASSWORD} does not exist"));
-        store(&host, &me(), &Secret::new(b"hunter2".to_vec())).unwrap();
+        store(&host, &me(), &WalletPassword::new(b"hunter2".to_vec())).unwrap();
         assert!(matches!(state(&host, &me()).unwrap(), State::Done(_)));
         let before = fs::metadata(host.path(PASSWORD)).unwrap();
         assert_eq!(before.mode() & 0o777, 0o400);
@@ -329,7 +332,7 @@ mod tests {
             fs::metadata(host.path(RUN.path)).unwrap().mode() & 0o777,
             0o711
         );
-        store(&host, &me(), &Secret::new(b"hunter2".to_vec())).unwrap();
+        store(&host, &me(), &WalletPassword::new(b"hunter2".to_vec())).unwrap();
         assert_eq!(
             before.ino(),
             fs::metadata(host.path(PASSWORD)).unwrap().ino()
@@ -341,7 +344,7 @@ mod tests {
         let root = tempfile::tempdir().unwrap();
         let host = Host::at(root.path());
         prepare(&host, &me()).unwrap();
-        store(&host, &me(), &Secret::new(b"hunter2".to_vec())).unwrap();
+        store(&host, &me(), &WalletPassword::new(b"hunter2".to_vec())).unwrap();
         let mut other = me();
         other.uid += 1;
         assert_eq!(

@@ -35,7 +35,7 @@ use bootstrap::http::Response;
 use bootstrap::log::printable;
 use bootstrap::phases::{VolumeOrigin, daemon_json, read_archive, volume_origin};
 use bootstrap::report::{svg, text};
-use bootstrap::secret::Secret;
+use bootstrap::wallet_password::WalletPassword;
 
 /// A name, and what is done with the bytes.
 type Target = (&'static str, fn(&[u8]));
@@ -250,8 +250,8 @@ fn keystore(data: &[u8]) {
     );
     // What is allowed takes seconds; here it is the parser that is looked at.
     if work <= 1 << 10 {
-        let opened = keystore.opens(&Secret::new(password.to_vec()));
-        let other = keystore.opens(&Secret::new([password, b"?"].concat()));
+        let opened = keystore.opens(&WalletPassword::new(password.to_vec()));
+        let other = keystore.opens(&WalletPassword::new([password, b"?"].concat()));
         assert!(!(opened && other), "any password opens it");
     }
 }
@@ -324,7 +324,7 @@ fn redaction(data: &[u8]) {
     let Some((password, log)) = text.split_once('\n') else {
         return;
     };
-    let secret = Secret::new(password.as_bytes().to_vec());
+    let secret = WalletPassword::new(password.as_bytes().to_vec());
     let quoted = trouble::last_lines(log, Some(&secret));
     shown(&quoted);
     if let Some(error) = trouble::known(log) {

@@ -1,38 +1,16 @@
-//! A secret that cannot be printed by accident; memory that is wiped when freed, and hidden from other processes.
+//! Memory that is wiped when freed, and hidden from other processes, since it may hold the wallet password.
 //!
 //! Wiping reaches every copy on the heap, including those that the AWS SDK, HTTP, TLS and JSON make along the way. It
-//! does not reach registers, the stack, or the kernel's memory: socket buffers, and the tmpfs where the secret belongs.
+//! does not reach registers, the stack, or the kernel's memory: socket buffers, and the tmpfs where the password belongs.
 
 use std::alloc::System;
 
 use rustix::process::{DumpableBehavior, Resource, Rlimit, set_dumpable_behavior, setrlimit};
-use zeroize::Zeroizing;
 use zeroizing_alloc::ZeroAlloc;
 
 /// Overwrites each piece of memory before it is freed.
 #[global_allocator]
 static MEMORY: ZeroAlloc<System> = ZeroAlloc(System);
-
-/// Bytes that never appear in `Debug` or `Display`.
-pub struct Secret(Zeroizing<Vec<u8>>);
-
-impl Secret {
-    /// Takes ownership of the bytes.
-    pub fn new(bytes: Vec<u8>) -> Self {
-        Self(Zeroizing::new(bytes))
-    }
-
-    /// The bytes themselves, for the one place that needs them.
-    pub fn expose(&self) -> &[u8] {
-        &self.0
-    }
-}
-
-impl std::fmt::Debug for Secret {
-    fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        out.write_str("Secret(…)")
-    }
-}
 
 /// Keeps a crash of this process, or of the program that it becomes, from writing its memory or environment anywhere,
 /// and hides both from all processes but root's (`/proc/PID/mem`, ptrace).
