@@ -516,7 +516,7 @@ def test_neither_passphrase_nor_key_is_in_any_argument_list_or_environment(
     node.short_pairs.unlink()
     address, content = node.start()
     here, there = tmp_path / "here.trace", tmp_path / "there.trace"
-    tracer = [STRACE, "-f", "-qq", "-v", "-s", "100000", "-e", "trace=execve", "-A", "-o"]
+    tracer = [STRACE, "-f", "--seccomp-bpf", "-qq", "-v", "-s", "100000", "-e", "trace=execve", "-A", "-o"]
     node.tracer = [*tracer, str(there)]
     script, file = str(REPO / "scripts/backup-key"), str(tmp_path / "the.theta-key")
     options = [script, "--passphrase-file", str(passphrase)]
@@ -549,7 +549,7 @@ def test_the_key_in_the_clear_is_written_to_no_file_of_the_persons_machine(aws, 
     """Every write is seen; those that hold the key or the passphrase go into pipes."""
     _, content = node.start()
     trace = tmp_path / "trace"
-    tracer = [STRACE, "-f", "-qq", "-yy", "-x", "-s", "100000", "-e", "trace=write,writev,pwrite64,sendto", "-o", str(trace)]
+    tracer = [STRACE, "-f", "--seccomp-bpf", "-qq", "-yy", "-x", "-s", "100000", "-e", "trace=write,writev,pwrite64,sendto", "-o", str(trace)]
     script, file = str(REPO / "scripts/backup-key"), str(tmp_path / "the.theta-key")
     options = ["--passphrase-file", str(passphrase)]
     subprocess.run([*tracer, script, *options, "--to", file], env=environment(aws), check=True, capture_output=True)

@@ -1,13 +1,19 @@
-"""Mistakes of moto in services that CloudFormation calls for us."""
+"""Mistakes of moto in services that CloudFormation calls for us, and what it does too often."""
 
+from functools import cache
+
+from moto import backends
 from moto.core.responses import ActionResult
+from moto.ec2.models import amis
 from moto.ec2.models.launch_templates import LaunchTemplate, LaunchTemplateVersion
 from moto.ec2.responses.settings import Settings
 from moto.ec2.utils import parse_user_data
 from moto.iam.access_control import PermissionResult
+from moto.kms import models as kms
 from moto.s3.models import FakeBucket
 from moto.s3.responses import S3Response
 from moto.servicequotas.models import ServiceQuotasBackend
+from moto.utilities.utils import load_resource
 
 moto_create_version = LaunchTemplate.create_version
 moto_get_checksum = S3Response._get_checksum
@@ -30,12 +36,23 @@ def default_key(response: Settings) -> ActionResult:
     return ActionResult({"KmsKeyId": "alias/aws/ebs"})
 
 
+def images(path: str) -> list[dict]:
+    """Without the 1,200 of ECS: each has a snapshot, and whoever asks for a snapshot has moto look through them all."""
+    return [] if "/ecs/" in path else load_resource(path)
+
+
 def quota(backend: ServiceQuotasBackend, service_code: str, quota_code: str) -> dict:
     """moto knows those of VPC only; this account may run some machines of each family."""
     return {"ServiceCode": service_code, "QuotaCode": quota_code, "Value": 256.0}
 
 
 def install() -> None:
+    modules = list(backends.list_of_moto_modules())
+    # For each request, from the disk.
+    backends.list_of_moto_modules = lambda: modules
+    amis.load_resource = images
+    # Nobody signs with a key of KMS here.
+    kms.generate_private_key = cache(kms.generate_private_key)
     ServiceQuotasBackend.get_service_quota = quota
     LaunchTemplate.create_version = create_version
     S3Response._get_checksum = get_checksum

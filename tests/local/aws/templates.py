@@ -1,7 +1,8 @@
 """What a template means where moto differs from CloudFormation: short forms, Fn::Sub, conditions, what is absent."""
 
 import re
-from functools import partial
+from copy import deepcopy
+from functools import lru_cache, partial
 from typing import Any
 
 import yaml
@@ -39,6 +40,12 @@ Loader.yaml_implicit_resolvers = {
 
 
 def parse(text: str) -> dict[str, Any]:
+    # Made into stacks again and again; moto changes what it is given.
+    return deepcopy(parse_once(text))
+
+
+@lru_cache(maxsize=16)
+def parse_once(text: str) -> dict[str, Any]:
     try:
         return yaml.load(text, Loader)  # noqa: S506, a safe one
     except yaml.YAMLError as error:
