@@ -50,7 +50,7 @@ pub struct Verify {
     pub prove_password: bool,
 
     /// Run only this group of checks; repeat for several
-    #[arg(long, value_name = "GROUP", value_parser = PossibleValuesParser::new(GROUPS.iter().map(|(name, _)| *name)))]
+    #[arg(long, value_name = "GROUP", value_parser = PossibleValuesParser::new(GROUPS))]
     pub only: Vec<String>,
 
     /// Print the JSON Schema of what --json prints

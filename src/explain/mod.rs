@@ -10,7 +10,7 @@ use anstyle::Style;
 use self::checks::{MEANINGS, Meaning};
 use self::faults::Fault;
 use crate::error::{Error, Result};
-use crate::health::{GROUPS, checks_of, needs};
+use crate::health::{checks_of, group, needs};
 use crate::log::printable;
 use crate::paragraph::paragraph;
 
@@ -99,10 +99,7 @@ fn having<'a>(all: &'a [Fault], wanted: &str) -> Vec<&'a Fault> {
 
 fn of_check(meaning: &Meaning, all: &[Fault]) -> String {
     let mut text = format!("{BOLD}{}{BOLD:#}", meaning.name);
-    let group = GROUPS
-        .iter()
-        .find(|(_, names)| names.contains(&meaning.name));
-    if let Some((group, _)) = group {
+    if let Some(group) = group(meaning.name) {
         let _ = write!(text, " (a check; group {group})");
     }
     text += "\n\n";

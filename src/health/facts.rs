@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::net::IpAddr;
 use std::os::unix::fs::MetadataExt;
 use std::time::Duration;
 
@@ -63,6 +64,8 @@ pub(super) struct Facts {
     pub backup_trouble: Option<Trouble>,
     /// Where the copy of the recorded wallet's key is.
     pub backup: Option<String>,
+    /// Where the node's RPC is to be published.
+    pub rpc_bind: IpAddr,
     /// The container spec.
     pub spec: Result<Spec>,
     /// The edge node.
@@ -117,6 +120,7 @@ pub(super) async fn gather(node: &Node, phases: &Engine) -> Facts {
                 (run_as::last(host, config) == Some(RunAs::User)).then_some(config.user.uid);
             keys::look(host, &spec.key_folder(config), owner)
         }),
+        rpc_bind: config.edge.rpc_bind,
         spec,
         backup: wallet
             .as_deref()

@@ -2,6 +2,7 @@
 
 mod checks;
 mod facts;
+mod finding;
 pub mod probes;
 pub mod progress;
 mod report;
@@ -10,7 +11,7 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use checks::{GROUPS, checks_of, names, needs};
+pub use checks::{GROUPS, checks_of, group, names, needs};
 #[cfg(test)]
 pub use report::{Check, Status};
 pub use report::{Report, Shape, Verdict};
@@ -32,12 +33,10 @@ pub async fn verify(node: &Node, phases: &Engine) -> Report {
 /// The same, judged by the checks of these groups only; if there are none, by all.
 async fn verify_only(node: &Node, phases: &Engine, groups: &[String]) -> Report {
     let facts = Box::pin(facts::gather(node, phases)).await;
-    let mut checks = checks::judge(&facts, &node.config);
+    let mut checks = checks::judge(&facts);
     checks.retain(|check| {
-        let mut wanted = GROUPS
-            .iter()
-            .filter(|(name, _)| groups.iter().any(|group| group == name));
-        groups.is_empty() || wanted.any(|(_, names)| names.contains(&check.name))
+        let wanted = |group: &str| groups.iter().any(|name| name == group);
+        groups.is_empty() || checks::group(check.name).is_some_and(wanted)
     });
     let address = facts.address();
     Report {
