@@ -5,6 +5,7 @@ use std::ffi::{OsStr, OsString};
 use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{ExitStatus, Stdio};
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::{Duration, Instant};
 
@@ -144,17 +145,16 @@ impl Command {
 
     /// Runs it; any exit code is an answer. A missing program and the like are errors; a timeout is a transient one.
     pub async fn output(self) -> Result<Output> {
-        let known = match self.effect {
+        match self.effect {
             Effect::Changes => {
                 self.host.end_sharing();
-                None
+                self.ended().await
             }
-            Effect::Looks => self.host.looks.answer(&self.quoted()),
-            Effect::LooksAlone => None,
-        };
-        match known {
-            Some(answer) => answer.get_or_init(|| self.ended()).await.clone(),
-            None => self.ended().await,
+            Effect::Looks => {
+                let (looks, question) = (Arc::clone(&self.host.looks), self.quoted());
+                looks.get(&question, self.ended()).await
+            }
+            Effect::LooksAlone => self.ended().await,
         }
     }
 

@@ -63,7 +63,7 @@ impl Docker<'_> {
                 .await?;
             Ok(serde_json::from_str(&output.stdout).ok())
         });
-        let server = self.shared("version", ask).await?;
+        let server = self.host.documents.get("version", ask).await?;
         let version = server.as_ref().and_then(engine::version_in);
         Ok(version.map(printable))
     }
@@ -77,7 +77,10 @@ impl Docker<'_> {
                 Err(_) => self.inspect("container", name).await,
             }
         });
-        self.shared(&format!("container {name}"), ask).await
+        self.host
+            .documents
+            .get(&format!("container {name}"), ask)
+            .await
     }
 
     /// `docker inspect` of the image, or `None` if it is not on this machine.
@@ -88,7 +91,10 @@ impl Docker<'_> {
                 Err(_) => self.inspect("image", reference).await,
             }
         });
-        self.shared(&format!("image {reference}"), ask).await
+        self.host
+            .documents
+            .get(&format!("image {reference}"), ask)
+            .await
     }
 
     /// Pulls the image. Rate limits, timeouts and broken connections are transient; a missing image is not.
@@ -174,18 +180,6 @@ impl Docker<'_> {
             .args(argv.iter().copied())
             .looks();
         command.timeout(Duration::from_secs(20)).output().await
-    }
-
-    /// The answer of `ask`, or the one that somebody else got to the same question.
-    async fn shared(
-        &self,
-        question: &str,
-        ask: impl Future<Output = Result<Option<Value>>>,
-    ) -> Result<Option<Value>> {
-        match self.host.documents.answer(question) {
-            Some(answer) => answer.get_or_init(|| ask).await.clone(),
-            None => ask.await,
-        }
     }
 
     async fn inspect(&self, kind: &str, name: &str) -> Result<Option<Value>> {

@@ -48,7 +48,7 @@ impl Sharing {
 }
 
 /// The answer to one question; whoever asks while it is pending waits for the same one.
-pub type Answer<T> = Arc<OnceCell<T>>;
+type Answer<T> = Arc<OnceCell<T>>;
 
 /// Each with its period, and when it was asked for.
 type Known<T> = HashMap<String, (u64, Instant, Answer<T>)>;
@@ -60,7 +60,7 @@ pub struct Looks<T> {
     known: Mutex<Known<T>>,
 }
 
-impl<T> Looks<T> {
+impl<T: Clone> Looks<T> {
     pub(super) fn new(sharing: &Sharing) -> Self {
         Self {
             sharing: sharing.clone(),
@@ -68,8 +68,28 @@ impl<T> Looks<T> {
         }
     }
 
-    /// Where the answer to `question` is, or is to be put; `None` if answers are not shared.
-    pub fn answer(&self, question: &str) -> Option<Answer<T>> {
+    /// What `ask` returns, or has returned to somebody else who had the same question.
+    pub async fn get(&self, question: &str, ask: impl Future<Output = T>) -> T {
+        match self.answer(question) {
+            Some(answer) => answer.get_or_init(|| ask).await.clone(),
+            None => ask.await,
+        }
+    }
+
+    /// The same, but a failure is not shared: whoever tries again wants to know whether it has passed.
+    pub async fn get_good<E>(
+        &self,
+        question: &str,
+        ask: impl Future<Output = Result<T, E>>,
+    ) -> Result<T, E> {
+        match self.answer(question) {
+            Some(answer) => answer.get_or_try_init(|| ask).await.cloned(),
+            None => ask.await,
+        }
+    }
+
+    /// Where the answer is, or is to be put; `None` if answers are not shared.
+    fn answer(&self, question: &str) -> Option<Answer<T>> {
         let now = self.sharing.period()?;
         let mut known = self.known.lock().unwrap_or_else(PoisonError::into_inner);
         known.retain(|_, (period, asked, _)| *period == now && asked.elapsed() < FRESH);
@@ -81,7 +101,6 @@ impl<T> Looks<T> {
 
 #[cfg(test)]
 mod tests {
-
     use crate::host::testing::Tree;
 
     async fn ask(tree: &Tree, word: &str) -> String {

@@ -107,7 +107,7 @@ impl Host {
     }
 
     /// Answers of another kind, which are shared and forgotten with the others.
-    pub fn looks<T>(&self) -> Looks<T> {
+    pub fn looks<T: Clone>(&self) -> Looks<T> {
         Looks::new(&self.sharing)
     }
 

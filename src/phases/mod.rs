@@ -127,11 +127,8 @@ struct Shared {
 #[async_trait]
 impl Phase for Shared {
     async fn check(&self) -> Result<State> {
-        match self.node.checks.answer(self.name) {
-            // A failure is not shared: whoever tries again wants to know whether it has passed.
-            Some(answer) => answer.get_or_try_init(|| self.phase.check()).await.cloned(),
-            None => self.phase.check().await,
-        }
+        let checks = &self.node.checks;
+        checks.get_good(self.name, self.phase.check()).await
     }
 
     async fn apply(&self) -> Result<Applied> {
