@@ -138,7 +138,7 @@ pub struct User {
 #[serde(deny_unknown_fields)]
 pub struct Assets {
     /// Bucket name.
-    #[schemars(title = "an S3 bucket name", example = &"theta-edge-assets", regex(pattern = schema::BUCKET), extend("not" = schema::no_bucket()))]
+    #[schemars(transform = schema::bucket)]
     pub bucket: String,
     /// Object key.
     #[schemars(
@@ -174,7 +174,7 @@ pub struct SecretRef {
 #[serde(deny_unknown_fields)]
 pub struct WalletBackup {
     /// Bucket name.
-    #[schemars(title = "an S3 bucket name", example = &"theta-edge-assets", regex(pattern = schema::BUCKET), extend("not" = schema::no_bucket()))]
+    #[schemars(transform = schema::bucket)]
     pub bucket: String,
     /// What the keys of this node's backups begin with, without the slash behind it.
     #[schemars(

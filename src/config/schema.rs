@@ -12,7 +12,7 @@ use super::Config;
 /// A name of at most 128 characters, or an ARN.
 pub(super) const STACK: &str = r"^([A-Za-z][A-Za-z0-9-]{0,127}|arn:aws[a-z-]*:cloudformation:[a-z0-9-]+:[0-9]{12}:stack/[A-Za-z][A-Za-z0-9-]*/[A-Za-z0-9-]+)$";
 
-pub(super) const BUCKET: &str = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$";
+const BUCKET: &str = r"^[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]$";
 
 /// The distribution reference grammar: a first part is a host where it has a dot or a port, or is localhost.
 pub(super) const REPOSITORY: &str = concat!(
@@ -24,9 +24,13 @@ pub(super) const REPOSITORY: &str = concat!(
 pub(super) const SYSTEM: &str =
     r"^/(bin|boot|dev|etc|lib|lib32|lib64|opt|proc|root|run|sbin|sys|tmp|usr|var)(/|$)|^/home$";
 
-/// What fits [`BUCKET`] and is none: two dots in a row, an IPv4 address.
-pub(super) fn no_bucket() -> Value {
-    json!({ "pattern": r"\.\.|^[0-9]+(\.[0-9]+){3}$" })
+/// The rules of a bucket's name, which has neither two dots in a row nor the form of an IPv4 address.
+pub(super) fn bucket(schema: &mut Schema) {
+    schema.insert("title".into(), json!("an S3 bucket name"));
+    schema.insert("examples".into(), json!(["theta-edge-assets"]));
+    schema.insert("pattern".into(), json!(BUCKET));
+    let not = json!({ "pattern": r"\.\.|^[0-9]+(\.[0-9]+){3}$" });
+    schema.insert("not".into(), not);
 }
 
 /// The schema, with no references in it.
