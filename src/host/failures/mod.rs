@@ -212,9 +212,11 @@ pub fn read_as(tool: &Tool, stderr: &str, stdout: &str) -> Failure {
             hint: fact.hint,
         };
     }
-    let reason = [stderr, stdout]
-        .into_iter()
-        .map(|text| tool.reason(text))
+    let texts = [stderr, stdout];
+    // A trace can be cut off before it says why.
+    let trace = |text| printable(&last_lines(text, tool.lines).join(" / "));
+    let reason = (texts.map(|text| tool.reason(text)).into_iter())
+        .chain(texts.map(trace))
         .find(|said| !said.is_empty());
     Failure {
         reason: reason.unwrap_or_default(),

@@ -350,6 +350,24 @@ fn a_tool_that_only_chatters_is_quoted_all_the_same() {
 }
 
 #[test]
+fn a_trace_that_was_cut_off_is_quoted_all_the_same() {
+    let python =
+        "Traceback (most recent call last):\n  File \"/usr/bin/dnf\", line 61, in <module>\n";
+    let go = "goroutine 1 [running]:\n";
+    for (stderr, stdout, reason) in [
+        (
+            python,
+            "",
+            "Traceback (most recent call last): / File \"/usr/bin/dnf\", line 61, in <module>",
+        ),
+        ("", go, "goroutine 1 [running]:"),
+        (python, "Error: frobnication", "Error: frobnication"),
+    ] {
+        assert_eq!(read("dnf install", stderr, stdout).reason, reason);
+    }
+}
+
+#[test]
 fn only_no_such_container_image_or_object_is_absence() {
     for (said, absent) in [
         ("Error: No such container: edgelauncher", true),
