@@ -10,20 +10,19 @@ const LOOP_SECONDS: i64 = 600;
 const LOOP_RESTARTS: u64 = 3;
 
 pub(super) fn container(facts: &Facts) -> Finding {
-    let wrong = |detail: String, hint: &str| fail(detail, hint);
     let found = match &facts.edge.live.container {
-        Err(error) => return wrong(error.to_string(), error.hint()),
-        Ok(None) => return wrong("there is no container".into(), RUN),
+        Err(error) => return fail(error.to_string(), error.hint()),
+        Ok(None) => return fail("there is no container", RUN),
         Ok(Some(found)) => found,
     };
     if found.spec.is_none() {
-        return wrong(
-            "a container of that name exists that bootstrap did not make".into(),
+        return fail(
+            "a container of that name exists that bootstrap did not make",
             "run: bootstrap --phase container, which says how to move it aside",
         );
     }
     if let Some((reason, hint)) = &facts.edge.trouble {
-        return wrong(reason.clone(), hint);
+        return fail(reason.clone(), hint);
     }
     let age = found.age(facts.now).unwrap_or_default();
     let ends = || {
@@ -34,13 +33,13 @@ pub(super) fn container(facts: &Facts) -> Finding {
             .unwrap_or("its log is not known")
     };
     if !found.is_up() {
-        return wrong(
+        return fail(
             format!("{}, exit code {}; {}", found.status, found.end(), ends()),
             RUN,
         );
     }
     if found.restarts >= LOOP_RESTARTS && age < LOOP_SECONDS {
-        return wrong(
+        return fail(
             format!(
                 "started again {} times, last {} ago; {}",
                 found.restarts,
