@@ -17,8 +17,9 @@ const BAR: f64 = 18.0;
 
 const STYLE: &str = "\
 text{font-family:system-ui,-apple-system,'Segoe UI',Roboto,'Noto Sans','DejaVu Sans',sans-serif;font-size:13px;fill:#1f2328}\
-.title{font-size:19px;font-weight:600}.dim{fill:#656d76}.small{font-size:11px}\
-.name{font-weight:500}.on{paint-order:stroke;stroke:#ffffff;stroke-width:3px;stroke-linejoin:round}.grid{stroke:#d8dee4;stroke-width:1}.band{fill:#f6f8fa}";
+.title{font-size:19px;font-weight:600}.dim{fill:#656d76}.small{font-size:11px}.tick{text-anchor:middle}\
+.name{font-weight:500;text-anchor:end}.on{paint-order:stroke;stroke:#ffffff;stroke-width:3px;stroke-linejoin:round}\
+line{stroke:#d8dee4;stroke-width:1}";
 
 /// A standalone SVG of the last run; phases still running end at `now`.
 pub fn chart(journal: &Journal, now: Timestamp) -> String {
@@ -29,95 +30,85 @@ pub fn chart(journal: &Journal, now: Timestamp) -> String {
     let bottom = TOP + ROW * f64::from(count);
     let height = bottom + 74.0;
 
-    let mut svg = format!(
-        "<svg xmlns=\"http://www.w3.org/2000/svg\" width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\" role=\"img\">\n\
-         <style>{STYLE}</style>\n\
-         <rect width=\"100%\" height=\"100%\" fill=\"#ffffff\"/>\n"
-    );
-    heading(&mut svg, journal, total);
+    let mut drawing = Drawing(String::new());
+    drawing.rect((0.0, 0.0), (WIDTH, height), 0.0, "#ffffff");
+    heading(&mut drawing, journal, total);
     for number in (0..count).step_by(2) {
         let y = TOP + ROW * f64::from(number);
-        put(
-            &mut svg,
-            format_args!(
-                "<rect class=\"band\" x=\"16\" y=\"{y}\" width=\"{}\" height=\"{ROW}\" rx=\"4\"/>",
-                WIDTH - 32.0
-            ),
-        );
+        drawing.rect((16.0, y), (WIDTH - 32.0, ROW), 4.0, "#f6f8fa");
     }
     if journal.run.is_some() {
-        axis(&mut svg, total, bottom, x);
+        axis(&mut drawing, total, bottom, x);
     }
     for (number, row) in (0u32..).zip(&rows) {
-        phase(&mut svg, journal, row, TOP + ROW * f64::from(number), x);
+        phase(&mut drawing, journal, row, TOP + ROW * f64::from(number), x);
     }
-    legend(&mut svg, bottom + 46.0);
-    svg + "</svg>\n"
+    legend(&mut drawing, bottom + 46.0);
+    let size = format!("width=\"{WIDTH}\" height=\"{height}\" viewBox=\"0 0 {WIDTH} {height}\"");
+    let namespace = "http://www.w3.org/2000/svg";
+    format!(
+        "<svg xmlns=\"{namespace}\" {size} role=\"img\">\n<style>{STYLE}</style>\n{}</svg>\n",
+        drawing.0
+    )
 }
 
-fn heading(svg: &mut String, journal: &Journal, total: f64) {
+/// The elements of a picture, one on each line.
+struct Drawing(String);
+
+impl Drawing {
+    fn put(&mut self, element: std::fmt::Arguments<'_>) {
+        // Writing to a string cannot fail.
+        let _ = writeln!(self.0, "{element}");
+    }
+
+    fn rect(&mut self, (x, y): (f64, f64), (width, height): (f64, f64), round: f64, fill: &str) {
+        self.put(format_args!(
+            "<rect x=\"{x:.1}\" y=\"{y}\" width=\"{width:.1}\" height=\"{height}\" rx=\"{round}\" fill=\"{fill}\"/>"
+        ));
+    }
+
+    fn text(&mut self, class: &str, (x, y): (f64, f64), text: &str) {
+        let text = escaped(text);
+        self.put(format_args!(
+            "<text class=\"{class}\" x=\"{x:.1}\" y=\"{y}\">{text}</text>"
+        ));
+    }
+}
+
+fn heading(drawing: &mut Drawing, journal: &Journal, total: f64) {
     let (title, what, colour) = match &journal.run {
         None => ("No run yet".to_owned(), String::new(), "#8c959f"),
         Some(run) => {
-            let preposition = match run.result {
-                RunResult::Ok => "in",
-                RunResult::Running => "for",
-                RunResult::Failed | RunResult::Rebooting => "after",
+            let (preposition, colour) = match run.result {
+                RunResult::Ok => ("in", "#2da44e"),
+                RunResult::Failed => ("after", "#cf222e"),
+                RunResult::Running => ("for", "#0969da"),
+                RunResult::Rebooting => ("after", "#0969da"),
             };
+            let (is, lasted) = (result(run.result), lasting(total));
             (
-                format!(
-                    "bootstrap: {} {preposition} {}",
-                    result(run.result),
-                    lasting(total)
-                ),
+                format!("bootstrap: {is} {preposition} {lasted}"),
                 format!(
                     "run {} · {} · started {}",
                     run.id, run.binary_version, run.started
                 ),
-                match run.result {
-                    RunResult::Ok => "#2da44e",
-                    RunResult::Failed => "#cf222e",
-                    RunResult::Running | RunResult::Rebooting => "#0969da",
-                },
+                colour,
             )
         }
     };
-    put(
-        svg,
-        format_args!(
-            "<rect x=\"16\" y=\"20\" width=\"5\" height=\"46\" rx=\"2.5\" fill=\"{colour}\"/>"
-        ),
-    );
-    put(
-        svg,
-        format_args!(
-            "<text class=\"title\" x=\"34\" y=\"40\">{}</text>",
-            escaped(&title)
-        ),
-    );
-    put(
-        svg,
-        format_args!(
-            "<text class=\"dim\" x=\"34\" y=\"62\">{}</text>",
-            escaped(&what)
-        ),
-    );
+    drawing.rect((16.0, 20.0), (5.0, 46.0), 2.5, colour);
+    drawing.text("title", (34.0, 40.0), &title);
+    drawing.text("dim", (34.0, 62.0), &what);
     let why = journal.phases.iter().find_map(|record| {
         let error = record.error.as_ref()?;
         is_of_last_run(journal, record).then(|| format!("{} failed: {error}", record.name))
     });
     if let Some(why) = why {
-        put(
-            svg,
-            format_args!(
-                "<text class=\"small\" x=\"34\" y=\"80\">{}</text>",
-                escaped(&shortened(&why, 170))
-            ),
-        );
+        drawing.text("small", (34.0, 80.0), &shortened(&why, 170));
     }
 }
 
-fn axis(svg: &mut String, total: f64, bottom: f64, x: impl Fn(f64) -> f64) {
+fn axis(drawing: &mut Drawing, total: f64, bottom: f64, x: impl Fn(f64) -> f64) {
     const STEPS: [f64; 17] = [
         0.1, 0.2, 0.5, 1.0, 2.0, 5.0, 10.0, 15.0, 30.0, 60.0, 120.0, 300.0, 600.0, 900.0, 1800.0,
         3600.0, 7200.0,
@@ -134,34 +125,21 @@ fn axis(svg: &mut String, total: f64, bottom: f64, x: impl Fn(f64) -> f64) {
             whole if step >= 1.0 && whole < 60.0 => format!("{whole} s"),
             _ => lasting(seconds),
         };
-        let at = x(seconds);
-        put(
-            svg,
-            format_args!(
-                "<line class=\"grid\" x1=\"{at:.1}\" y1=\"{}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>\
-             <text class=\"dim small\" x=\"{at:.1}\" y=\"{}\" text-anchor=\"middle\">{label}</text>",
-                TOP - 6.0,
-                TOP - 12.0
-            ),
-        );
+        let (at, top) = (x(seconds), TOP - 6.0);
+        drawing.put(format_args!(
+            "<line x1=\"{at:.1}\" y1=\"{top}\" x2=\"{at:.1}\" y2=\"{bottom}\"/>"
+        ));
+        drawing.text("dim small tick", (at, top - 6.0), &label);
     }
 }
 
-fn phase(svg: &mut String, journal: &Journal, row: &Row<'_>, y: f64, x: impl Fn(f64) -> f64) {
+fn phase(drawing: &mut Drawing, journal: &Journal, row: &Row<'_>, y: f64, x: impl Fn(f64) -> f64) {
     let record = row.record;
     let text_y = y + ROW / 2.0 + 4.5;
-    put(
-        svg,
-        format_args!("<g><title>{}</title>", escaped(&tooltip(record))),
-    );
-    put(
-        svg,
-        format_args!(
-            "<text class=\"name\" x=\"{}\" y=\"{text_y}\" text-anchor=\"end\">{}</text>",
-            LEFT - 14.0,
-            escaped(&shortened(&record.name, 20))
-        ),
-    );
+    let title = escaped(&tooltip(record));
+    drawing.put(format_args!("<g><title>{title}</title>"));
+    let name = shortened(&record.name, 20);
+    drawing.text("name", (LEFT - 14.0, text_y), &name);
     match row.at {
         None => {
             let what = match (&record.error, record.detail.as_str()) {
@@ -170,37 +148,18 @@ fn phase(svg: &mut String, journal: &Journal, row: &Row<'_>, y: f64, x: impl Fn(
                 (None, "") => status(record).to_owned(),
                 (None, detail) => format!("{}: {detail}", status(record)),
             };
-            put(
-                svg,
-                format_args!(
-                    "<text class=\"dim small on\" x=\"{}\" y=\"{text_y}\">{}</text>",
-                    LEFT + 6.0,
-                    escaped(&shortened(&what, 120))
-                ),
-            );
+            let what = shortened(&what, 120);
+            drawing.text("dim small on", (LEFT + 6.0, text_y), &what);
         }
         Some((start, took)) => {
-            let (from, to) = (x(start), x(start + took));
-            put(
-                svg,
-                format_args!(
-                    "<rect x=\"{from:.1}\" y=\"{}\" width=\"{:.1}\" height=\"{BAR}\" rx=\"3\" fill=\"{}\"/>",
-                    y + (ROW - BAR) / 2.0,
-                    (to - from).max(3.0),
-                    colour(record)
-                ),
-            );
-            put(
-                svg,
-                format_args!(
-                    "<text class=\"small on\" x=\"{:.1}\" y=\"{text_y}\">{}</text>",
-                    to.max(from + 3.0) + 7.0,
-                    lasting(took)
-                ),
-            );
+            let from = x(start);
+            let width = (x(start + took) - from).max(3.0);
+            let top = y + (ROW - BAR) / 2.0;
+            drawing.rect((from, top), (width, BAR), 3.0, colour(record));
+            drawing.text("small on", (from + width + 7.0, text_y), &lasting(took));
         }
     }
-    put(svg, format_args!("</g>"));
+    drawing.put(format_args!("</g>"));
 }
 
 /// Everything known about a phase, one item per line.
@@ -236,7 +195,7 @@ fn colour(record: &Record) -> &'static str {
     }
 }
 
-fn legend(svg: &mut String, y: f64) {
+fn legend(drawing: &mut Drawing, y: f64) {
     let mut x = LEFT;
     for (colour, label) in [
         (CHANGED, "changed"),
@@ -246,22 +205,10 @@ fn legend(svg: &mut String, y: f64) {
         (WAITING, "waits for a reboot"),
         (NOTHING, "not applicable"),
     ] {
-        put(
-            svg,
-            format_args!(
-                "<rect x=\"{x}\" y=\"{}\" width=\"12\" height=\"12\" rx=\"3\" fill=\"{colour}\"/>\
-             <text class=\"dim small\" x=\"{}\" y=\"{y}\">{label}</text>",
-                y - 10.0,
-                x + 18.0
-            ),
-        );
+        drawing.rect((x, y - 10.0), (12.0, 12.0), 3.0, colour);
+        drawing.text("dim small", (x + 18.0, y), label);
         x += 140.0;
     }
-}
-
-fn put(svg: &mut String, element: std::fmt::Arguments<'_>) {
-    // Writing to a string cannot fail.
-    let _ = writeln!(svg, "{element}");
 }
 
 /// `text` as XML text; characters that XML does not allow are replaced.
