@@ -132,7 +132,8 @@ machine_start() {
     aws+=",guestfwd=tcp:169.254.169.254:80-cmd:socat - TCP:$imds_at"
     aws+=",guestfwd=tcp:$aws_address:443-cmd:socat - TCP:$tls_at"
     rm -f -- "$home/pid"
-    setsid env -C "$home" qemu-system-x86_64 -machine pc -accel tcg,thread=multi -cpu max -smp 2 -m 2G -nodefaults \
+    # An old processor: wide vector instructions take longer where they are emulated.
+    setsid env -C "$home" qemu-system-x86_64 -machine pc -accel tcg,thread=multi -cpu Nehalem -smp 2 -m 2G -nodefaults \
         -display none -kernel "$state/vmlinuz" -initrd "$state/initrd.img" -append "$words" \
         -chardev file,id=console,path=console.log,append=on -serial chardev:console -qmp unix:qmp,server=on,wait=off \
         -netdev "user,id=aws,$aws" -device virtio-net-pci,netdev=aws,romfile= -device virtio-rng-pci \
