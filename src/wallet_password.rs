@@ -14,6 +14,30 @@ const TYPE_ANEW: &str = "it was copied along from a web page or an editor: type 
 /// The longest one, in bytes: what Secrets Manager can store.
 pub const LONGEST: usize = 65_536;
 
+/// A fault, how it shows, and what to store instead.
+type Rule = (&'static str, fn(&[u8]) -> bool, &'static str);
+
+/// What cannot be a wallet password: what no environment variable can hold, and what is very probably a mistake, since the
+/// key would be encrypted with it.
+const UNFIT: [Rule; 8] = [
+    ("is empty", <[u8]>::is_empty, ONE_LINE),
+    ("is longer than 65,536 bytes", is_too_long, ONE_LINE),
+    (
+        "begins with a byte order mark",
+        has_byte_order_mark,
+        NO_MARK,
+    ),
+    (
+        "begins or ends with a character that nobody sees",
+        has_invisible_end,
+        TYPE_ANEW,
+    ),
+    ("is a JSON object", is_json_object, PLAIN),
+    ("is a JSON array", is_json_array, ONE_LINE),
+    ("contains a NUL byte", has_nul, ONE_LINE),
+    ("contains a line break", has_line_break, ONE_LINE),
+];
+
 /// The wallet password. Its bytes never appear in `Debug` or `Display`.
 pub struct WalletPassword(Zeroizing<Vec<u8>>);
 
@@ -43,33 +67,13 @@ impl WalletPassword {
         Self::new(bytes).fit()
     }
 
-    /// Refuses what no environment variable can hold, and what is very probably a mistake: the key would be encrypted
-    /// with it.
+    /// Refuses what cannot be one.
     pub fn fit(self) -> Result<Self, Unfit> {
         let bytes = self.expose();
-        let (fault, hint) = if bytes.is_empty() {
-            ("is empty", ONE_LINE)
-        } else if bytes.len() > LONGEST {
-            ("is longer than 65,536 bytes", ONE_LINE)
-        } else if has_byte_order_mark(bytes) {
-            ("begins with a byte order mark", NO_MARK)
-        } else if has_invisible_end(bytes) {
-            (
-                "begins or ends with a character that nobody sees",
-                TYPE_ANEW,
-            )
-        } else if is_json(bytes, b'{') || is_unquoted_object(bytes) {
-            ("is a JSON object", PLAIN)
-        } else if is_json(bytes, b'[') {
-            ("is a JSON array", ONE_LINE)
-        } else if bytes.contains(&0) {
-            ("contains a NUL byte", ONE_LINE)
-        } else if bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r')) {
-            ("contains a line break", ONE_LINE)
-        } else {
-            return Ok(self);
-        };
-        Err(Unfit { fault, hint })
+        match UNFIT.iter().find(|(_, shows, _)| shows(bytes)) {
+            Some((fault, _, hint)) => Err(Unfit { fault, hint }),
+            None => Ok(self),
+        }
     }
 
     /// The bytes themselves, for the one place that needs them.
@@ -82,6 +86,23 @@ impl std::fmt::Debug for WalletPassword {
     fn fmt(&self, out: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         out.write_str("WalletPassword(…)")
     }
+}
+
+/// The faults that [`Unfit`] can name.
+pub fn faults() -> impl Iterator<Item = &'static str> {
+    UNFIT.iter().map(|(fault, _, _)| *fault)
+}
+
+fn is_too_long(bytes: &[u8]) -> bool {
+    bytes.len() > LONGEST
+}
+
+fn has_nul(bytes: &[u8]) -> bool {
+    bytes.contains(&0)
+}
+
+fn has_line_break(bytes: &[u8]) -> bool {
+    bytes.iter().any(|byte| matches!(byte, b'\n' | b'\r'))
 }
 
 /// That of UTF-8, or of UTF-16 as a Windows editor may write it.
@@ -98,8 +119,16 @@ fn has_invisible_end(bytes: &[u8]) -> bool {
         .is_ok_and(|text| text.starts_with(is_unseen) || text.ends_with(is_unseen))
 }
 
-/// Whether it is JSON that begins with this byte: Secrets Manager's console makes an object from keys and values.
-/// Parsed without keeping a copy.
+/// Secrets Manager's console makes an object from keys and values.
+fn is_json_object(bytes: &[u8]) -> bool {
+    is_json(bytes, b'{') || is_unquoted_object(bytes)
+}
+
+fn is_json_array(bytes: &[u8]) -> bool {
+    is_json(bytes, b'[')
+}
+
+/// Whether it is JSON that begins with this byte. Parsed without keeping a copy.
 fn is_json(bytes: &[u8], begin: u8) -> bool {
     let text = bytes.trim_ascii();
     text.first() == Some(&begin) && serde_json::from_slice::<serde::de::IgnoredAny>(text).is_ok()

@@ -18,8 +18,8 @@ use crate::log::printable;
 use crate::paths::CONFIG;
 use crate::wallet_password::{LONGEST, WalletPassword};
 
-/// Logged if the password file is empty.
-pub const EMPTY: &str = "the wallet password is empty";
+/// Logged, with the fault, if what the password file holds cannot be one.
+pub const UNFIT: &str = "the wallet password ";
 /// Logged if there is no password file.
 pub const MISSING: &str = "there is no wallet password";
 /// Logged if the data folder would be on the root disk.
@@ -113,8 +113,8 @@ fn read_password(file: &Path) -> Result<WalletPassword> {
         .map_err(missing)?;
     WalletPassword::new(bytes).fit().map_err(|unfit| {
         Error::new(
-            format!("the wallet password {} ({})", unfit.fault, file.display()),
-            format!("correct the secret in Secrets Manager, then {FETCH}"),
+            format!("{UNFIT}{} ({})", unfit.fault, file.display()),
+            FETCH,
         )
     })
 }

@@ -8,13 +8,14 @@ use crate::error::Error;
 use crate::host::{Host, failures};
 use crate::log::printable;
 use crate::paths::PASSWORD;
-use crate::wallet_password::WalletPassword;
+use crate::wallet_password::{WalletPassword, faults};
 
 /// How many lines of the log are quoted if none of them is known.
 const QUOTED_LINES: usize = 5;
 
 // With --force: a password that is there is not fetched again, nor a running container restarted.
 const RESTORE: &str = "put the password with which the key was created back into the secret, then run: bootstrap --phase secret --phase container --force";
+const FETCH: &str = "run: bootstrap --phase secret --phase container --force";
 const CORRECT: &str = "correct the secret in Secrets Manager, then run: bootstrap --phase secret --phase container --force";
 
 /// Known fatal messages of the edge node (keystore of thetatoken/theta-protocol-ledger) and of our own entrypoint,
@@ -40,11 +41,10 @@ const KNOWN: &[(&str, &str, &str)] = &[
         "the node got no password and asks for one",
         CORRECT,
     ),
-    (entrypoint::EMPTY, entrypoint::EMPTY, CORRECT),
     (
         entrypoint::MISSING,
         "the container found no wallet password",
-        "run: bootstrap --phase secret --phase container --force",
+        FETCH,
     ),
     (
         entrypoint::NOT_MOUNTED,
@@ -56,9 +56,18 @@ const KNOWN: &[(&str, &str, &str)] = &[
 /// The last known fatal line in the log, as an error with its remedy.
 pub fn known(log: &str) -> Option<Error> {
     log.lines().rev().find_map(|line| {
-        let (_, reason, hint) = KNOWN.iter().find(|(text, _, _)| line.contains(text))?;
-        Some(Error::new(*reason, *hint))
+        let known = KNOWN.iter().find(|(text, _, _)| line.contains(text));
+        known
+            .map(|(_, reason, hint)| Error::new(*reason, *hint))
+            .or_else(|| unfit(line))
     })
+}
+
+/// What our own entrypoint says of a password that was changed on the node: Secrets Manager's is looked at when fetched.
+fn unfit(line: &str) -> Option<Error> {
+    let (_, said) = line.split_once(entrypoint::UNFIT)?;
+    let fault = faults().find(|fault| said.starts_with(fault))?;
+    Some(Error::new(format!("{}{fault}", entrypoint::UNFIT), FETCH))
 }
 
 /// The last lines of the log, safe to quote: the password replaced, control characters escaped.
@@ -184,6 +193,10 @@ mod tests {
             (
                 "bootstrap: the wallet password is empty (/run/x)",
                 "the wallet password is empty",
+            ),
+            (
+                "bootstrap: the wallet password contains a line break (/run/x)",
+                "the wallet password contains a line break",
             ),
             (
                 "bootstrap: there is no wallet password: cannot read /run/x",

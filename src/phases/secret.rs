@@ -195,8 +195,6 @@ fn state(host: &Host, user: &User) -> Result<State> {
                 user.uid,
                 user.gid
             ))
-        } else if metadata.len() == 0 {
-            Some(format!("{path} is empty"))
         } else {
             None
         })
@@ -205,6 +203,11 @@ fn state(host: &Host, user: &User) -> Result<State> {
         if let Some(fault) = owned(path, mode)? {
             return Ok(State::Needed(fault));
         }
+    }
+    // Somebody may have written it by hand.
+    let stored = WalletPassword::new(host.read(PASSWORD)?.unwrap_or_default());
+    if let Err(unfit) = stored.fit() {
+        return Ok(State::Needed(format!("{PASSWORD} {}", unfit.fault)));
     }
     Ok(State::Done(format!(
         "{PASSWORD} is there, in memory, for {}",
@@ -340,7 +343,7 @@ mod tests {
     }
 
     #[test]
-    fn wrong_access_and_an_empty_file_are_noticed() {
+    fn wrong_access_and_what_is_no_password_are_noticed() {
         let root = tempfile::tempdir().unwrap();
         let host = Host::at(root.path());
         prepare(&host, &me()).unwrap();
@@ -361,10 +364,12 @@ mod tests {
             needed(&host, &me()),
             format!("{PASSWORD} has mode 0644, not 0400")
         );
-        fs::remove_file(host.path(PASSWORD)).unwrap();
-        fs::write(host.path(PASSWORD), "").unwrap();
-        fs::set_permissions(host.path(PASSWORD), fs::Permissions::from_mode(0o400)).unwrap();
-        assert_eq!(needed(&host, &me()), format!("{PASSWORD} is empty"));
+        for (content, fault) in [("", "is empty"), ("hunter2\n", "contains a line break")] {
+            fs::remove_file(host.path(PASSWORD)).unwrap();
+            fs::write(host.path(PASSWORD), content).unwrap();
+            fs::set_permissions(host.path(PASSWORD), fs::Permissions::from_mode(0o400)).unwrap();
+            assert_eq!(needed(&host, &me()), format!("{PASSWORD} {fault}"));
+        }
         fs::remove_file(host.path(PASSWORD)).unwrap();
         std::os::unix::fs::symlink("/etc/hostname", host.path(PASSWORD)).unwrap();
         assert_eq!(

@@ -27,6 +27,7 @@ use crate::trace::{self, Call, Witness};
 pub const TESTS: &[Test] = &[
     ("a_denied_secret_fails_its_phase_only", a_denied_secret_fails_its_phase_only),
     ("a_corrected_password_reaches_the_container", a_corrected_password_reaches_the_container),
+    ("what_cannot_be_a_password_is_fetched_again", what_cannot_be_a_password_is_fetched_again),
     ("a_password_is_proven_before_it_is_used", a_password_is_proven_before_it_is_used),
     ("verify_tries_the_password_where_asked", verify_tries_the_password_where_asked),
     ("the_password_is_found_nowhere", the_password_is_found_nowhere),
@@ -425,6 +426,22 @@ fn places(memory: &[(String, Vec<u8>)], text: &[u8]) -> Vec<String> {
         }
     }
     found
+}
+
+/// Somebody has written it by hand, and the container stays down with what it got.
+fn what_cannot_be_a_password_is_fetched_again() {
+    const STORED: &str = "/run/bootstrap/secrets/wallet-password";
+    let machine = Machine::new("debian-12");
+    machine.run(&[]).expect(0);
+    let mut file = fs::OpenOptions::new()
+        .append(true)
+        .open(machine.path(STORED))
+        .unwrap();
+    file.write_all(b"\n").unwrap();
+    machine.keep("status edgelauncher", "restarting");
+    machine.run(&[]).expect(0);
+    assert_eq!(machine.read(STORED), PASSWORD);
+    machine.run(&["verify"]).expect(0);
 }
 
 fn a_corrected_password_reaches_the_container() {
