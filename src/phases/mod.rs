@@ -194,4 +194,12 @@ mod tests {
         let names: Vec<_> = table(&node).iter().map(|entry| entry.name).collect();
         assert_eq!(names, NAMES);
     }
+
+    /// Otherwise `verify` would call a node healthy whatever becomes of the phase.
+    #[test]
+    fn every_phase_but_the_signal_has_a_health_check() {
+        let without = |phase: &&&str| crate::health::checks_of(phase).is_empty();
+        let without: Vec<_> = NAMES.iter().filter(without).collect();
+        assert_eq!(without, [&"signal"]);
+    }
 }
