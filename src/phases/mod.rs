@@ -198,8 +198,8 @@ mod tests {
     /// Otherwise `verify` would call a node healthy whatever becomes of the phase.
     #[test]
     fn every_phase_but_the_signal_has_a_health_check() {
-        let without = |phase: &&&str| crate::health::checks_of(phase).is_empty();
-        let without: Vec<_> = NAMES.iter().filter(without).collect();
-        assert_eq!(without, [&"signal"]);
+        let is_unseen = |phase: &&str| crate::health::checks_of(phase).is_empty();
+        let unseen: Vec<_> = NAMES.iter().copied().filter(is_unseen).collect();
+        assert_eq!(unseen, ["signal"]);
     }
 }
