@@ -19,7 +19,7 @@ type Rule = (&'static str, fn(&[u8]) -> bool, &'static str);
 
 /// What cannot be a wallet password: what no environment variable can hold, and what is very probably a mistake, since the
 /// key would be encrypted with it.
-const UNFIT: [Rule; 8] = [
+const RULES: [Rule; 8] = [
     ("is empty", <[u8]>::is_empty, ONE_LINE),
     ("is longer than 65,536 bytes", is_too_long, ONE_LINE),
     (
@@ -70,7 +70,7 @@ impl WalletPassword {
     /// Refuses what cannot be one.
     pub fn fit(self) -> Result<Self, Unfit> {
         let bytes = self.expose();
-        match UNFIT.iter().find(|(_, shows, _)| shows(bytes)) {
+        match RULES.iter().find(|(_, shows, _)| shows(bytes)) {
             Some((fault, _, hint)) => Err(Unfit { fault, hint }),
             None => Ok(self),
         }
@@ -90,7 +90,7 @@ impl std::fmt::Debug for WalletPassword {
 
 /// The faults that [`Unfit`] can name.
 pub fn faults() -> impl Iterator<Item = &'static str> {
-    UNFIT.iter().map(|(fault, _, _)| *fault)
+    RULES.iter().map(|(fault, _, _)| *fault)
 }
 
 fn is_too_long(bytes: &[u8]) -> bool {

@@ -63,7 +63,8 @@ pub fn known(log: &str) -> Option<Error> {
     })
 }
 
-/// What our own entrypoint says of a password that was changed on the node: Secrets Manager's is looked at when fetched.
+/// What our own entrypoint says of a password file that was changed on the node; the secret's own value was checked when it
+/// was fetched.
 fn unfit(line: &str) -> Option<Error> {
     let (_, said) = line.split_once(entrypoint::UNFIT)?;
     let fault = faults().find(|fault| said.starts_with(fault))?;
